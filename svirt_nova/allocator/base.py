@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contract of an allocator, and how one is loaded.
+
+A level is *held* by an instance from :meth:`Allocator.acquire` on. Hosts
+*claim* the instance while they may still have something of it. *Retired*
+means that the instance is gone for good. A level that is retired and that
+no host claims is *cooling*; after its cooling time it is free again.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import datetime
+import enum
+
+from oslo_config import cfg
+from stevedore import driver as stevedore_driver
+from stevedore import exception as stevedore_exception
+
+from svirt_nova import exception
+from svirt_nova import level as levels
+from svirt_nova import space as spaces
+
+NAMESPACE = 'svirt_nova.allocator'
+"""The stevedore namespace of allocator drivers."""
+
+
+class State(enum.StrEnum):
+    """What a level that is not free is doing."""
+
+    HELD = 'held'
+    RETIRED = 'retired'
+    COOLING = 'cooling'
+    RESERVED = 'reserved'
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Allocation:
+    """A level that is not free.
+
+    :param level: the level
+    :param instance_uuid: whose it is; None for a reserved level
+    :param project_id: the instance's project; None for a reserved level
+    :param hosts: the hosts that claim the instance
+    :param created_at: when it was given or reserved, in UTC
+    :param retired_at: since when the instance is gone for good and no
+        host claims it or, while one still does, when the instance was
+        found to be gone; in UTC
+    :param note: why it is reserved
+    """
+
+    level: levels.Level
+    instance_uuid: str | None
+    project_id: str | None
+    hosts: frozenset[str]
+    created_at: datetime.datetime
+    retired_at: datetime.datetime | None = None
+    note: str = ''
+
+    @property
+    def state(self) -> State:
+        """What the level is doing."""
+        if self.instance_uuid is None:
+            return State.RESERVED
+        if self.retired_at is None:
+            return State.HELD
+        return State.RETIRED if self.hosts else State.COOLING
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stats:
+    """How full the level space is, in levels."""
+
+    size: int
+    held: int
+    retired: int
+    cooling: int
+    reserved: int
+
+    @property
+    def free(self) -> int:
+        """Levels that an instance can still get now."""
+        return (
+            self.size - self.held - self.retired - self.cooling - self.reserved
+        )
+
+
+class Allocator(abc.ABC):
+    """Gives out levels and knows who holds them.
+
+    Every call may raise :class:`exception.StoreUnreachable` (try again
+    later; nothing is known of what was asked) and
+    :class:`exception.StoreUnusable`. Every changing call is idempotent
+    and one transaction: when its answer was lost, it can be repeated.
+    """
+
+    def __init__(self, conf: cfg.ConfigOpts) -> None:
+        self.conf = conf
+
+    @abc.abstractmethod
+    def acquire(
+        self, instance_uuid: str, project_id: str, host: str
+    ) -> Allocation:
+        """Hold a level for an instance and claim it for a host.
+
+        An instance that holds a level keeps it; one that had been retired
+        and whose level is not free again yet gets the same one back.
+
+        :raises SpaceFull: every level is in use
+        """
+
+    @abc.abstractmethod
+    def get(self, instance_uuid: str) -> Allocation:
+        """The level of an instance, retired or cooling ones included.
+
+        :raises UnknownInstance: it has none
+        """
+
+    @abc.abstractmethod
+    def find(self, level: levels.Level) -> Allocation | None:
+        """Who has a level; None when it is free.
+
+        :raises NotInSpace: the level is not one of the space
+        """
+
+    @abc.abstractmethod
+    def unclaim(self, instance_uuid: str, host: str) -> None:
+        """Say that a host has nothing of an instance any more."""
+
+    @abc.abstractmethod
+    def retire(self, instance_uuid: str) -> None:
+        """Say that an instance is gone for good.
+
+        Its level cools from then on, or from the moment when the last
+        host drops its claim.
+        """
+
+    @abc.abstractmethod
+    def give_back(self, instance_uuid: str, host: str) -> None:
+        """Unclaim and retire in one transaction."""
+
+    @abc.abstractmethod
+    def reserve(self, level: levels.Level, note: str) -> Allocation:
+        """Keep a level that is used elsewhere from being given out.
+
+        :raises NotInSpace: the level is not one of the space
+        :raises LevelTaken: it is in use; reserving a reserved level again
+            is no error
+        """
+
+    @abc.abstractmethod
+    def list(
+        self,
+        *,
+        host: str | None = None,
+        project_id: str | None = None,
+        states: frozenset[State] | None = None,
+    ) -> list[Allocation]:
+        """The levels that are not free, sorted by their rank.
+
+        :param host: only those that this host claims
+        :param project_id: only those of this project
+        :param states: only those in one of these states
+        """
+
+    @abc.abstractmethod
+    def space(self) -> spaces.LevelSpace:
+        """The level space, as the store has it."""
+
+    @abc.abstractmethod
+    def stats(self) -> Stats:
+        """How full the space is."""
+
+
+def load(conf: cfg.ConfigOpts) -> Allocator:
+    """The allocator that ``[svirt] allocator`` names.
+
+    :raises InvalidOption: there is no such driver
+    """
+    name = conf.svirt.allocator
+    try:
+        manager = stevedore_driver.DriverManager(
+            NAMESPACE, name, invoke_on_load=True, invoke_args=(conf,)
+        )
+    except stevedore_exception.NoMatches as error:
+        raise exception.InvalidOption(
+            f'[svirt] allocator = {name}: no driver of that name is '
+            f'installed in the namespace {NAMESPACE}'
+        ) from error
+    allocator = manager.driver
+    assert isinstance(allocator, Allocator)
+    return allocator

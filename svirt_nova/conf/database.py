@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options of the group [svirt_database]: those of oslo.db."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+from oslo_config import cfg
+from oslo_db import options as db_options
+
+GROUP = 'svirt_database'
+
+DEFAULT_CONNECTION = 'sqlite:////var/lib/nova/svirt-nova.sqlite'
+"""A file that nova-compute can make without any set-up."""
+
+
+def _opts() -> Sequence[cfg.Opt]:
+    opts = [copy.deepcopy(opt) for opt in db_options.database_opts]
+    for opt in opts:
+        if opt.name == 'connection':
+            opt.default = DEFAULT_CONNECTION
+            opt.help = """
+The database that holds the levels, as an SQLAlchemy URL.
+
+The default is an SQLite file, made at its first use, which serves one
+compute node. Several hosts must share one database: levels are unique
+only within it.
+"""
+    return opts
+
+
+OPTS = _opts()
+
+
+def register_opts(conf: cfg.ConfigOpts) -> None:
+    """Register the options of [svirt_database]."""
+    conf.register_opts(OPTS, group=GROUP)
+
+
+def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
+    """The options of [svirt_database]."""
+    return [(GROUP, OPTS)]
