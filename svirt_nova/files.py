@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Labels on files: give a file a level, take it off again, read it."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from svirt_nova import context as contexts
+from svirt_nova import exception
+from svirt_nova import level as levels
+from svirt_nova import privsep
+
+_XATTR = 'security.selinux'
+
+
+def _fail(path: str, failure: privsep.Failure) -> None:
+    if failure.kind == 'unsafe':
+        raise exception.UnsafeFile(f'{path}: {failure.reason}')
+    raise exception.LabelNotApplied(f'{path}: {failure.reason}')
+
+
+def label(root: str, path: str, level: levels.Level) -> None:
+    """Give an image file a level, and check that it took it.
+
+    :param root: the directory that the file must lie in; nothing below
+        it may be a symbolic link
+    :param path: the absolute path of the file
+    :raises UnsafeFile: not a plain file inside the directory
+    :raises LabelNotApplied: the file cannot carry the label
+    """
+    failure = privsep.set_level(root, _relative(root, path), str(level))
+    if failure is not None:
+        _fail(path, privsep.Failure(*failure))
+    found = read(path)
+    if found is None or found.level != level:
+        raise exception.LabelNotApplied(
+            f'{path} carries {found or "no label"} although it was given '
+            f'the level {level}'
+        )
+
+
+def restore(root: str, path: str) -> None:
+    """Give an image file the policy's default label for its path.
+
+    A file that does not exist any more is no error.
+
+    :raises UnsafeFile: not a plain file inside the directory
+    :raises LabelNotApplied: the file cannot carry the label
+    """
+    failure = privsep.restore(root, _relative(root, path))
+    if failure is not None and failure[0] != 'missing':
+        _fail(path, privsep.Failure(*failure))
+
+
+def _relative(root: str, path: str) -> str:
+    relative = os.path.relpath(path, root)
+    if not os.path.isabs(path) or relative.split(os.sep)[0] in ('.', '..'):
+        raise exception.UnsafeFile(f'{path} does not lie in {root}')
+    return relative
+
+
+def read(path: str) -> contexts.Context | None:
+    """The context of a file itself, never of what a link points to.
+
+    Needs no privilege but to search the directories above.
+
+    :returns: None where the storage cannot carry labels, or does not
+        have one for the file
+    :raises LabelError: the file cannot be read, or its label is no
+        context of an MCS policy
+    """
+    try:
+        value = os.getxattr(path, _XATTR, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in (errno.ENODATA, errno.EOPNOTSUPP):
+            return None
+        raise exception.LabelError(
+            f'the label of {path} cannot be read: {error.strerror}'
+        ) from error
+    return contexts.Context.parse(value.decode(errors='replace'))
