@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compare the labels that were given with those that really are there.
+
+libvirt reports success on storage that cannot carry a label, and the
+kernel rewrites levels: only reading back tells, and only sets compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+
+from svirt_nova import context as contexts
+from svirt_nova import exception
+from svirt_nova import seclabel
+
+ReadLabel = Callable[[str], contexts.Context | None]
+"""What reads a file's context, such as :func:`svirt_nova.files.read`."""
+
+
+def _differs(
+    found: contexts.Context | None, wanted: contexts.Context
+) -> bool:
+    return (
+        found is None
+        or found.type != wanted.type
+        or found.range != wanted.range
+    )
+
+
+def _domain_problems(
+    domain: str, process: contexts.Context, image: contexts.Context
+) -> Iterator[str]:
+    label = seclabel.read(domain)
+    if label is None:
+        yield 'libvirt runs the domain without an SELinux label'
+        return
+    if _differs(label.label, process):
+        yield f'libvirt runs the domain as {label.label}'
+    if _differs(label.imagelabel, image):
+        yield f'libvirt labels its disks {label.imagelabel}'
+
+
+def file_problems(
+    domain: str, image: contexts.Context, read: ReadLabel
+) -> Iterator[str]:
+    """What is wrong with the files of a domain's disks, a line each.
+
+    Block devices are left out: libvirt labels them in the private /dev of
+    the guest. So are files that are open to every guest on purpose.
+
+    :param domain: the XML of the domain
+    :param image: the context that its disks should have
+    :param read: what reads a file's context
+    """
+    for disk in seclabel.disks(domain):
+        if not disk.is_file or disk.label is not seclabel.DiskLabel.OWN:
+            continue
+        try:
+            found = read(disk.path)
+        except exception.SvirtError as error:
+            yield str(error)
+            continue
+        if found is None:
+            yield (
+                f'the storage of {disk.path} (disk {disk.target}) does not '
+                f'carry SELinux labels'
+            )
+        elif _differs(found, image):
+            yield f'{disk.path} (disk {disk.target}) carries {found}'
+
+
+def check(
+    domain: str,
+    process_label: tuple[str, bool],
+    process: contexts.Context,
+    image: contexts.Context,
+    read: ReadLabel,
+) -> None:
+    """Check what libvirt, the kernel and the files say of a started guest.
+
+    :param domain: the XML of the running domain
+    :param process_label: what ``virDomainGetSecurityLabel`` answers: the
+        context of the QEMU process and whether the kernel enforces
+    :param process: the context that QEMU should run in
+    :param image: the context that its disks should have
+    :param read: what reads a file's context
+    :raises LabelNotApplied: anything differs; the text names it all
+    """
+    problems = list(_domain_problems(domain, process, image))
+    text, enforced = process_label
+    try:
+        running = contexts.Context.parse(text)
+    except exception.InvalidContext as error:
+        problems.append(f'the QEMU process has no usable label: {error}')
+    else:
+        if _differs(running, process):
+            problems.append(f'the QEMU process runs as {running}')
+    if not enforced:
+        problems.append('the kernel does not enforce SELinux')
+    problems.extend(file_problems(domain, image, read))
+    if problems:
+        raise exception.LabelNotApplied(
+            f'the guest should run as {process} with disks as {image}, '
+            f'but {"; ".join(problems)}'
+        )
