@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads the configuration that nova-compute reads, without Nova."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from oslo_config import cfg
+
+from svirt_nova import conf as svirt_conf
+from svirt_nova import exception
+
+PROJECT = 'nova'
+"""oslo.config looks for ``nova.conf`` in the directories of this name."""
+
+PROGRAM = 'nova-compute'
+"""Some distributions keep a compute's own options in a second file."""
+
+
+def load(
+    files: Sequence[str] = (), directories: Sequence[str] = ()
+) -> cfg.ConfigOpts:
+    """Read and check the options of svirt-nova.
+
+    :param files: configuration files, the later ones going first; by
+        default those that nova-compute finds
+    :param directories: directories of ``*.conf`` files, read after them
+    :raises InvalidOption: a file cannot be read, or a value is not valid
+    """
+    conf = cfg.ConfigOpts()
+    svirt_conf.register_opts(conf)
+    args = [arg for name in files for arg in ('--config-file', name)]
+    for name in directories:
+        args += ['--config-dir', name]
+    try:
+        conf(args, project=PROJECT, prog=PROGRAM)
+        check(conf)
+    except cfg.Error as error:
+        raise invalid(error) from error
+    return conf
+
+
+def check(conf: cfg.ConfigOpts) -> None:
+    """Read every option once: oslo.config checks a value when it is read.
+
+    :raises oslo_config.cfg.Error: a value is not valid
+    """
+    for group, opts in svirt_conf.list_opts():
+        for opt in opts:
+            conf[str(group)][opt.dest]
+
+
+def invalid(error: cfg.Error) -> exception.InvalidOption:
+    """An oslo.config error as one line for people."""
+    text = ' '.join(str(error).split())
+    return exception.InvalidOption(f'the configuration is not valid: {text}')

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``svirt-nova``: the operator's view of levels and their store."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib.metadata
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from cliff import app
+from cliff import commandmanager
+from oslo_config import cfg
+
+from svirt_nova.cmd import config
+
+NAMESPACE = 'svirt_nova.cli'
+"""The entry point namespace of the commands."""
+
+
+class SvirtNova(app.App):
+    """The program: its global options and what its commands share."""
+
+    NAME = 'svirt-nova'
+    # Warnings and errors; -v adds what libraries say of their doing.
+    DEFAULT_VERBOSE_LEVEL = 0
+
+    def __init__(self) -> None:
+        super().__init__(
+            description='Levels of instances, and the store that holds them.',
+            version=importlib.metadata.version('svirt-nova'),
+            command_manager=commandmanager.CommandManager(NAMESPACE),
+        )
+
+    def build_option_parser(
+        self,
+        description: str | None,
+        version: str | None,
+        argparse_kwargs: dict[str, Any] | None = None,
+    ) -> argparse.ArgumentParser:
+        """The global options."""
+        parser = super().build_option_parser(
+            description, version, argparse_kwargs
+        )
+        parser.add_argument(
+            '--config-file',
+            action='append',
+            default=[],
+            metavar='FILE',
+            help='A configuration file; may be repeated, the last one goes '
+            'first. Default: those that nova-compute reads, such as '
+            '/etc/nova/nova.conf.',
+        )
+        parser.add_argument(
+            '--config-dir',
+            action='append',
+            default=[],
+            metavar='DIR',
+            help='A directory of *.conf files, read after the files; may '
+            'be repeated.',
+        )
+        return parser
+
+    def initialize_app(self, argv: list[str]) -> None:
+        """Refuse to be started without a command."""
+        if not argv:
+            self.parser.error('no command given; see svirt-nova --help')
+
+    @functools.cached_property
+    def conf(self) -> cfg.ConfigOpts:
+        """The configuration, read when a command first needs it.
+
+        :raises InvalidOption: it cannot be used
+        """
+        return config.load(self.options.config_file, self.options.config_dir)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``svirt-nova``.
+
+    :returns: the exit status: 0, 1 when it failed and 2 when it was
+        called wrongly
+    """
+    return SvirtNova().run(list(sys.argv[1:] if argv is None else argv))
