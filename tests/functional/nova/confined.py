@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A fake SELinux host below Nova's fake libvirt.
+
+Fakes stand at libvirt's and the kernel's edge alone: the store is a real
+SQLite file, and the driver, its rules and Nova are real.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import fixtures
+from lxml import etree
+import nova.conf
+from nova.tests.fixtures import libvirt as fakelibvirt
+
+from svirt_nova import conf as svirt_conf
+from svirt_nova import context as contexts
+from svirt_nova import exception
+from svirt_nova.allocator import base as allocators
+
+CONF = nova.conf.CONF
+
+PROCESS = 'system_u:system_r:svirt_t:s0'
+IMAGE = 'system_u:object_r:svirt_image_t:s0'
+
+_SECMODEL = (
+    '<secmodel><model>selinux</model><doi>0</doi>'
+    f"<baselabel type='kvm'>{PROCESS}</baselabel>"
+    f"<baselabel type='qemu'>{PROCESS}</baselabel></secmodel></host>"
+)
+
+
+class Domain(fakelibvirt.Domain):
+    """A domain that keeps its seclabel, as libvirt's does."""
+
+    def __init__(self, connection: Any, xml: Any, *args: Any,
+                 **kwargs: Any) -> None:
+        super().__init__(connection, xml, *args, **kwargs)
+        root = etree.fromstring(xml)
+        self.given_xml = etree.tostring(root, encoding='unicode')
+        self.seclabel = root.find('seclabel[@model="selinux"]')
+        # What the kernel would show; a test may make it differ.
+        self.process_label = (
+            None if self.seclabel is None
+            else self.seclabel.findtext('label')
+        )
+
+    def XMLDesc(self, flags: int) -> str:  # noqa: N802
+        xml: str = super().XMLDesc(flags)
+        if self.seclabel is None:
+            return xml
+        seclabel = etree.fromstring(etree.tostring(self.seclabel))
+        process = contexts.Context.parse(seclabel.findtext('label'))
+        image = contexts.Context.parse(IMAGE).at(process.level)
+        etree.SubElement(seclabel, 'imagelabel').text = str(image)
+        text = etree.tostring(seclabel, encoding='unicode')
+        return xml.replace('</domain>', f'{text}</domain>')
+
+    def securityLabel(self) -> list[Any]:  # noqa: N802
+        return [self.process_label or PROCESS, True]
+
+
+class Files:
+    """The labels that files would have, by path."""
+
+    def __init__(self) -> None:
+        self.labels: dict[str, contexts.Context] = {}
+        self.refused: set[str] = set()
+
+    def label(self, root: str, path: str, level: Any) -> None:
+        if os.path.basename(path) in self.refused:
+            raise exception.LabelNotApplied(
+                f'{path}: it does not take the label: not supported')
+        self.labels[path] = contexts.Context.parse(IMAGE).at(level)
+
+    def restore(self, root: str, path: str) -> None:
+        self.labels.pop(path, None)
+
+    def read(self, path: str) -> contexts.Context | None:
+        return self.labels.get(path)
+
+
+class ConfinedHostFixture(fixtures.Fixture):
+    """An enforcing host whose guests get levels from a store of its own."""
+
+    def _setUp(self) -> None:
+        svirt_conf.register_opts(CONF)
+        store = self.useFixture(fixtures.TempDir()).join('levels.sqlite')
+        CONF.set_override(
+            'connection', f'sqlite:///{store}', group='svirt_database')
+        self.addCleanup(
+            CONF.clear_override, 'connection', group='svirt_database')
+        self.files = Files()
+        for name in ('label', 'restore', 'read'):
+            self._patch(
+                f'svirt_nova.files.{name}', getattr(self.files, name))
+        self._patch('selinux.is_selinux_enabled', lambda: 1)
+        self._patch('selinux.security_getenforce', lambda: 1)
+        self._patch(
+            'svirt_nova.privsep.image_context',
+            lambda: contexts.Context.parse(IMAGE),
+        )
+        self._patch('nova.tests.fixtures.libvirt.Domain', Domain)
+        capabilities = fakelibvirt.Connection.getCapabilities
+        self._patch(
+            'nova.tests.fixtures.libvirt.Connection.getCapabilities',
+            lambda connection: capabilities(connection).replace(
+                '</host>', _SECMODEL, 1),
+        )
+        self.allocator = allocators.load(CONF)
+
+    def _patch(self, name: str, new: Any) -> None:
+        self.useFixture(fixtures.MonkeyPatch(name, new))
+
+
+class ConfinedMixin:
+    """Runs a libvirt functional test of Nova with our driver."""
+
+    def setUp(self) -> None:
+        self.host_fixture = self.useFixture(ConfinedHostFixture())
+        super().setUp()
+
+    def _setup_compute_service(self) -> None:
+        self.flags(compute_driver='svirt_nova.SvirtLibvirtDriver')
+
+    @property
+    def allocator(self) -> allocators.Allocator:
+        return self.host_fixture.allocator

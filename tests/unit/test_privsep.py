@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The privileged functions, on real files with real attributes.
+
+They need root; the kernel need not have SELinux.
+"""
+
+import os
+import threading
+
+import fixtures
+import testtools
+
+from svirt_nova import exception
+from svirt_nova import files
+from svirt_nova import level as levels
+from svirt_nova import privsep
+
+LEVEL = levels.Level.parse('s0:c7,c8')
+OTHERS = 'system_u:object_r:shadow_t:s0'
+CONTEXTS = (
+    'system_u:object_r:svirt_image_t:s0\nsystem_u:object_r:virt_content_t:s0\n'
+)
+
+
+class _Base(testtools.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        privsep.svirt_pctxt.set_client_mode(False)
+        self.addCleanup(privsep.svirt_pctxt.set_client_mode, True)
+        self.root = self.useFixture(fixtures.TempDir()).path
+        self.outside = self.useFixture(fixtures.TempDir()).path
+        policy = os.path.join(self.outside, 'virtual_image_context')
+        with open(policy, 'w', encoding='utf-8') as file:
+            file.write(CONTEXTS)
+        self.useFixture(fixtures.MonkeyPatch(
+            'selinux.selinux_virtual_image_context_path', lambda: policy))
+        self.victim = self._file(self.outside, 'victim')
+        os.setxattr(self.victim, 'security.selinux', OTHERS.encode())
+        os.mkdir(os.path.join(self.root, 'uuid'))
+        self.disk = self._file(self.root, 'uuid', 'disk')
+
+    def _file(self, *names):
+        path = os.path.join(*names)
+        with open(path, 'w', encoding='utf-8') as file:
+            file.write('content')
+        return path
+
+    def _label(self, path):
+        files.label(self.root, path, LEVEL)
+
+    def _assert_unsafe(self, path):
+        self.assertRaises(exception.UnsafeFile, self._label, path)
+        self.assertRaises(
+            exception.UnsafeFile, files.restore, self.root, path)
+        self.assertEqual(OTHERS, str(files.read(self.victim)))
+
+
+class LabelTest(_Base):
+
+    def test_a_file_gets_the_policys_context_at_the_level(self):
+        self._label(self.disk)
+        self.assertEqual(
+            'system_u:object_r:svirt_image_t:s0:c7,c8',
+            str(files.read(self.disk)))
+
+    def test_the_directory_itself_may_be_a_link(self):
+        link = os.path.join(self.outside, 'instances')
+        os.symlink(self.root, link)
+        files.label(link, os.path.join(link, 'uuid', 'disk'), LEVEL)
+        self.assertEqual(LEVEL, files.read(self.disk).level)
+
+    def test_a_level_without_categories_is_refused(self):
+        self.assertRaises(
+            exception.UnsafeFile,
+            files.label, self.root, self.disk, levels.Level.parse('s0'))
+
+    def test_what_is_no_level_is_refused_by_the_privileged_side(self):
+        for level in ('s0:c5.c2', 's1:c1,c2', '', 's0:c1\n', 's0:c1,c2:x'):
+            failure = privsep.set_level(self.root, 'uuid/disk', level)
+            self.assertEqual('refused', failure.kind)
+
+    def test_a_missing_policy_is_told(self):
+        self.useFixture(fixtures.MonkeyPatch(
+            'selinux.selinux_virtual_image_context_path',
+            lambda: '/nowhere/virtual_image_context'))
+        error = self.assertRaises(
+            exception.LabelNotApplied, self._label, self.disk)
+        self.assertIn('Install the policy', str(error))
+
+    def test_a_missing_file_is_an_error(self):
+        self.assertRaises(
+            exception.LabelNotApplied, self._label, self.disk + '.gone')
+
+
+class HostileFilesTest(_Base):
+
+    def test_a_link_is_not_followed(self):
+        path = os.path.join(self.root, 'uuid', 'link')
+        os.symlink(self.victim, path)
+        self._assert_unsafe(path)
+
+    def test_a_link_among_the_directories_is_not_followed(self):
+        path = os.path.join(self.root, 'other')
+        os.symlink(self.outside, path)
+        self._assert_unsafe(os.path.join(path, 'victim'))
+
+    def test_a_second_name_of_a_file_is_refused(self):
+        path = os.path.join(self.root, 'uuid', 'hard')
+        os.link(self.victim, path)
+        self._assert_unsafe(path)
+
+    def test_a_path_out_of_the_directory_is_refused(self):
+        self._assert_unsafe(
+            os.path.join(self.root, 'uuid', '..', '..', 'victim'))
+        self._assert_unsafe(self.victim)
+        self._assert_unsafe(self.root)
+
+    def test_the_privileged_side_checks_the_path_itself(self):
+        relative = os.path.relpath(self.victim, self.root)
+        for root, path in (
+            (self.root, relative),
+            (self.root, self.victim),
+            (self.root, ''),
+            (self.root, 'uuid/./disk'),
+            (self.root, 'uuid//disk'),
+            (self.root, 'uuid/disk\0'),
+            ('relative', 'disk'),
+        ):
+            for failure in (
+                privsep.set_level(root, path, str(LEVEL)),
+                privsep.restore(root, path),
+            ):
+                self.assertEqual('unsafe', failure.kind, (root, path))
+
+    def test_only_regular_files_are_labelled(self):
+        fifo = os.path.join(self.root, 'uuid', 'fifo')
+        os.mkfifo(fifo)
+        self._assert_unsafe(fifo)
+        device = os.path.join(self.root, 'uuid', 'device')
+        os.mknod(device, 0o600 | 0o020000, os.makedev(1, 3))
+        self._assert_unsafe(device)
+        self._assert_unsafe(os.path.join(self.root, 'uuid'))
+
+    def test_a_file_swapped_for_a_link_again_and_again_labels_nothing_else(
+        self
+    ):
+        stop = threading.Event()
+        spare = os.path.join(self.root, 'uuid', 'spare')
+        link = os.path.join(self.root, 'uuid', 'link')
+        os.symlink(self.victim, link)
+
+        def swap():
+            while not stop.is_set():
+                os.rename(self.disk, spare)
+                os.rename(link, self.disk)
+                os.rename(self.disk, link)
+                os.rename(spare, self.disk)
+
+        thread = threading.Thread(target=swap)
+        thread.start()
+        outcomes = {'labelled': 0, 'refused': 0}
+        try:
+            for _ in range(2000):
+                failure = privsep.set_level(
+                    self.root, 'uuid/disk', str(LEVEL))
+                outcomes['refused' if failure else 'labelled'] += 1
+        finally:
+            stop.set()
+            thread.join()
+        self.assertEqual(OTHERS, str(files.read(self.victim)))
+        self.assertGreater(outcomes['labelled'], 0)
+        self.assertGreater(outcomes['refused'], 0)
+
+
+class RestoreTest(_Base):
+
+    def setUp(self):
+        super().setUp()
+        self.asked = []
+
+        def default(path, mode):
+            self.asked.append(path)
+            return [0, 'system_u:object_r:var_lib_t:s0']
+
+        self.useFixture(fixtures.MonkeyPatch(
+            'selinux.matchpathcon', default))
+
+    def test_the_policys_default_for_the_path_comes_back(self):
+        self._label(self.disk)
+        files.restore(self.root, self.disk)
+        self.assertEqual(
+            'system_u:object_r:var_lib_t:s0', str(files.read(self.disk)))
+        self.assertEqual([os.path.realpath(self.disk)], self.asked)
+
+    def test_a_label_that_is_not_an_images_is_left_alone(self):
+        os.setxattr(self.disk, 'security.selinux', OTHERS.encode())
+        files.restore(self.root, self.disk)
+        self.assertEqual(OTHERS, str(files.read(self.disk)))
+
+    def test_a_file_that_is_gone_is_no_error(self):
+        files.restore(self.root, self.disk + '.gone')
+
+
+class ReadTest(_Base):
+
+    def test_a_link_is_not_followed(self):
+        path = os.path.join(self.root, 'link')
+        os.symlink(self.victim, path)
+        self.assertIsNone(files.read(path))
+
+    def test_a_file_without_a_label_has_none(self):
+        self.assertIsNone(files.read(self.disk))
+
+    def test_a_missing_file_is_an_error(self):
+        self.assertRaises(
+            exception.LabelError, files.read, self.disk + '.gone')

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+
+import testtools
+
+from svirt_nova import context as contexts
+from svirt_nova import exception
+from svirt_nova import level as levels
+from svirt_nova import seclabel
+
+LEVEL = levels.Level.parse('s0:c12,c900')
+PROCESS = contexts.Context.parse('system_u:system_r:svirt_t:s0').at(LEVEL)
+IMAGE = contexts.Context.parse('system_u:object_r:svirt_image_t:s0').at(LEVEL)
+
+CAPABILITIES = """
+<capabilities>
+  <host>
+    <secmodel><model>none</model><doi>0</doi></secmodel>
+    <secmodel>
+      <model>selinux</model><doi>0</doi>
+      <baselabel type='kvm'>system_u:system_r:svirt_t:s0</baselabel>
+      <baselabel type='qemu'>system_u:system_r:svirt_tcg_t:s0</baselabel>
+    </secmodel>
+    <secmodel><model>dac</model><doi>0</doi></secmodel>
+  </host>
+</capabilities>
+"""
+
+DOMAIN = """<?xml version='1.0' encoding='utf-8'?>
+<domain type='kvm'>
+  <uuid>9d6d1b09-6d26-4ea5-8c0c-4d2c0c6c9e1b</uuid>
+  <seclabel model='dac' type='static'><label>+64055:+64055</label></seclabel>
+  %s
+  <devices>
+    <disk type='file' device='disk'>
+      <source file='/i/u/disk'/><target dev='vda'/>
+    </disk>
+    <disk type='file' device='cdrom'>
+      <source file='/i/u/disk.config'/><target dev='sda'/>
+    </disk>
+    <disk type='file' device='disk'>
+      <source file='/m/h/read-only'/><target dev='vdb'/><readonly/>
+    </disk>
+    <disk type='file' device='disk'>
+      <source file='/m/h/shared'/><target dev='vdc'/><shareable/>
+    </disk>
+    <disk type='block' device='disk'>
+      <source dev='/dev/vg/x'/><target dev='vdd'/>
+    </disk>
+    <disk type='network' device='disk'>
+      <source protocol='rbd' name='p/x'/><target dev='vde'/>
+    </disk>
+    <disk type='file' device='cdrom'><target dev='sdb'/></disk>
+  </devices>
+</domain>
+"""
+
+
+class BaseContextTest(testtools.TestCase):
+
+    def test_each_type_of_domain_has_its_own_context(self):
+        self.assertEqual(
+            'svirt_t', seclabel.base_context(CAPABILITIES, 'kvm').type)
+        self.assertEqual(
+            'svirt_tcg_t', seclabel.base_context(CAPABILITIES, 'qemu').type)
+
+    def test_a_type_that_libvirt_does_not_confine_is_refused(self):
+        error = self.assertRaises(
+            exception.UnconfinedHost,
+            seclabel.base_context, CAPABILITIES, 'lxc')
+        self.assertIn("'lxc'", str(error))
+
+    def test_a_host_without_the_selinux_driver_is_told_what_to_do(self):
+        error = self.assertRaises(
+            exception.UnconfinedHost, seclabel.base_context,
+            '<capabilities><host/></capabilities>', 'kvm')
+        self.assertIn('security_driver', str(error))
+        self.assertIn('[svirt] mode', str(error))
+
+    def test_no_entity_is_resolved(self):
+        hostile = (
+            '<!DOCTYPE c [<!ENTITY x SYSTEM "file:///etc/hostname">]>'
+            "<capabilities><host><secmodel><model>selinux</model>"
+            "<baselabel type='kvm'>&x;</baselabel>"
+            '</secmodel></host></capabilities>'
+        )
+        self.assertRaises(
+            exception.SvirtError, seclabel.base_context, hostile, 'kvm')
+
+    def test_broken_xml_is_an_error_of_ours(self):
+        self.assertRaises(
+            exception.LabelError, seclabel.base_context, '<capab', 'kvm')
+
+
+class ConfineTest(testtools.TestCase):
+
+    def _confine(self, more=''):
+        return seclabel.confine(DOMAIN % more, PROCESS, IMAGE)
+
+    def test_the_domain_gets_one_static_label(self):
+        xml = self._confine("<seclabel type='dynamic' model='selinux'/>"
+                            "<seclabel type='none'/>")
+
+        label = seclabel.read(xml)
+        self.assertEqual(1, xml.count("model=\"selinux\" relabel=\"yes\"><la"
+                                      'bel>system_u:system_r:'))
+        self.assertTrue(label.is_static)
+        self.assertEqual(PROCESS, label.label)
+        self.assertNotIn('dynamic', xml)
+        self.assertNotIn('type="none"', xml)
+
+    def test_labels_of_other_models_stay(self):
+        self.assertIn('+64055:+64055', self._confine())
+
+    def test_read_only_disks_are_behind_the_level(self):
+        labels = {
+            disk.path: disk.label for disk in seclabel.disks(self._confine())
+        }
+        self.assertEqual(seclabel.DiskLabel.OWN, labels['/i/u/disk.config'])
+        self.assertEqual(seclabel.DiskLabel.OWN, labels['/m/h/read-only'])
+        self.assertEqual(seclabel.DiskLabel.SHARED, labels['/m/h/shared'])
+
+    def test_confining_twice_changes_nothing(self):
+        once = self._confine()
+        self.assertEqual(once, seclabel.confine(once, PROCESS, IMAGE))
+
+    def test_another_level_replaces_the_first_everywhere(self):
+        other = levels.Level.parse('s0:c1,c2')
+
+        xml = seclabel.confine(
+            self._confine(), PROCESS.at(other), IMAGE.at(other))
+
+        self.assertNotIn('c900', xml)
+
+
+class ReadTest(testtools.TestCase):
+
+    def test_a_domain_without_a_label_has_none(self):
+        self.assertIsNone(seclabel.read(DOMAIN % ''))
+
+    def test_a_label_of_type_none_is_none(self):
+        self.assertIsNone(seclabel.read(
+            DOMAIN % "<seclabel type='none' model='selinux'/>"))
+
+    def test_a_running_domain_shows_both_labels(self):
+        label = seclabel.read(
+            DOMAIN % "<seclabel type='dynamic' model='selinux' relabel='yes'>"
+            '<label>system_u:system_r:svirt_t:s0:c2,c1</label><imagelabel>'
+            'system_u:object_r:svirt_image_t:s0:c1,c2</imagelabel></seclabel>'
+        )
+        self.assertFalse(label.is_static)
+        self.assertEqual(label.label.level, label.imagelabel.level)
+
+    def test_only_local_disks_with_a_source_are_listed(self):
+        self.assertEqual(
+            ['vda', 'sda', 'vdb', 'vdc', 'vdd'],
+            [disk.target for disk in seclabel.disks(DOMAIN % '')])
+
+    def test_without_labels_of_their_own_libvirt_opens_read_only_disks(self):
+        labels = {d.target: d.label for d in seclabel.disks(DOMAIN % '')}
+        self.assertEqual(seclabel.DiskLabel.CONTENT, labels['sda'])
+        self.assertEqual(seclabel.DiskLabel.CONTENT, labels['vdb'])
+        self.assertEqual(seclabel.DiskLabel.OWN, labels['vda'])

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+
+import fixtures
+import testtools
+
+from svirt_nova import context as contexts
+from svirt_nova import exception
+from svirt_nova import level as levels
+from svirt_nova import space as spaces
+from svirt_nova.virt import confinement
+from tests.unit import test_seclabel
+
+
+class OfHostTest(testtools.TestCase):
+
+    def _host(self, enabled=1, enforcing=1):
+        image = contexts.Context.parse('system_u:object_r:svirt_image_t:s0')
+        for name, value in (
+            ('selinux.is_selinux_enabled', enabled),
+            ('selinux.security_getenforce', enforcing),
+            ('svirt_nova.privsep.image_context', image),
+        ):
+            self.useFixture(fixtures.MonkeyPatch(
+                name, lambda value=value: value))
+        return confinement.of_host(test_seclabel.CAPABILITIES, 'qemu')
+
+    def test_contexts_come_from_libvirt_and_the_policy(self):
+        host = self._host()
+        self.assertEqual('svirt_tcg_t', host.process.type)
+        self.assertEqual('svirt_image_t', host.image.type)
+
+    def test_a_permissive_kernel_is_refused(self):
+        error = self.assertRaises(
+            exception.UnconfinedHost, self._host, enforcing=0)
+        self.assertIn('setenforce 1', str(error))
+
+    def test_a_kernel_without_selinux_is_refused(self):
+        self.assertRaises(exception.UnconfinedHost, self._host, enabled=0)
+
+
+class MayClashTest(testtools.TestCase):
+
+    def test_a_level_clashes_with_the_space_or_does_not(self):
+        space = spaces.LevelSpace.parse('c512.c1023')
+        for text, clash in (
+            ('s0:c600,c700', True),
+            ('s0:c1,c2', False),
+            ('s0:c1,c600', False),
+            ('s0:c600', True),
+            ('s0:c1', False),
+            ('s0', True),
+            ('s0:c1,c600,c700', True),
+        ):
+            level = levels.Level.parse(text)
+            self.assertEqual(
+                clash, confinement.may_clash(space, level), text)
