@@ -63,8 +63,8 @@ def file_problems(
             continue
         if found is None:
             yield (
-                f'the storage of {disk.path} (disk {disk.target}) does not '
-                f'carry SELinux labels'
+                f'the storage of {disk.path} (disk {disk.target}) carries '
+                f'no SELinux labels'
             )
         elif _differs(found, image):
             yield f'{disk.path} (disk {disk.target}) carries {found}'
@@ -100,7 +100,7 @@ def check(
         problems.append('the kernel does not enforce SELinux')
     problems.extend(file_problems(domain, image, read))
     if problems:
+        # The problems first: Nova cuts a fault off after 255 characters.
         raise exception.LabelNotApplied(
-            f'the guest should run as {process} with disks as {image}, '
-            f'but {"; ".join(problems)}'
+            f'{"; ".join(problems)}; it should be {process} and {image}'
         )
