@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An allocator of a few fixed rows, and a way to run the program on it."""
+
+import contextlib
+import datetime
+import io
+from typing import Any
+from unittest import mock
+
+import testtools
+
+from svirt_nova import exception
+from svirt_nova import level as levels
+from svirt_nova import space as spaces
+from svirt_nova.allocator import base
+from svirt_nova.cmd import manage
+
+SPACE = spaces.LevelSpace.parse('c0.c99', 2, 'c5')
+BORN = datetime.datetime(2026, 11, 1, 12, 30, 5, 999)
+GONE = BORN + datetime.timedelta(hours=1)
+
+WEB = base.Allocation(
+    levels.Level.parse('s0:c1,c2'),
+    'aaaaaaaa-0000-4000-8000-000000000001',
+    'p1',
+    frozenset({'host2', 'host1'}),
+    BORN,
+)
+OLD = base.Allocation(
+    levels.Level.parse('s0:c3,c4'),
+    'aaaaaaaa-0000-4000-8000-000000000002',
+    'p2',
+    frozenset(),
+    BORN,
+    GONE,
+)
+KEPT = base.Allocation(
+    levels.Level.parse('s0:c7,c8'),
+    None,
+    None,
+    frozenset(),
+    BORN,
+    note='a container',
+)
+
+
+class Allocator(base.Allocator):
+    """Answers from the rows above; takes no orders."""
+
+    rows = (WEB, OLD, KEPT)
+
+    def acquire(self, *args: Any) -> base.Allocation:
+        raise AssertionError('a command that reads must not write')
+
+    unclaim = retire = give_back = reserve = acquire
+
+    def get(self, instance_uuid):
+        for row in self.rows:
+            if row.instance_uuid == instance_uuid:
+                return row
+        raise exception.UnknownInstance(f'{instance_uuid} holds no level')
+
+    def find(self, level):
+        SPACE.rank(level)
+        return next((row for row in self.rows if row.level == level), None)
+
+    def list(self, *, host=None, project_id=None, states=None):
+        return [
+            row
+            for row in self.rows
+            if (host is None or host in row.hosts)
+            and (project_id is None or row.project_id == project_id)
+            and (states is None or row.state in states)
+        ]
+
+    def space(self):
+        return SPACE
+
+    def stats(self):
+        return base.Stats(SPACE.size, 1, 0, 1, 1)
+
+
+class ProgramTestCase(testtools.TestCase):
+    """Runs ``svirt-nova`` in this process."""
+
+    allocator = Allocator
+
+    def setUp(self) -> None:
+        super().setUp()
+        load = mock.patch.object(base, 'load', self.allocator)
+        load.start()
+        self.addCleanup(load.stop)
+
+    def program(self, *args: str) -> tuple[int, str, str]:
+        """The exit status, standard output and standard error."""
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            try:
+                status = manage.main(args)
+            except SystemExit as stop:
+                status = int(stop.code or 0)
+        return status, out.getvalue(), err.getvalue()
