@@ -50,13 +50,14 @@ class Sync(base.Command, show.ShowOne):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], Any]:
-        """Synchronise, then ask the store for its space."""
+        """Synchronise the store."""
         # SQLAlchemy and alembic take most of a second to import, and every
         # command of the program imports this module.
-        from svirt_nova.allocator.sql import migration
+        from svirt_nova.allocator.sql import store
 
-        migration.sync(self.app.conf, _space(parsed_args))
-        return space_command.describe(self.allocator().space())
+        return space_command.describe(
+            store.sync(self.app.conf, _space(parsed_args))
+        )
 
 
 def _space(parsed_args: argparse.Namespace) -> spaces.LevelSpace | None:

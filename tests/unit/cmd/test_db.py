@@ -15,10 +15,14 @@ class SyncTest(fake.ProgramTestCase):
         self.asked = []
         self.useFixture(
             fixtures.MockPatch(
-                'svirt_nova.allocator.sql.migration.sync',
-                lambda conf, space=None: self.asked.append(space),
+                'svirt_nova.allocator.sql.store.sync',
+                self.sync,
             )
         )
+
+    def sync(self, conf, space=None):
+        self.asked.append(space)
+        return space or fake.SPACE
 
     def test_without_options_the_stores_own_space_will_do(self):
         status, out, err = self.program('db', 'sync', '-f', 'json')
@@ -61,7 +65,7 @@ class SyncTest(fake.ProgramTestCase):
 
         self.useFixture(
             fixtures.MockPatch(
-                'svirt_nova.allocator.sql.migration.sync', refuse
+                'svirt_nova.allocator.sql.store.sync', refuse
             )
         )
         self.assertEqual(
