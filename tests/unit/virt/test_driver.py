@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When the driver labels volumes, drops claims and refuses to go on.
+
+Whole operations are under tests/functional/nova.
+"""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+from unittest import mock
+
+import fixtures
+from nova import exception as nova_exception
+import nova.conf
+from nova.virt.libvirt import driver as libvirt_driver
+from nova.virt.libvirt.volume import iscsi
+from nova.virt.libvirt.volume import nfs
+import testtools
+
+from svirt_nova import conf as svirt_conf
+from svirt_nova import exception
+from svirt_nova import level as levels
+from svirt_nova.allocator import base as allocators
+from svirt_nova.virt import confinement
+from svirt_nova.virt import driver
+from tests.unit import test_seclabel
+
+CONF = nova.conf.CONF
+LEVEL = levels.Level.parse('s0:c1,c2')
+VOLUME = {'driver_volume_type': 'nfs',
+          'data': {'device_path': '/mnt/hash/volume-1'}}
+
+
+class _Base(testtools.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        svirt_conf.register_opts(CONF)
+        self.instances = self.useFixture(fixtures.TempDir()).path
+        self._flag('instances_path', self.instances)
+        self.driver = driver.SvirtLibvirtDriver.__new__(
+            driver.SvirtLibvirtDriver)
+        self.driver._svirt_host = 'here'
+        self.driver._rebooting = {}
+        self.driver._allocator = mock.create_autospec(
+            allocators.Allocator, instance=True)
+        self.driver._allocator.acquire.return_value.level = LEVEL
+        self.driver._confinement = confinement.Confinement(
+            process=test_seclabel.PROCESS, image=test_seclabel.IMAGE)
+        self.driver._host = mock.Mock()
+        self.driver._host.get_guest.side_effect = (
+            nova_exception.InstanceNotFound(instance_id='uuid'))
+        self.volume_driver = mock.Mock(spec=nfs.LibvirtNFSVolumeDriver)
+        self.driver._get_volume_driver = lambda info: self.volume_driver
+        self.calls = mock.Mock()
+        for name in ('label', 'restore'):
+            self.useFixture(fixtures.MonkeyPatch(
+                f'svirt_nova.files.{name}', getattr(self.calls, name)))
+        for name in ('_connect_volume', '_disconnect_volume', 'cleanup',
+                     'pre_live_migration', 'resume', 'confirm_migration',
+                     'delete_instance_files'):
+            self.useFixture(fixtures.MockPatchObject(
+                libvirt_driver.LibvirtDriver, name,
+                getattr(self.calls, name)))
+        self.instance = SimpleNamespace(
+            uuid='uuid', project_id='project', host='here', deleted=False,
+            vm_state='active', task_state=None, system_metadata={})
+
+    def _flag(self, name, value, group=None):
+        CONF.set_override(name, value, group=group)
+        self.addCleanup(CONF.clear_override, name, group=group)
+
+    def _names(self):
+        return [call[0] for call in self.calls.mock_calls]
+
+
+class VolumeTest(_Base):
+
+    def _connect(self, info=VOLUME):
+        self.driver._connect_volume('context', info, self.instance)
+
+    def _disconnect(self, info=VOLUME):
+        self.driver._disconnect_volume(
+            'context', info, self.instance, encryption=None)
+
+    def test_a_file_is_labelled_once_it_is_connected(self):
+        self._connect()
+        self.assertEqual(['_connect_volume', 'label'], self._names())
+        self.calls.label.assert_called_once_with(
+            '/mnt/hash', '/mnt/hash/volume-1', LEVEL)
+
+    def test_a_file_is_put_back_while_it_is_still_connected(self):
+        self._disconnect()
+        self.assertEqual(['restore', '_disconnect_volume'], self._names())
+        self.calls.restore.assert_called_once_with(
+            '/mnt/hash', '/mnt/hash/volume-1')
+
+    def test_volumes_that_are_no_files_are_left_alone(self):
+        self.volume_driver = mock.Mock(spec=iscsi.LibvirtISCSIVolumeDriver)
+        self._connect()
+        self._disconnect()
+        self.assertEqual(
+            ['_connect_volume', '_disconnect_volume'], self._names())
+
+    def test_multiattach_volumes_are_left_alone(self):
+        info = dict(VOLUME, multiattach=True)
+        self._connect(info)
+        self._disconnect(info)
+        self.assertEqual(
+            ['_connect_volume', '_disconnect_volume'], self._names())
+
+    def test_nothing_is_relabelled_under_a_migrating_guest(self):
+        self.instance.task_state = 'migrating'
+        self._connect()
+        self._disconnect()
+        self.assertEqual(
+            ['_connect_volume', '_disconnect_volume'], self._names())
+
+    def test_a_volume_whose_instance_lives_elsewhere_keeps_its_label(self):
+        self.instance.host = 'there'
+        self._disconnect()
+        self.assertEqual(['_disconnect_volume'], self._names())
+
+    def test_storage_that_takes_no_label_is_refused_and_disconnected(self):
+        self.calls.label.side_effect = exception.LabelNotApplied('no label')
+        error = self.assertRaises(nova_exception.InternalError, self._connect)
+        self.assertIn('no label', str(error))
+        self.assertEqual(
+            ['_connect_volume', 'label', '_disconnect_volume'],
+            self._names())
+
+    def test_permissive_attaches_it_all_the_same(self):
+        self._flag('mode', 'permissive', group='svirt')
+        self.calls.label.side_effect = exception.LabelNotApplied('no label')
+        self._connect()
+        self.assertEqual(['_connect_volume', 'label'], self._names())
+
+    def test_a_label_that_cannot_be_put_back_does_not_keep_the_volume(self):
+        self.calls.restore.side_effect = exception.LabelNotApplied('no')
+        self._disconnect()
+        self.assertEqual(['restore', '_disconnect_volume'], self._names())
+
+
+class SettleTest(_Base):
+
+    def _cleanup(self):
+        self.driver.cleanup('context', self.instance, None)
+
+    def _assert_kept(self):
+        self.driver._allocator.unclaim.assert_not_called()
+        self.driver._allocator.give_back.assert_not_called()
+
+    def test_a_deletion_gives_the_level_back(self):
+        self.instance.task_state = 'deleting'
+        self._cleanup()
+        self.driver._allocator.give_back.assert_called_once_with(
+            'uuid', 'here')
+
+    def test_leaving_a_host_drops_the_claim_alone(self):
+        self.instance.task_state = 'shelving_offloading'
+        self._cleanup()
+        self.driver._allocator.unclaim.assert_called_once_with(
+            'uuid', 'here')
+        self.driver._allocator.give_back.assert_not_called()
+
+    def test_any_directory_of_the_instance_keeps_the_claim(self):
+        self.instance.task_state = 'deleting'
+        for name in ('uuid', 'uuid_resize', 'uuid_del'):
+            path = os.path.join(self.instances, name)
+            os.mkdir(path)
+            self._cleanup()
+            self._assert_kept()
+            os.rmdir(path)
+
+    def test_a_domain_keeps_the_claim(self):
+        self.instance.task_state = 'deleting'
+        self.driver._host.get_guest.side_effect = None
+        self._cleanup()
+        self._assert_kept()
+
+    def test_a_libvirt_that_does_not_answer_keeps_the_claim(self):
+        self.instance.task_state = 'deleting'
+        self.driver._host.get_guest.side_effect = (
+            nova_exception.InternalError('libvirt is away'))
+        self._cleanup()
+        self._assert_kept()
+
+    def test_a_cleanup_that_failed_keeps_the_claim(self):
+        self.instance.task_state = 'deleting'
+        self.calls.cleanup.side_effect = OSError('disk')
+        self.assertRaises(OSError, self._cleanup)
+        self._assert_kept()
+
+    def test_the_destroy_inside_a_hard_reboot_keeps_the_claim(self):
+        self.driver._rebooting['uuid'] = LEVEL
+        self._cleanup()
+        self._assert_kept()
+
+    def test_a_store_that_is_away_does_not_fail_the_deletion(self):
+        self.instance.task_state = 'deleting'
+        self.driver._allocator.give_back.side_effect = (
+            exception.StoreUnreachable('away'))
+        self._cleanup()
+
+    def test_a_confirmed_resize_drops_the_sources_claim_alone(self):
+        self.instance.task_state = 'deleting'
+        self.instance.host = 'there'
+        self.driver.confirm_migration('context', None, self.instance, None)
+        self.driver._allocator.unclaim.assert_called_once_with(
+            'uuid', 'here')
+        self.driver._allocator.give_back.assert_not_called()
+
+    def test_files_of_a_deleted_instance_that_are_gone_free_the_level(self):
+        self.instance.deleted = True
+        self.calls.delete_instance_files.return_value = True
+        self.assertTrue(self.driver.delete_instance_files(self.instance))
+        self.driver._allocator.give_back.assert_called_once_with(
+            'uuid', 'here')
+
+    def test_files_that_could_not_be_deleted_keep_it(self):
+        self.instance.deleted = True
+        self.calls.delete_instance_files.return_value = False
+        self.assertFalse(self.driver.delete_instance_files(self.instance))
+        self._assert_kept()
+
+
+class GuestFromBeforeTest(_Base):
+    """Guests that were started without a level are not cut off."""
+
+    def test_its_live_migration_is_refused(self):
+        self.driver._allocator.get.side_effect = (
+            exception.UnknownInstance('instance uuid has no level'))
+        error = self.assertRaises(
+            nova_exception.InternalError, self.driver.pre_live_migration,
+            'context', self.instance)
+        self.assertIn('hard-reboot', str(error))
+        self.driver._allocator.acquire.assert_not_called()
+        self.calls.pre_live_migration.assert_not_called()
+
+    def test_a_guest_with_a_level_is_claimed_by_the_destination_first(self):
+        self.driver.pre_live_migration('context', self.instance)
+        self.driver._allocator.acquire.assert_called_once_with(
+            'uuid', 'project', 'here')
+        self.calls.pre_live_migration.assert_called_once()
+
+    def test_its_memory_image_is_not_started(self):
+        guest = mock.Mock()
+        guest.get_xml_desc.return_value = test_seclabel.DOMAIN % ''
+        self.driver._host.get_guest.side_effect = [guest]
+        error = self.assertRaises(
+            nova_exception.InternalError,
+            self.driver.resume, 'context', self.instance, None)
+        self.assertIn('suspended before', str(error))
+        self.calls.resume.assert_not_called()
