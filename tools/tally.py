@@ -65,7 +65,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('expected', type=pathlib.Path, help='ids, one a line')
     args = parser.parse_args()
-    expected = frozenset(args.expected.read_text().split())
+    expected = frozenset(args.expected.read_text().splitlines())
     found = statuses(sys.stdin.buffer)
     passed, failed, skipped, lines = tally(found, expected)
     for line in lines:
