@@ -9,9 +9,11 @@ checked, so that nothing can be swapped in between.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from oslo_privsep import capabilities
@@ -79,54 +81,76 @@ def image_context() -> contexts.Context:
         ) from error
 
 
-def _open(root: str, relative: str) -> int:
-    """Open a plain file below a directory, for its attributes only."""
+@contextlib.contextmanager
+def _opened(root: str, relative: str) -> Iterator[tuple[int, int]]:
+    """A directory and a plain file in it, opened for attributes only."""
     names = relative.split('/')
     if not os.path.isabs(root) or not all(
         _NAME.fullmatch(name) and name not in ('.', '..') for name in names
     ):
         raise _Refusal('unsafe', f'{relative!r} is no path inside {root!r}')
     flags = os.O_PATH | os.O_CLOEXEC
-    try:
-        # The directory itself is the operator's and may be a link.
-        descriptor = os.open(root, flags | os.O_DIRECTORY)
-        for name in names:
-            try:
-                inner = os.open(
-                    name, flags | os.O_NOFOLLOW, dir_fd=descriptor
-                )
-            finally:
-                os.close(descriptor)
-            descriptor = inner
-            if stat.S_ISLNK(os.fstat(descriptor).st_mode):
-                os.close(descriptor)
-                raise _Refusal('unsafe', f'{name!r} is a symbolic link')
-    except FileNotFoundError as error:
-        raise _Refusal('missing', 'there is no such file') from error
-    except NotADirectoryError as error:
-        raise _Refusal('unsafe', 'a part of it is no directory') from error
-    except OSError as error:
-        raise _Refusal('refused', f'{error.strerror}') from error
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(descriptor)
-        raise _Refusal('unsafe', 'it is not a regular file')
-    if status.st_nlink > 1:
-        os.close(descriptor)
-        raise _Refusal('unsafe', 'it has another name (a hard link)')
-    return descriptor
+    with contextlib.ExitStack() as stack:
+        def keep(descriptor: int) -> int:
+            stack.callback(os.close, descriptor)
+            return descriptor
+
+        try:
+            # The directory itself is the operator's and may be a link.
+            file = keep(os.open(root, flags | os.O_DIRECTORY))
+            for name in names:
+                directory = file
+                file = keep(
+                    os.open(name, flags | os.O_NOFOLLOW, dir_fd=directory))
+                if stat.S_ISLNK(os.fstat(file).st_mode):
+                    raise _Refusal('unsafe', f'{name!r} is a symbolic link')
+        except FileNotFoundError as error:
+            raise _Refusal('missing', 'there is no such file') from error
+        except NotADirectoryError as error:
+            raise _Refusal(
+                'unsafe', 'a part of it is no directory') from error
+        except OSError as error:
+            raise _Refusal('refused', f'{error.strerror}') from error
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode):
+            raise _Refusal('unsafe', 'it is not a regular file')
+        if status.st_nlink > 1:
+            raise _Refusal('unsafe', 'it has another name (a hard link)')
+        yield directory, file
+
+
+def _name_of(descriptor: int) -> str:
+    # libselinux's functions for descriptors do not take an O_PATH one; its
+    # /proc name leads to the same open file.
+    return f'/proc/self/fd/{descriptor}'
 
 
 def _write(descriptor: int, context: str) -> None:
-    # fsetfilecon does not take an O_PATH descriptor; its /proc name leads
-    # to the same open file.
     try:
-        selinux.setfilecon_raw(f'/proc/self/fd/{descriptor}', context)
+        selinux.setfilecon_raw(_name_of(descriptor), context)
     except OSError as error:
         raise _Refusal(
-            'refused', f'it does not take the label {context}: '
-            f'{error.strerror}'
+            'refused',
+            f'it does not take the label {context}: {error.strerror}',
         ) from error
+
+
+def _default(path: str, directory: int, file: int) -> str:
+    """What the policy would label a file, or else its directory's type."""
+    try:
+        context: str = selinux.matchpathcon(path, os.fstat(file).st_mode)[1]
+        return context
+    except FileNotFoundError:
+        # The policy says <<none>>: a file has what it was made with.
+        pass
+    try:
+        text = selinux.getfilecon_raw(_name_of(directory))[1]
+    except OSError as error:
+        raise _Refusal(
+            'refused',
+            'neither the policy nor its directory has a label for it',
+        ) from error
+    return str(contexts.Context.parse(text))
 
 
 @svirt_pctxt.entrypoint
@@ -141,15 +165,10 @@ def set_level(root: str, relative: str, level: str) -> Failure | None:
     try:
         wanted = levels.Level.parse(level)
         if not wanted.categories:
-            raise _Refusal(
-                'unsafe', f'{level} would open it to every guest'
-            )
+            return Failure('unsafe', f'{level} would open it to every guest')
         context = str(image_context().at(wanted))
-        descriptor = _open(root, relative)
-        try:
-            _write(descriptor, context)
-        finally:
-            os.close(descriptor)
+        with _opened(root, relative) as (_, file):
+            _write(file, context)
     except _Refusal as refusal:
         return refusal.failure
     except exception.SvirtError as error:
@@ -170,19 +189,11 @@ def restore(root: str, relative: str) -> Failure | None:
     """
     try:
         image = image_context()
-        descriptor = _open(root, relative)
-        try:
-            name = f'/proc/self/fd/{descriptor}'
-            present = selinux.getfilecon_raw(name)[1]
-            if contexts.Context.parse(present).type != image.type:
-                return None
-            mode = os.fstat(descriptor).st_mode
-            default = selinux.matchpathcon(
-                os.path.join(os.path.realpath(root), relative), mode
-            )[1]
-            _write(descriptor, default)
-        finally:
-            os.close(descriptor)
+        with _opened(root, relative) as (directory, file):
+            present = selinux.getfilecon_raw(_name_of(file))[1]
+            if contexts.Context.parse(present).type == image.type:
+                path = os.path.join(os.path.realpath(root), relative)
+                _write(file, _default(path, directory, file))
     except _Refusal as refusal:
         return refusal.failure
     except exception.SvirtError as error:

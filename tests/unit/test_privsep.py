@@ -193,6 +193,21 @@ class RestoreTest(_Base):
             'system_u:object_r:var_lib_t:s0', str(files.read(self.disk)))
         self.assertEqual([os.path.realpath(self.disk)], self.asked)
 
+    def test_without_a_default_it_gets_the_type_of_its_directory(self):
+        def none(path, mode):
+            raise FileNotFoundError(2, 'No such file or directory')
+
+        self.useFixture(fixtures.MonkeyPatch('selinux.matchpathcon', none))
+        self._label(self.disk)
+        error = self.assertRaises(
+            exception.LabelNotApplied, files.restore, self.root, self.disk)
+        self.assertIn('neither the policy nor its directory', str(error))
+
+        os.setxattr(
+            os.path.dirname(self.disk), 'security.selinux', OTHERS.encode())
+        files.restore(self.root, self.disk)
+        self.assertEqual(OTHERS, str(files.read(self.disk)))
+
     def test_a_label_that_is_not_an_images_is_left_alone(self):
         os.setxattr(self.disk, 'security.selinux', OTHERS.encode())
         files.restore(self.root, self.disk)

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The privileged functions through a real helper process of oslo.privsep."""
+
+import os
+import sys
+
+import fixtures
+from oslo_config import cfg
+import testtools
+
+from svirt_nova import exception
+from svirt_nova import files
+from svirt_nova import level as levels
+from svirt_nova import privsep
+
+
+class HelperProcessTest(testtools.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.assertEqual(0, os.geteuid(), 'the helper process needs root')
+        section = privsep.svirt_pctxt.cfg_section
+        helper = os.path.join(
+            os.path.dirname(sys.executable), 'privsep-helper')
+        cfg.CONF.set_override('helper_command', helper, group=section)
+        self.addCleanup(
+            cfg.CONF.clear_override, 'helper_command', group=section)
+        privsep.svirt_pctxt.set_client_mode(True)
+        # The daemon of another test would have other options.
+        privsep.svirt_pctxt.stop()
+        self.addCleanup(privsep.svirt_pctxt.stop)
+        self.root = self.useFixture(fixtures.TempDir()).path
+        os.setxattr(
+            self.root, 'security.selinux', b'system_u:object_r:var_lib_t:s0')
+        self.disk = os.path.join(self.root, 'disk')
+        with open(self.disk, 'w', encoding='utf-8') as file:
+            file.write('content')
+        # Not ours: root may label it all the same.
+        os.chown(self.disk, 65534, 65534)
+        os.chmod(self.disk, 0o600)
+
+    def test_a_file_is_labelled_and_put_back(self):
+        level = levels.Level.parse('s0:c3,c9')
+
+        files.label(self.root, self.disk, level)
+        self.assertEqual(level, files.read(self.disk).level)
+        self.assertEqual('svirt_image_t', files.read(self.disk).type)
+
+        files.restore(self.root, self.disk)
+        self.assertEqual(
+            'system_u:object_r:var_lib_t:s0', str(files.read(self.disk)))
+
+    def test_a_refusal_comes_back_as_an_error_for_people(self):
+        link = os.path.join(self.root, 'link')
+        os.symlink('/etc/passwd', link)
+
+        error = self.assertRaises(
+            exception.UnsafeFile, files.label, self.root, link,
+            levels.Level.parse('s0:c3,c9'))
+
+        self.assertIn('symbolic link', str(error))
+        self.assertIn(link, str(error))
