@@ -44,9 +44,8 @@ class Allocation:
     :param project_id: the instance's project; None for a reserved level
     :param hosts: the hosts that claim the instance
     :param created_at: when it was given or reserved, in UTC
-    :param retired_at: since when the instance is gone for good and no
-        host claims it or, while one still does, when the instance was
-        found to be gone; in UTC
+    :param retired_at: when the instance was found to be gone for good or,
+        if that is later, when a host last dropped its claim; in UTC
     :param note: why it is reserved
     """
 
@@ -180,6 +179,7 @@ def load(conf: cfg.ConfigOpts) -> Allocator:
     """
     name = conf.svirt.allocator
     try:
+        manager: stevedore_driver.DriverManager[Allocator]
         manager = stevedore_driver.DriverManager(
             NAMESPACE, name, invoke_on_load=True, invoke_args=(conf,)
         )

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Brings a store to this release's schema, and its level space with it."""
+
+from __future__ import annotations
+
+import typing
+
+import sqlalchemy as sa
+
+from svirt_nova import exception
+from svirt_nova import level as levels
+from svirt_nova import space as spaces
+from svirt_nova.allocator.sql import schema
+
+if typing.TYPE_CHECKING:
+    from alembic import config
+
+DEFAULT_SPACE = spaces.LevelSpace.parse('c0.c1023')
+"""The space of a new store: two of all categories, 523,776 levels."""
+
+_SCRIPTS = 'svirt_nova.allocator.sql:migrations'
+
+
+def is_current(connection: sa.Connection, store: str) -> bool:
+    """Whether a store has this release's schema; False when older or new.
+
+    :param store: the store's name for people
+    :raises StoreTooNew: its schema is of a later release
+    :raises StoreUnusable: its tables are not ours
+    """
+    tables = set(sa.inspect(connection).get_table_names())
+    if not tables:
+        return False
+    if schema.VERSION_TABLE not in tables:
+        raise exception.StoreUnusable(
+            f'the database {store} holds tables of something else; set '
+            f'[svirt_database] connection to a database of its own'
+        )
+    version = sa.table(schema.VERSION_TABLE, sa.column('version_num'))
+    revision = connection.execute(sa.select(version)).scalar()
+    if revision == schema.REVISION:
+        return True
+    if revision not in _known_revisions():
+        raise exception.StoreTooNew(
+            f'the store {store} has schema {revision!r}, which this release '
+            f'does not know (its own is {schema.REVISION!r}): upgrade '
+            f'svirt-nova on this host'
+        )
+    return False
+
+
+def upgrade(
+    connection: sa.Connection, store: str, space: spaces.LevelSpace | None
+) -> spaces.LevelSpace:
+    """Bring a store up to date, in the caller's transaction.
+
+    :param store: the store's name for people
+    :param space: the level space it must have; None for the one it has
+        or, in a new store, for :data:`DEFAULT_SPACE`
+    :returns: the store's level space
+    :raises InvalidSpace: the store has another level space
+    """
+    # Slow to import, and seldom needed.
+    from alembic import command
+
+    if not is_current(connection, store):
+        alembic = _alembic_config()
+        alembic.attributes['connection'] = connection
+        command.upgrade(alembic, 'head')
+    table = schema.level_space
+    if connection.execute(sa.select(table.c.id)).first() is None:
+        space = space or DEFAULT_SPACE
+        connection.execute(
+            sa.insert(table).values(
+                id=1,
+                categories=levels.format_categories(space.categories),
+                per_level=space.per_level,
+            )
+        )
+    stored = stored_space(connection, store)
+    if space is not None and space != stored:
+        raise exception.InvalidSpace(
+            f'the store {store} has the level space "{stored}", not '
+            f'"{space}"; nothing was changed'
+        )
+    return stored
+
+
+def stored_space(connection: sa.Connection, store: str) -> spaces.LevelSpace:
+    """The level space of a store.
+
+    :raises StoreUnusable: it has none, or one that makes no sense
+    """
+    table = schema.level_space
+    row = connection.execute(
+        sa.select(table.c.categories, table.c.per_level)
+    ).first()
+    if row is None:
+        raise exception.StoreUnusable(
+            f'the store {store} has no level space; run "svirt-nova db sync"'
+        )
+    try:
+        return spaces.LevelSpace.parse(row.categories, row.per_level)
+    except exception.InvalidSpace as error:
+        raise exception.StoreUnusable(
+            f'the store {store} has an impossible level space: {error}; '
+            f'restore it from a backup'
+        ) from error
+
+
+def _alembic_config() -> config.Config:
+    from alembic import config as alembic_config
+
+    made = alembic_config.Config()
+    made.set_main_option('script_location', _SCRIPTS)
+    return made
+
+
+def _known_revisions() -> set[str]:
+    from alembic import script
+
+    scripts = script.ScriptDirectory.from_config(_alembic_config())
+    return {found.revision for found in scripts.walk_revisions()}

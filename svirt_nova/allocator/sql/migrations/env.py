@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs migrations on the connection that the sync module hands over."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from svirt_nova.allocator.sql import schema
+
+# No transaction of its own: the caller's, with the level space in it.
+context.configure(
+    connection=context.config.attributes['connection'],
+    target_metadata=schema.metadata,
+    version_table=schema.VERSION_TABLE,
+)
+context.run_migrations()

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables of the store, and what their rows mean.
+
+One row for each level that is not free. That no level is held twice and
+that a claimed level is never freed are constraints of the database: the
+code above only guesses which rank is free.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+from sqlalchemy.ext import compiler
+from sqlalchemy.sql import functions
+
+from svirt_nova.allocator import base
+
+REVISION = '0001'
+"""The schema's alembic revision that this code works with."""
+
+VERSION_TABLE = 'svirt_nova_version'
+"""Where alembic keeps the store's revision."""
+
+NAME_LENGTH = 255
+"""The longest host, project and note, in characters, as in Nova."""
+
+
+class utcnow(functions.FunctionElement[datetime.datetime]):
+    """The database's own clock: UTC, without a time zone, sub-second."""
+
+    type = sa.DateTime()
+    inherit_cache = True
+
+
+@compiler.compiles(utcnow, 'sqlite')
+def _utcnow_sqlite(_element: utcnow, _compiler: Any, **_kw: Any) -> str:
+    # The very text that SQLAlchemy stores, so that texts compare as times.
+    return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
+
+
+@compiler.compiles(utcnow, 'mysql')
+@compiler.compiles(utcnow, 'mariadb')
+def _utcnow_mysql(_element: utcnow, _compiler: Any, **_kw: Any) -> str:
+    return 'UTC_TIMESTAMP(6)'
+
+
+@compiler.compiles(utcnow, 'postgresql')
+def _utcnow_postgresql(_element: utcnow, _compiler: Any, **_kw: Any) -> str:
+    return "TIMEZONE('utc', CLOCK_TIMESTAMP())"
+
+
+# SQLite makes only an INTEGER primary key the table's own row number.
+_RANK = sa.BigInteger().with_variant(sa.Integer(), 'sqlite')
+_TIME = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), 'mysql', 'mariadb')
+
+# Names compare by their bytes; MySQL's default would ignore case.
+_TABLE_OPTIONS: dict[str, Any] = {
+    'mysql_engine': 'InnoDB',
+    'mysql_charset': 'utf8mb4',
+    'mysql_collate': 'utf8mb4_bin',
+    'mariadb_engine': 'InnoDB',
+    'mariadb_charset': 'utf8mb4',
+    'mariadb_collate': 'utf8mb4_bin',
+}
+
+metadata = sa.MetaData()
+
+level_space = sa.Table(
+    'level_space',
+    metadata,
+    sa.Column('id', sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column('categories', sa.Text, nullable=False),
+    sa.Column('per_level', sa.Integer, nullable=False),
+    sa.CheckConstraint('id = 1', name='ck_level_space_one_row'),
+    sa.CheckConstraint('per_level >= 1', name='ck_level_space_per_level'),
+    **_TABLE_OPTIONS,
+)
+"""The one level space that all ranks are ranks of."""
+
+allocation = sa.Table(
+    'allocation',
+    metadata,
+    sa.Column('level_rank', _RANK, primary_key=True, autoincrement=False),
+    sa.Column('instance_uuid', sa.String(36)),
+    sa.Column('project_id', sa.String(NAME_LENGTH)),
+    sa.Column('created_at', _TIME, nullable=False),
+    sa.Column('retired_at', _TIME),
+    sa.Column('note', sa.String(NAME_LENGTH), nullable=False),
+    sa.UniqueConstraint('instance_uuid', name='uniq_allocation_instance'),
+    sa.CheckConstraint('level_rank >= 0', name='ck_allocation_rank'),
+    sa.CheckConstraint(
+        '(instance_uuid IS NULL AND project_id IS NULL) OR '
+        '(instance_uuid IS NOT NULL AND project_id IS NOT NULL)',
+        name='ck_allocation_owner',
+    ),
+    sa.CheckConstraint(
+        'instance_uuid IS NOT NULL OR retired_at IS NULL',
+        name='ck_allocation_reserved',
+    ),
+    **_TABLE_OPTIONS,
+)
+"""The levels that are not free; one without an instance is reserved."""
+
+claim = sa.Table(
+    'claim',
+    metadata,
+    sa.Column('instance_uuid', sa.String(36), nullable=False),
+    sa.Column('host', sa.String(NAME_LENGTH), nullable=False),
+    sa.PrimaryKeyConstraint('instance_uuid', 'host', name='pk_claim'),
+    sa.ForeignKeyConstraint(
+        ['instance_uuid'],
+        ['allocation.instance_uuid'],
+        name='fk_claim_allocation',
+        ondelete='RESTRICT',
+        onupdate='RESTRICT',
+    ),
+    sa.Index('ix_claim_host', 'host'),
+    sqlite_with_rowid=False,
+    **_TABLE_OPTIONS,
+)
+"""Which host may still have something of which instance.
+
+The foreign key keeps a claimed level from being freed.
+"""
+
+_CLAIMED = (
+    sa.select(claim.c.host)
+    .where(claim.c.instance_uuid == allocation.c.instance_uuid)
+    .correlate(allocation)
+    .exists()
+)
+
+
+def is_cooled(cutoff: datetime.datetime) -> sa.ColumnElement[bool]:
+    """Rows whose level is free again: their cooling time is over.
+
+    :param cutoff: the database's clock less the cooling time
+    """
+    return sa.and_(allocation.c.retired_at <= cutoff, ~_CLAIMED)
+
+
+def is_in(
+    state: base.State, cutoff: datetime.datetime
+) -> sa.ColumnElement[bool]:
+    """Rows in a state.
+
+    :param cutoff: the database's clock less the cooling time
+    """
+    owned = allocation.c.instance_uuid.is_not(None)
+    retired = allocation.c.retired_at.is_not(None)
+    match state:
+        case base.State.RESERVED:
+            return ~owned
+        case base.State.HELD:
+            return sa.and_(owned, ~retired)
+        case base.State.RETIRED:
+            return sa.and_(retired, _CLAIMED)
+        case base.State.COOLING:
+            return sa.and_(allocation.c.retired_at > cutoff, ~_CLAIMED)

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A store in an SQLite file: making, opening and sharing the file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import random
+import sqlite3
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
+
+import fasteners
+import sqlalchemy as sa
+
+from svirt_nova import exception
+
+DEFAULT_TIMEOUT = 30.0
+"""Seconds to wait for other writers; ``?timeout=`` in the URL changes it."""
+
+_MAGIC = b'SQLite format 3\0'
+_MODE = 0o640
+
+
+class File:
+    """The file of a store, and the lock that its writers queue at.
+
+    SQLite alone would be right too, but lets waiting writers sleep ever
+    longer and starve: the lock, in ``<file>.lock``, is for fairness.
+
+    :param url: an SQLite URL
+    :raises InvalidOption: the URL names no plain file
+    """
+
+    def __init__(self, url: sa.URL) -> None:
+        name = url.database or ''
+        if name in ('', ':memory:') or name.startswith('file:'):
+            raise exception.InvalidOption(
+                f'[svirt_database] connection = {url}: an SQLite store '
+                f'must be a file, as in sqlite:////var/lib/nova/'
+                f'svirt-nova.sqlite'
+            )
+        self.path = pathlib.Path(name).absolute()
+        self.timeout = _timeout(url)
+        self._lock_path = self.path.with_name(f'{self.path.name}.lock')
+        self._threads = threading.Lock()
+        self._identity: tuple[int, int] | None = None
+
+    def make(self) -> None:
+        """Make the file, empty, unless it is there.
+
+        When root makes it, it gets its directory's owner: otherwise the
+        operator's first command would lock nova-compute out.
+
+        :raises StoreUnreachable: it cannot be made
+        """
+        if not self.path.parent.is_dir():
+            raise exception.StoreUnreachable(
+                f'cannot make the store {self.path}: there is no directory '
+                f'{self.path.parent}; make it, owned by the user nova'
+            )
+        with self._as_store_errors('make'):
+            _make_owned(self.path, _write_ahead)
+
+    def check(self) -> None:
+        """Check that the file is an SQLite database, or empty.
+
+        :raises StoreUnreachable: it cannot be read
+        :raises StoreUnusable: it is something else
+        """
+        with self._as_store_errors('read'), self.path.open('rb') as opened:
+            start = opened.read(len(_MAGIC))
+            status = os.fstat(opened.fileno())
+        if start not in (b'', _MAGIC):
+            raise exception.StoreUnusable(
+                f'{self.path} is not an SQLite database; move it away or '
+                f'set [svirt_database] connection to another file'
+            )
+        self._identity = (status.st_dev, status.st_ino)
+
+    def check_same(self) -> None:
+        """Check that the file at the path is still the one first opened.
+
+        SQLite goes on writing into a file that was removed or replaced:
+        levels given out there would be given out a second time.
+
+        :raises StoreUnusable: it is not
+        """
+        try:
+            status = os.stat(self.path)
+        except OSError:
+            identity = None
+        else:
+            identity = (status.st_dev, status.st_ino)
+        if identity != self._identity:
+            raise exception.StoreUnusable(
+                f'the store {self.path} was removed or replaced while in '
+                f'use; put the right file back and restart the service'
+            )
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait for this writer's turn.
+
+        The threads, or green threads, of a process queue before the
+        process does, so that none waits for another inside a system call.
+
+        :raises StoreUnreachable: the turn did not come in time
+        """
+        deadline = time.monotonic() + self.timeout
+        if not self._threads.acquire(timeout=self.timeout):
+            raise self._busy()
+        try:
+            with self._as_store_errors('lock'):
+                _make_owned(self._lock_path, lambda _name: None)
+                # Looked up now, because eventlet may replace it.
+                lock = fasteners.InterProcessLock(
+                    self._lock_path, sleep_func=time.sleep
+                )
+                got = lock.acquire(
+                    delay=0.001,
+                    max_delay=random.uniform(0.002, 0.004),
+                    timeout=max(0.0, deadline - time.monotonic()),
+                )
+            if not got:
+                raise self._busy()
+            try:
+                yield
+            finally:
+                lock.release()
+        finally:
+            self._threads.release()
+
+    def _busy(self) -> exception.StoreUnreachable:
+        return exception.StoreUnreachable(
+            f'the store {self.path} was in use by others for '
+            f'{self.timeout:g} s; try again, and look for a process that '
+            f'holds {self._lock_path}'
+        )
+
+    @contextlib.contextmanager
+    def _as_store_errors(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, threading.ThreadError, sqlite3.Error) as error:
+            reason = getattr(error, 'strerror', None) or error
+            raise exception.StoreUnreachable(
+                f'cannot {what} the store {self.path}: {reason}; check its '
+                f'directory, or run this as the user nova or as root'
+            ) from error
+
+
+def _timeout(url: sa.URL) -> float:
+    text = url.query.get('timeout', DEFAULT_TIMEOUT)
+    try:
+        timeout = float(text)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        timeout = -1.0
+    if not 0 <= timeout < float('inf'):
+        raise exception.InvalidOption(
+            f'[svirt_database] connection = {url}: timeout={text} is not a '
+            f'number of seconds'
+        )
+    return timeout
+
+
+def _make_owned(path: pathlib.Path, fill: Callable[[str], None]) -> None:
+    if path.exists():
+        return
+    # Under its own name only once it is whole and has its owner and mode;
+    # linking fails where another process was faster.
+    with tempfile.NamedTemporaryFile(dir=path.parent) as new:
+        fill(new.name)
+        os.fchmod(new.fileno(), _MODE)
+        if os.geteuid() == 0:
+            owner = path.parent.stat()
+            os.fchown(new.fileno(), owner.st_uid, owner.st_gid)
+        with contextlib.suppress(FileExistsError):
+            os.link(new.name, path)
+
+
+def _write_ahead(name: str) -> None:
+    """Turn an empty file into an empty database with a write-ahead log.
+
+    The file keeps that mode: readers and a writer do not wait for each
+    other, and a commit waits for the disk once.
+    """
+    with contextlib.closing(sqlite3.connect(name)) as connection:
+        (mode,) = connection.execute('PRAGMA journal_mode = WAL').fetchone()
+    if mode != 'wal':
+        raise OSError('its file system cannot share a write-ahead log')
+
+
+def create_engine(
+    url: sa.URL, file: File, *, synchronous: bool, **pool: Any
+) -> sa.Engine:
+    """An engine for an SQLite store.
+
+    Not oslo.db's: that closes the file after each transaction, and the
+    last close of a write-ahead log copies it back, with two more waits
+    for the disk. It also begins transactions only when they first read,
+    so that two which read before they write fail each other.
+
+    :param synchronous: wait for the disk at each commit
+    :param pool: sizes and times of the connection pool
+    """
+    engine = sa.create_engine(
+        url.difference_update_query(['timeout']),
+        connect_args={'timeout': file.timeout},
+        poolclass=sa.QueuePool,
+        **pool,
+    )
+
+    @sa.event.listens_for(engine, 'connect')
+    def set_up(connection: Any, _record: Any) -> None:
+        # The driver must not begin transactions by itself.
+        connection.isolation_level = None
+        connection.execute('PRAGMA foreign_keys = ON')
+        level = 'FULL' if synchronous else 'OFF'
+        connection.execute(f'PRAGMA synchronous = {level}')
+
+    @sa.event.listens_for(engine, 'begin')
+    def begin(connection: sa.Connection) -> None:
+        options = connection.get_execution_options()
+        kind = 'IMMEDIATE' if options.get('writes') else 'DEFERRED'
+        connection.exec_driver_sql(f'BEGIN {kind}')
+
+    return engine

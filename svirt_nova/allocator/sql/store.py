@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Transactions on the store: opened once, retried, and bounded in time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import sqlalchemy as sa
+from oslo_config import cfg
+from oslo_db.sqlalchemy import engines
+from sqlalchemy import exc as sa_exc
+
+from svirt_nova import exception
+from svirt_nova import space as spaces
+from svirt_nova.allocator.sql import errors
+from svirt_nova.allocator.sql import migrate
+from svirt_nova.allocator.sql import sqlite
+
+Result = TypeVar('Result')
+
+_TIMEOUT = 30.0
+_LONGEST_PAUSE = 0.05
+
+
+class Store:
+    """The database that ``[svirt_database]`` names, opened when first used.
+
+    Every call raises StoreUnreachable or StoreUnusable where it cannot do
+    its work, and :class:`errors.Conflict` where a key refused a change.
+    """
+
+    def __init__(self, conf: cfg.ConfigOpts) -> None:
+        self._conf = conf
+        self._url = _parse(conf.svirt_database.connection)
+        self._file: sqlite.File | None = None
+        if self._url.get_backend_name() == 'sqlite':
+            self._file = sqlite.File(self._url)
+        self._opening = threading.Lock()
+        self._engine: sa.Engine | None = None
+        self._is_ready = False
+        self._pid = os.getpid()
+
+    def __str__(self) -> str:
+        if self._file is not None:
+            return str(self._file.path)
+        return self._url.render_as_string(hide_password=True)
+
+    @property
+    def timeout(self) -> float:
+        """Seconds after which a call gives up."""
+        return _TIMEOUT if self._file is None else self._file.timeout
+
+    def read(self, work: Callable[[sa.Connection], Result]) -> Result:
+        """Run something that only reads, on one snapshot."""
+        self._make_ready()
+        return self._run(work, writes=False)
+
+    def write(self, work: Callable[[sa.Connection], Result]) -> Result:
+        """Run something in a transaction of its own, and commit it.
+
+        It is run again after a deadlock: it must do nothing else.
+        """
+        self._make_ready()
+        return self._run(work, writes=True)
+
+    def sync(self, space: spaces.LevelSpace | None) -> spaces.LevelSpace:
+        """Make the schema or bring it up to date.
+
+        :param space: see :func:`migrate.upgrade`
+        :raises InvalidSpace: the store has another level space
+        """
+        self._prepare_file()
+        stored = self._run(
+            lambda connection: migrate.upgrade(connection, str(self), space),
+            writes=True,
+        )
+        self._is_ready = True
+        return stored
+
+    def _make_ready(self) -> None:
+        if self._is_ready:
+            return
+        with self._opening:
+            if self._is_ready:
+                return
+            self._prepare_file()
+            current = self._run(
+                lambda connection: migrate.is_current(connection, str(self)),
+                writes=False,
+            )
+            if not current and self._file is None:
+                raise exception.StoreUnusable(
+                    f'the store {self} lacks the schema of this release; '
+                    f'run "svirt-nova db sync"'
+                )
+            if not current:
+                self.sync(None)
+            self._is_ready = True
+
+    def _prepare_file(self) -> None:
+        if self._file is None:
+            return
+        self._file.make()
+        self._file.check()
+
+    def _connect(self, *, writes: bool) -> sa.Connection:
+        if self._engine is None:
+            self._engine = self._create_engine()
+        elif self._pid != os.getpid():
+            # A connection must not be used on both sides of a fork.
+            self._engine.dispose(close=False)
+        self._pid = os.getpid()
+        if self._file is not None:
+            self._file.check_same()
+        return self._engine.connect().execution_options(writes=writes)
+
+    def _run(
+        self, work: Callable[[sa.Connection], Result], *, writes: bool
+    ) -> Result:
+        deadline = time.monotonic() + self.timeout
+        pause = 0.001
+        turn: contextlib.AbstractContextManager[None]
+        while True:
+            turn = contextlib.nullcontext()
+            if writes and self._file is not None:
+                turn = self._file.turn()
+            try:
+                with (
+                    turn,
+                    self._connect(writes=writes) as connection,
+                    connection.begin(),
+                ):
+                    return work(connection)
+            except errors.DATABASE_ERRORS as error:
+                understood = errors.understand(error, str(self))
+                if not isinstance(understood, errors.Busy):
+                    raise understood from error
+                if time.monotonic() > deadline:
+                    raise exception.StoreUnreachable(
+                        f'the store {self} was locked by others for '
+                        f'{self.timeout:g} s: {understood}; try again'
+                    ) from error
+            time.sleep(random.uniform(0, pause))
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _create_engine(self) -> sa.Engine:
+        options = self._conf.svirt_database
+        if self._file is not None:
+            pool = {
+                'pool_size': options.max_pool_size,
+                'max_overflow': options.max_overflow,
+                'pool_timeout': options.pool_timeout,
+                'pool_recycle': options.connection_recycle_time,
+            }
+            engine = sqlite.create_engine(
+                self._url,
+                self._file,
+                synchronous=options.sqlite_synchronous,
+                **{k: v for k, v in pool.items() if v is not None},
+            )
+            return engine
+        engine = engines.create_engine(
+            self._url,
+            mysql_sql_mode=options.mysql_sql_mode,
+            mysql_wsrep_sync_wait=options.mysql_wsrep_sync_wait,
+            connection_recycle_time=options.connection_recycle_time,
+            connection_debug=options.connection_debug,
+            max_pool_size=options.max_pool_size,
+            max_overflow=options.max_overflow,
+            pool_timeout=options.pool_timeout,
+            connection_trace=options.connection_trace,
+            max_retries=options.max_retries,
+            retry_interval=options.retry_interval,
+            connection_parameters=options.connection_parameters,
+        )
+        assert isinstance(engine, sa.Engine)
+        return engine
+
+
+def sync(
+    conf: cfg.ConfigOpts, space: spaces.LevelSpace | None = None
+) -> spaces.LevelSpace:
+    """Make the store's schema, or bring it up to this release's.
+
+    :param space: the level space the store must have; None for the one
+        that it has, or for the default in a new store
+    :returns: the store's level space
+    :raises InvalidSpace: the store has another one; nothing was changed
+    :raises StoreTooNew: the store is of a later release
+    :raises StoreUnusable: the store is damaged, or not one of ours
+    :raises StoreUnreachable: it cannot be opened
+    """
+    return Store(conf).sync(space)
+
+
+def _parse(connection: str) -> sa.URL:
+    try:
+        url = sa.make_url(connection)
+        url.get_dialect().import_dbapi()
+    except sa_exc.ArgumentError as error:
+        # The text may hold a password: not even a part of it is shown.
+        raise exception.InvalidOption(
+            '[svirt_database] connection is not an SQLAlchemy URL such as '
+            'sqlite:////var/lib/nova/svirt-nova.sqlite'
+        ) from error
+    except ImportError as error:
+        raise exception.InvalidOption(
+            f'[svirt_database] connection = '
+            f'{url.render_as_string(hide_password=True)}: its database '
+            f'driver is not installed: {error}'
+        ) from error
+    return url
