@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib.metadata
+import logging
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -62,6 +63,13 @@ class SvirtNova(app.App):
             'be repeated.',
         )
         return parser
+
+    def configure_logging(self) -> None:
+        """As cliff does, but each failure is told once."""
+        super().configure_logging()
+        if self.options.verbose_level == self.DEFAULT_VERBOSE_LEVEL:
+            # It logs what it then raises as well.
+            logging.getLogger('stevedore').setLevel(logging.CRITICAL)
 
     def initialize_app(self, argv: list[str]) -> None:
         """Refuse to be started without a command."""
