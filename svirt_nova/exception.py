@@ -68,3 +68,7 @@ class UnsafeFile(LabelError):
 
 class LabelNotApplied(LabelError):
     """A file, process or domain does not carry the label it was given."""
+
+
+class UnlabeledStorage(LabelNotApplied):
+    """A file lies on storage that cannot carry labels."""

@@ -10,6 +10,7 @@ from svirt_nova import context as contexts
 from svirt_nova import exception
 from svirt_nova import level as levels
 from svirt_nova import privsep
+from svirt_nova import storage
 
 _XATTR = 'security.selinux'
 
@@ -17,7 +18,19 @@ _XATTR = 'security.selinux'
 def _fail(path: str, failure: privsep.Failure) -> None:
     if failure.kind == 'unsafe':
         raise exception.UnsafeFile(f'{path}: {failure.reason}')
+    if failure.kind == 'unsupported':
+        raise unlabeled(path)
     raise exception.LabelNotApplied(f'{path}: {failure.reason}')
+
+
+def unlabeled(path: str) -> exception.UnlabeledStorage:
+    """The error for a file on storage that cannot carry labels."""
+    return exception.UnlabeledStorage(
+        f'{path} lies on storage that carries no SELinux labels '
+        f'({storage.file_system(path)}). Use storage that does, such as '
+        f'NFS 4.2 exported with security_label, or accept it with [svirt] '
+        f'unlabeled_storage = warn'
+    )
 
 
 def label(root: str, path: str, level: levels.Level) -> None:
@@ -27,29 +40,32 @@ def label(root: str, path: str, level: levels.Level) -> None:
         it may be a symbolic link
     :param path: the absolute path of the file
     :raises UnsafeFile: not a plain file inside the directory
-    :raises LabelNotApplied: the file cannot carry the label
+    :raises UnlabeledStorage: its storage cannot carry labels
+    :raises LabelNotApplied: the label was refused
     """
     failure = privsep.set_level(root, _relative(root, path), str(level))
     if failure is not None:
         _fail(path, privsep.Failure(*failure))
     found = read(path)
-    if found is None or found.level != level:
+    if found is None:
+        raise unlabeled(path)
+    if found.level != level:
         raise exception.LabelNotApplied(
-            f'{path} carries {found or "no label"} although it was given '
-            f'the level {level}'
+            f'{path} carries {found} although it was given the level {level}'
         )
 
 
 def restore(root: str, path: str) -> None:
     """Give an image file the policy's default label for its path.
 
-    A file that does not exist any more is no error.
+    A file that does not exist any more is no error, nor is one whose
+    storage cannot carry labels.
 
     :raises UnsafeFile: not a plain file inside the directory
     :raises LabelNotApplied: the file cannot carry the label
     """
     failure = privsep.restore(root, _relative(root, path))
-    if failure is not None and failure[0] != 'missing':
+    if failure is not None and failure[0] not in ('missing', 'unsupported'):
         _fail(path, privsep.Failure(*failure))
 
 

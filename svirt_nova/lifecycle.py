@@ -8,6 +8,7 @@ operation.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 
 DELETED = 'deleted'
 DELETING = 'deleting'
@@ -39,15 +40,14 @@ class Remains:
 
     :param domain: whether libvirt knows a domain of its UUID, defined or
         transient
-    :param directories: its directories that exist, those that Nova
+    :param local: its directories on storage of this host, those that Nova
         renames it to included
+    :param shared: its directories on storage that other hosts share
     """
 
-    domain: bool
-    directories: tuple[str, ...]
-
-    def __bool__(self) -> bool:
-        return self.domain or bool(self.directories)
+    domain: bool = False
+    local: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
 
 
 def is_gone_for_good(instance: InstanceState, host: str) -> bool:
@@ -67,3 +67,52 @@ def is_gone_for_good(instance: InstanceState, host: str) -> bool:
         instance.task_state == DELETING
         or instance.vm_state == SOFT_DELETED
     )
+
+
+def may_unclaim(remains: Remains, gone: bool) -> bool:
+    """Whether a host may drop its claim.
+
+    A directory on shared storage belongs to the host that the instance
+    lives on, unless it lives nowhere any more: then it is left over, and
+    its level must not be given to another.
+
+    :param remains: what the host still has of the instance
+    :param gone: whether the instance is gone for good
+    """
+    if remains.domain or remains.local:
+        return False
+    return not (gone and remains.shared)
+
+
+class StaleClaims:
+    """Finds claims of a host that has had nothing of the instance for long.
+
+    A claim comes before the domain and the files, so one that has just
+    been made looks stale too: only time tells them apart.
+
+    :param grace: seconds for which nothing may be there
+    """
+
+    def __init__(self, grace: float) -> None:
+        self._grace = grace
+        self._since: dict[str, float] = {}
+
+    def find(
+        self, claimed: Collection[str], present: Collection[str], now: float
+    ) -> list[str]:
+        """The instances whose claims have been stale for the grace time.
+
+        :param claimed: the UUIDs of all instances that the host claims
+        :param present: those that it has something of
+        :param now: a monotonic time, in seconds
+        """
+        self._since = {
+            uuid: self._since.get(uuid, now)
+            for uuid in claimed
+            if uuid not in present
+        }
+        return sorted(
+            uuid
+            for uuid, since in self._since.items()
+            if now - since >= self._grace
+        )

@@ -10,6 +10,7 @@ checked, so that nothing can be swapped in between.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import stat
@@ -48,7 +49,8 @@ class Failure(NamedTuple):
     A value rather than an exception: privsep carries only the plain
     arguments of one over to the caller.
 
-    :param kind: ``unsafe``, ``missing`` or ``refused``
+    :param kind: ``unsafe``, ``missing``, ``unsupported`` (by the storage)
+        or ``refused``
     """
 
     kind: str
@@ -130,7 +132,7 @@ def _write(descriptor: int, context: str) -> None:
         selinux.setfilecon_raw(_name_of(descriptor), context)
     except OSError as error:
         raise _Refusal(
-            'refused',
+            'unsupported' if error.errno == errno.EOPNOTSUPP else 'refused',
             f'it does not take the label {context}: {error.strerror}',
         ) from error
 
@@ -199,5 +201,7 @@ def restore(root: str, relative: str) -> Failure | None:
     except exception.SvirtError as error:
         return Failure('refused', str(error))
     except OSError as error:
+        if error.errno in (errno.ENODATA, errno.EOPNOTSUPP):
+            return None
         return Failure('refused', error.strerror or str(error))
     return None

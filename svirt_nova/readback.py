@@ -41,33 +41,42 @@ def _domain_problems(
         yield f'libvirt labels its disks {label.imagelabel}'
 
 
-def file_problems(
-    domain: str, image: contexts.Context, read: ReadLabel
-) -> Iterator[str]:
-    """What is wrong with the files of a domain's disks, a line each.
+def _own_files(domain: str) -> Iterator[seclabel.Disk]:
+    """The disks of a domain that carry its level on a file.
 
     Block devices are left out: libvirt labels them in the private /dev of
     the guest. So are files that are open to every guest on purpose.
-
-    :param domain: the XML of the domain
-    :param image: the context that its disks should have
-    :param read: what reads a file's context
     """
     for disk in seclabel.disks(domain):
-        if not disk.is_file or disk.label is not seclabel.DiskLabel.OWN:
-            continue
+        if disk.is_file and disk.label is seclabel.DiskLabel.OWN:
+            yield disk
+
+
+def _file_problems(
+    domain: str, image: contexts.Context, read: ReadLabel
+) -> Iterator[str]:
+    for disk in _own_files(domain):
         try:
             found = read(disk.path)
         except exception.SvirtError as error:
             yield str(error)
             continue
-        if found is None:
-            yield (
-                f'the storage of {disk.path} (disk {disk.target}) carries '
-                f'no SELinux labels'
-            )
-        elif _differs(found, image):
+        if found is not None and _differs(found, image):
             yield f'{disk.path} (disk {disk.target}) carries {found}'
+
+
+def unlabeled_files(domain: str, read: ReadLabel) -> list[str]:
+    """The files of a domain's disks that carry no label at all.
+
+    libvirt says nothing of storage that cannot carry one.
+
+    :param domain: the XML of the running domain
+    :param read: what reads a file's context
+    :raises LabelError: a label cannot be read
+    """
+    return [
+        disk.path for disk in _own_files(domain) if read(disk.path) is None
+    ]
 
 
 def check(
@@ -78,6 +87,8 @@ def check(
     read: ReadLabel,
 ) -> None:
     """Check what libvirt, the kernel and the files say of a started guest.
+
+    Files without any label are left to :func:`unlabeled_files`.
 
     :param domain: the XML of the running domain
     :param process_label: what ``virDomainGetSecurityLabel`` answers: the
@@ -98,7 +109,7 @@ def check(
             problems.append(f'the QEMU process runs as {running}')
     if not enforced:
         problems.append('the kernel does not enforce SELinux')
-    problems.extend(file_problems(domain, image, read))
+    problems.extend(_file_problems(domain, image, read))
     if problems:
         # The problems first: Nova cuts a fault off after 255 characters.
         raise exception.LabelNotApplied(

@@ -174,7 +174,7 @@ def confine(
         root, 'seclabel', type='static', model=_MODEL, relabel='yes'
     )
     etree.SubElement(seclabel, 'label').text = str(process)
-    for _, source, disk in _local_disks(root):
+    for _, source, _ in _local_disks(root):
         for old in source.findall(f'seclabel[@model="{_MODEL}"]'):
             source.remove(old)
     for _, source, disk in _local_disks(root):

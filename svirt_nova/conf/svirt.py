@@ -67,6 +67,56 @@ must fit into the free part of the level space. Set it to the same value
 on all hosts.
 """,
     ),
+    cfg.StrOpt(
+        'unlabeled_storage',
+        default='refuse',
+        choices=[
+            (
+                'refuse',
+                'The operation fails with a fault that names the file and '
+                'its file system.',
+            ),
+            (
+                'warn',
+                'A warning names them, and the guest starts: QEMU processes '
+                'of other instances on the host may open these files.',
+            ),
+        ],
+        help="""
+What to do with a disk file on storage that cannot carry SELinux labels,
+such as NFS exported without security_label.
+
+libvirt itself reports success there; the label is read back to find out.
+Only asked for when [svirt] mode is enforcing: in permissive mode it is
+always a warning.
+""",
+    ),
+    cfg.IntOpt(
+        'reconcile_interval',
+        default=600,
+        min=0,
+        help="""
+Seconds between two comparisons of what this host claims with the domains
+and directories that it has. It is compared when nova-compute starts, too.
+
+A comparison drops claims that a crash or a lost connection left over and
+adds missing ones. 0 compares at start only, which leaves levels of deleted
+instances claimed for as long as nova-compute runs.
+""",
+    ),
+    cfg.IntOpt(
+        'claim_grace',
+        default=600,
+        min=60,
+        help="""
+Seconds for which this host must have had nothing of an instance before
+its claim counts as stale.
+
+An operation claims an instance before it writes anything: this must be
+longer than that takes, which is seconds. Until it has passed, the level of
+an instance that was deleted behind Nova's back is not free.
+""",
+    ),
 )
 
 

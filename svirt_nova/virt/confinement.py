@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
+from oslo_log import log as logging
 import selinux
 
 from svirt_nova import context as contexts
@@ -13,6 +15,9 @@ from svirt_nova import level as levels
 from svirt_nova import privsep
 from svirt_nova import seclabel
 from svirt_nova import space as spaces
+from svirt_nova.virt import remains
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,3 +60,31 @@ def may_clash(space: spaces.LevelSpace, level: levels.Level) -> bool:
     """Whether a level could contain one of a space, or be contained."""
     common = level.categories & space.categories
     return len(common) >= min(space.per_level, len(level.categories))
+
+
+def warn_of_strangers(host: Any, space: spaces.LevelSpace) -> None:
+    """Name the guests whose level libvirt itself drew out of our space.
+
+    libvirt does not keep static levels out of what it draws, nor does
+    the allocator know what it drew.
+
+    :param host: the ``nova.virt.libvirt.host.Host`` of this host
+    """
+    found = []
+    for guest in host.list_guests(only_running=True):
+        label = remains.label_of(guest)
+        if (
+            label is not None
+            and not label.is_static
+            and label.label is not None
+            and may_clash(space, label.label.level)
+        ):
+            found.append(f'{guest.name} ({label.label.level})')
+    if found:
+        LOG.warning(
+            'These guests run with levels that libvirt drew by itself from '
+            'the level space %s, so an instance may come to share one: %s. '
+            'Hard-reboot those that are instances; for others give libvirtd '
+            'a category range outside of the space.',
+            space, ', '.join(sorted(found)),
+        )

@@ -7,19 +7,16 @@ into XML and onto files is in the modules that it calls.
 
 from __future__ import annotations
 
-import contextlib
 import os
+import time
 from collections.abc import Callable
-from collections.abc import Iterator
 from typing import Any
 
 from nova.compute import task_states
-from nova.compute import vm_states
 import nova.conf
 from nova import exception as nova_exception
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import utils as libvirt_utils
-from nova.virt.libvirt.volume import fs
 from oslo_log import log as logging
 
 from svirt_nova.allocator import base as allocators
@@ -27,10 +24,12 @@ from svirt_nova import conf as svirt_conf
 from svirt_nova import exception
 from svirt_nova import files
 from svirt_nova import level as levels
-from svirt_nova import lifecycle
 from svirt_nova import readback
 from svirt_nova import seclabel
+from svirt_nova.virt import claims
 from svirt_nova.virt import confinement
+from svirt_nova.virt import faults
+from svirt_nova.virt import volumes
 
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
@@ -52,6 +51,9 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         self._svirt_host = ''
         # None as long as the extension is off.
         self._allocator: allocators.Allocator | None = None
+        self._claims: claims.HostClaims | None = None
+        # A monotonic time, in seconds.
+        self._reconcile_at: float | None = None
         # None where guests cannot be confined.
         self._confinement: confinement.Confinement | None = None
         # The level of each instance that is in a hard reboot, in which
@@ -81,12 +83,16 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
                 CONF.libvirt.virt_type,
             )
         except exception.SvirtError as error:
-            if self._allocator is None or self._is_enforcing():
+            if self._allocator is None or faults.is_enforcing():
                 LOG.critical('nova-compute cannot start: %s', error)
                 raise nova_exception.InternalError(str(error)) from error
             LOG.warning('Guests on this host are NOT isolated: %s', error)
+        self._claims = claims.HostClaims(
+            self._allocator, host, self._host, CONF.svirt.claim_grace)
+        self._reconcile_at = time.monotonic()
         try:
-            self._warn_of_strangers(self._allocator.space())
+            confinement.warn_of_strangers(
+                self._host, self._allocator.space())
         except exception.StoreUnreachable as error:
             LOG.warning(
                 'The allocator cannot be reached: new instances are '
@@ -95,57 +101,6 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         except exception.SvirtError as error:
             LOG.critical('nova-compute cannot start: %s', error)
             raise nova_exception.InternalError(str(error)) from error
-
-    def _is_enforcing(self) -> bool:
-        return bool(CONF.svirt.mode == 'enforcing')
-
-    def _warn_of_strangers(self, space: Any) -> None:
-        """Name the guests whose level libvirt drew out of our space."""
-        found = []
-        for guest in self._host.list_guests(only_running=True):
-            label = seclabel.read(guest.get_xml_desc())
-            if (
-                label is not None
-                and not label.is_static
-                and label.label is not None
-                and confinement.may_clash(space, label.label.level)
-            ):
-                found.append(f'{guest.name} ({label.label.level})')
-        if found:
-            LOG.warning(
-                'These guests run with levels that libvirt drew by itself '
-                'from the level space %s, so an instance may come to share '
-                'one: %s. Hard-reboot those that are instances; for others '
-                'give libvirtd a category range outside of the space.',
-                space, ', '.join(sorted(found)),
-            )
-
-    # Errors
-
-    @contextlib.contextmanager
-    def _fault(self, instance: Any) -> Iterator[None]:
-        """Turn what went wrong into the instance's fault, or a warning.
-
-        A build is aborted rather than sent to other hosts: what Nova
-        tells the user after the last of them hides the reason.
-        """
-        try:
-            yield
-        except exception.SvirtError as error:
-            if not self._is_enforcing():
-                LOG.warning(
-                    'The instance is NOT isolated by a level of its own: '
-                    '%s', error, instance=instance
-                )
-                return
-            LOG.error('%s', error, instance=instance)
-            if instance.vm_state == vm_states.BUILDING:
-                raise nova_exception.BuildAbortException(
-                    instance_uuid=instance.uuid, reason=str(error)
-                ) from error
-            raise nova_exception.InternalError(
-                f'instance {instance.uuid}: {error}'
-            ) from error
 
     # The level of an instance
 
@@ -157,7 +112,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         assert self._allocator is not None
         if instance.uuid in self._rebooting:
             return self._rebooting[instance.uuid]
-        with self._fault(instance):
+        with faults.raised_to_nova(instance):
             try:
                 level = self._allocator.acquire(
                     instance.uuid, instance.project_id, self._svirt_host
@@ -214,7 +169,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
                            **kwargs: Any) -> Any:
         """Live migration to here: the level comes with the XML."""
         if self._allocator is not None:
-            with self._fault(instance):
+            with faults.raised_to_nova(instance):
                 try:
                     self._allocator.get(instance.uuid)
                 except exception.UnknownInstance as error:
@@ -258,7 +213,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         which a start cannot change.
         """
         if self._allocator is not None and self._confinement is not None:
-            with self._fault(instance):
+            with faults.raised_to_nova(instance):
                 self._check_suspended(instance)
         super().resume(context, instance, *args, **kwargs)
 
@@ -302,7 +257,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         def label_files() -> None:
             if post_xml_callback is not None:
                 post_xml_callback()
-            with self._fault(instance):
+            with faults.raised_to_nova(instance):
                 self._label_instance_files(instance, xml, level)
 
         guest = create(
@@ -310,8 +265,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             pause=power_on or pause, post_xml_callback=label_files)
         if power_on or pause:
             try:
-                with self._fault(instance):
-                    self._read_back(guest, confined, level)
+                self._read_back(guest, instance, confined, level)
                 if not pause:
                     guest.resume()
             except Exception:
@@ -335,33 +289,29 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
     def _read_back(
         self,
         guest: Any,
+        instance: Any,
         confined: confinement.Confinement,
         level: levels.Level,
     ) -> None:
-        text, enforced = guest._domain.securityLabel()
-        readback.check(
-            guest.get_xml_desc(),
-            (text, bool(enforced)),
-            confined.process.at(level),
-            confined.image.at(level),
-            files.read,
-        )
+        xml = guest.get_xml_desc()
+        with faults.raised_to_nova(instance):
+            text, enforced = guest._domain.securityLabel()
+            readback.check(
+                xml,
+                (text, bool(enforced)),
+                confined.process.at(level),
+                confined.image.at(level),
+                files.read,
+            )
+        with faults.raised_to_nova(instance):
+            for path in readback.unlabeled_files(xml, files.read):
+                raise files.unlabeled(path)
 
     # Volumes
 
-    def _volume_file(self, connection_info: dict[str, Any]) -> str | None:
-        """The file of a volume that only one instance may use.
-
-        A multiattach volume is left to libvirt: the level of one of its
-        instances would cut the others off.
-        """
-        volume_driver = self._get_volume_driver(connection_info)
-        if connection_info.get('multiattach') or not isinstance(
-            volume_driver, fs.LibvirtBaseFileSystemVolumeDriver
-        ):
-            return None
-        path: str | None = connection_info['data'].get('device_path')
-        return path
+    def _own_file(self, connection_info: dict[str, Any]) -> str | None:
+        return volumes.own_file(
+            self._get_volume_driver(connection_info), connection_info)
 
     def _connect_volume(self, context: Any, connection_info: dict[str, Any],
                         instance: Any, encryption: Any = None) -> None:
@@ -378,14 +328,14 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             or instance.task_state == task_states.MIGRATING
         ):
             return
-        path = self._volume_file(connection_info)
+        path = self._own_file(connection_info)
         if path is None:
             return
         try:
             level = self._level(instance)
             if level is not None:
-                with self._fault(instance):
-                    files.label(os.path.dirname(path), path, level)
+                with faults.raised_to_nova(instance):
+                    volumes.label(path, level)
         except Exception:
             super()._disconnect_volume(
                 context, connection_info, instance, encryption=encryption)
@@ -404,22 +354,11 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             and instance.host == self._svirt_host
             and instance.task_state != task_states.MIGRATING
         ):
-            path = self._volume_file(connection_info)
+            path = self._own_file(connection_info)
             if path is not None:
-                self._restore(instance, path)
+                volumes.restore(instance, path)
         super()._disconnect_volume(
             context, connection_info, instance, *args, **kwargs)
-
-    def _restore(self, instance: Any, path: str) -> None:
-        try:
-            files.restore(os.path.dirname(path), path)
-        except exception.SvirtError as error:
-            # The volume is leaving all the same; its old level keeps
-            # everybody else out until it is labelled anew.
-            LOG.warning(
-                'The label of the volume was not put back: %s', error,
-                instance=instance
-            )
 
     # What is left of an instance here, once Nova has cleaned up
 
@@ -427,6 +366,17 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
                 **kwargs: Any) -> None:
         """Delete and every other way of leaving this host."""
         super().cleanup(context, instance, *args, **kwargs)
+        self._settle(instance)
+
+    def post_live_migration_at_source(self, context: Any, instance: Any,
+                                      network_info: Any) -> None:
+        """A live migration away from here has succeeded.
+
+        With a directory on this host's own storage Nova calls cleanup
+        later, which drops the claim then.
+        """
+        super().post_live_migration_at_source(
+            context, instance, network_info)
         self._settle(instance)
 
     def confirm_migration(self, context: Any, migration: Any, instance: Any,
@@ -444,48 +394,28 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         return cleaned
 
     def _settle(self, instance: Any) -> None:
-        """Drop this host's claim, if nothing of the instance is left."""
-        if self._allocator is None or instance.uuid in self._rebooting:
-            return
-        remains = self._remains(instance)
-        if remains:
-            LOG.debug(
-                'This host keeps its claim: it still has %s', remains,
-                instance=instance
-            )
-            return
-        state = lifecycle.InstanceState(
-            deleted=bool(instance.deleted),
-            vm_state=instance.vm_state,
-            task_state=instance.task_state,
-            host=instance.host,
-        )
-        host = self._svirt_host
-        try:
-            if lifecycle.is_gone_for_good(state, host):
-                self._allocator.give_back(instance.uuid, host)
-            else:
-                self._allocator.unclaim(instance.uuid, host)
-        except exception.SvirtError as error:
-            # A claim too many is safe, and failing would undo nothing.
-            LOG.warning(
-                'The level of the instance stays claimed by this host '
-                'although nothing of it is left here: %s', error,
-                instance=instance
-            )
+        if self._claims is not None and instance.uuid not in self._rebooting:
+            self._claims.settle(instance)
 
-    def _remains(self, instance: Any) -> lifecycle.Remains:
+    def get_available_resource(self, nodename: str) -> Any:
+        """Nova calls this at start and every update_resources_interval."""
+        resources = super().get_available_resource(nodename)
+        if (
+            self._claims is not None
+            and self._reconcile_at is not None
+            and time.monotonic() >= self._reconcile_at
+        ):
+            self._reconcile(self._claims)
+        return resources
+
+    def _reconcile(self, host_claims: claims.HostClaims) -> None:
+        interval = CONF.svirt.reconcile_interval
+        self._reconcile_at = time.monotonic() + interval if interval else None
         try:
-            self._host.get_guest(instance)
-            domain = True
-        except nova_exception.InstanceNotFound:
-            domain = False
-        except nova_exception.NovaException:
-            # libvirt does not answer: it may be there.
-            domain = True
-        path = libvirt_utils.get_instance_path(instance)
-        names = (path, f'{path}_resize', f'{path}_del')
-        return lifecycle.Remains(
-            domain=domain,
-            directories=tuple(name for name in names if os.path.lexists(name)),
-        )
+            host_claims.reconcile()
+        except (exception.SvirtError, OSError) as error:
+            # Resources must be reported all the same.
+            LOG.warning(
+                'The claims of this host could not be compared with what '
+                'it has; the next try is in %s s. %s', interval, error
+            )

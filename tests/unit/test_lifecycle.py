@@ -48,9 +48,43 @@ class GoneForGoodTest(testtools.TestCase):
             self.gone, lifecycle.is_gone_for_good(instance, 'here'))
 
 
-class RemainsTest(testtools.TestCase):
+class MayUnclaimTest(testtools.TestCase):
 
-    def test_a_domain_or_a_directory_keeps_the_claim(self):
-        self.assertTrue(lifecycle.Remains(True, ()))
-        self.assertTrue(lifecycle.Remains(False, ('/i/u_del',)))
-        self.assertFalse(lifecycle.Remains(False, ()))
+    def test_a_claim_goes_when_nothing_is_left(self):
+        self.assertTrue(lifecycle.may_unclaim(lifecycle.Remains(), False))
+        self.assertTrue(lifecycle.may_unclaim(lifecycle.Remains(), True))
+
+    def test_a_domain_or_a_local_directory_keeps_it(self):
+        for remains in (
+            lifecycle.Remains(domain=True),
+            lifecycle.Remains(local=('/i/u_del',)),
+        ):
+            self.assertFalse(lifecycle.may_unclaim(remains, False))
+            self.assertFalse(lifecycle.may_unclaim(remains, True))
+
+    def test_a_shared_directory_keeps_it_only_once_nobody_needs_it(self):
+        remains = lifecycle.Remains(shared=('/i/u',))
+        self.assertTrue(lifecycle.may_unclaim(remains, False))
+        self.assertFalse(lifecycle.may_unclaim(remains, True))
+
+
+class StaleClaimsTest(testtools.TestCase):
+
+    def test_a_claim_is_stale_after_the_grace_time(self):
+        stale = lifecycle.StaleClaims(60)
+        self.assertEqual([], stale.find(['a', 'b'], ['b'], 0))
+        self.assertEqual([], stale.find(['a', 'b'], ['b'], 59))
+        self.assertEqual(['a'], stale.find(['a', 'b'], ['b'], 60))
+
+    def test_what_comes_back_starts_anew(self):
+        stale = lifecycle.StaleClaims(60)
+        stale.find(['a'], [], 0)
+        stale.find(['a'], ['a'], 30)
+        self.assertEqual([], stale.find(['a'], [], 70))
+        self.assertEqual(['a'], stale.find(['a'], [], 130))
+
+    def test_what_is_not_claimed_is_forgotten(self):
+        stale = lifecycle.StaleClaims(60)
+        stale.find(['a'], [], 0)
+        stale.find([], [], 30)
+        self.assertEqual([], stale.find(['a'], [], 70))

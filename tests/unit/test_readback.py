@@ -65,11 +65,10 @@ class CheckTest(testtools.TestCase):
         self.assertIn('c1,c2', self._refused(domain=_running(
             image='system_u:object_r:svirt_image_t:s0:c1,c2')))
 
-    def test_a_file_with_no_label_is_named(self):
-        message = self._refused(
-            read=lambda path: None if path == '/i/u/disk' else IMAGE)
-        self.assertIn('/i/u/disk (disk vda)', message)
-        self.assertNotIn('disk.config', message)
+    def test_files_with_no_label_are_listed(self):
+        self.assertEqual(['/i/u/disk'], readback.unlabeled_files(
+            _running(),
+            lambda path: None if path == '/i/u/disk' else IMAGE))
 
     def test_a_file_with_another_label_is_named(self):
         other = contexts.Context.parse('system_u:object_r:svirt_image_t:s0')

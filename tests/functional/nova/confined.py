@@ -17,7 +17,7 @@ from nova.tests.fixtures import libvirt as fakelibvirt
 
 from svirt_nova import conf as svirt_conf
 from svirt_nova import context as contexts
-from svirt_nova import exception
+from svirt_nova import files
 from svirt_nova.allocator import base as allocators
 
 CONF = nova.conf.CONF
@@ -71,8 +71,7 @@ class Files:
 
     def label(self, root: str, path: str, level: Any) -> None:
         if os.path.basename(path) in self.refused:
-            raise exception.LabelNotApplied(
-                f'{path}: it does not take the label: not supported')
+            raise files.unlabeled(path)
         self.labels[path] = contexts.Context.parse(IMAGE).at(level)
 
     def restore(self, root: str, path: str) -> None:

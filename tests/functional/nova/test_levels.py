@@ -194,7 +194,7 @@ class FaultTest(_Base):
 
         server = self._boot(expected_state='ERROR')
 
-        self.assertIn('does not take the label', self._fault(server))
+        self.assertIn('carries no SELinux labels', self._fault(server))
         self._assert_nothing_left(server)
 
     def test_a_process_at_another_level_is_stopped(self):

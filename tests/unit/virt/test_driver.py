@@ -22,6 +22,7 @@ from svirt_nova import conf as svirt_conf
 from svirt_nova import exception
 from svirt_nova import level as levels
 from svirt_nova.allocator import base as allocators
+from svirt_nova.virt import claims
 from svirt_nova.virt import confinement
 from svirt_nova.virt import driver
 from tests.unit import test_seclabel
@@ -49,6 +50,8 @@ class _Base(testtools.TestCase):
         self.driver._confinement = confinement.Confinement(
             process=test_seclabel.PROCESS, image=test_seclabel.IMAGE)
         self.driver._host = mock.Mock()
+        self.driver._claims = claims.HostClaims(
+            self.driver._allocator, 'here', self.driver._host, 600)
         self.driver._host.get_guest.side_effect = (
             nova_exception.InstanceNotFound(instance_id='uuid'))
         self.volume_driver = mock.Mock(spec=nfs.LibvirtNFSVolumeDriver)

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a path is stored on: its file system, and whether hosts share it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+
+MOUNTS = '/proc/self/mountinfo'
+
+# Types whose files another host may have mounted too. What is not named
+# counts as local: a claim that stays too long is safe, one that goes too
+# early is not.
+_SHARED = frozenset([
+    'beegfs', 'ceph', 'cifs', 'fuse.ceph', 'fuse.glusterfs', 'fuse.quobyte',
+    'fuse.vstorage', 'gfs2', 'gpfs', 'lustre', 'nfs', 'nfs4', 'ocfs2', 'smb3',
+])
+_ESCAPE = re.compile(r'\\([0-7]{3})')
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FileSystem:
+    """A mounted file system.
+
+    :param kind: its type, as mount(8) names it
+    :param mount_point: where it is mounted
+    """
+
+    kind: str
+    mount_point: str
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other hosts may have its files too."""
+        return self.kind in _SHARED
+
+    def __str__(self) -> str:
+        return f'{self.kind} at {self.mount_point}'
+
+
+def _mounts() -> list[FileSystem]:
+    # Fields as proc(5) has them: the mount point is the fifth, the type
+    # the first after a lone hyphen; white space is escaped in octal.
+    found = []
+    with open(MOUNTS, encoding='utf-8', errors='surrogateescape') as file:
+        for line in file:
+            fields, _, rest = line.partition(' - ')
+            point = _ESCAPE.sub(
+                lambda match: chr(int(match[1], 8)), fields.split()[4])
+            found.append(FileSystem(rest.split()[0], point))
+    return found
+
+
+def file_system(path: str) -> FileSystem:
+    """The file system that a path lies on, or would lie on.
+
+    :param path: an absolute path; it need not exist
+    """
+    path = os.path.realpath(path)
+    best = FileSystem('unknown', '/')
+    for mounted in _mounts():
+        point = mounted.mount_point.rstrip('/')
+        inside = path == point or path.startswith(f'{point}/')
+        # Of mounts on one point the last one is on top.
+        if inside and len(point) >= len(best.mount_point.rstrip('/')):
+            best = mounted
+    return best

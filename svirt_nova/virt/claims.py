@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""This host's claims: dropped when nothing is left, compared with what is.
+
+Claims are made by the driver before anything is written; see
+:mod:`svirt_nova.lifecycle` for the rules by which they go.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import nova.context
+from nova import exception as nova_exception
+from nova import objects
+from nova import utils as nova_utils
+from oslo_log import log as logging
+
+from svirt_nova.allocator import base as allocators
+from svirt_nova import exception
+from svirt_nova import lifecycle
+from svirt_nova import seclabel
+from svirt_nova.virt import remains
+
+LOG = logging.getLogger(__name__)
+
+
+def _state(instance: Any) -> lifecycle.InstanceState:
+    return lifecycle.InstanceState(
+        deleted=bool(instance.deleted),
+        vm_state=instance.vm_state,
+        task_state=instance.task_state,
+        host=instance.host,
+    )
+
+
+class HostClaims:
+    """The claims of one host.
+
+    :param allocator: who keeps them
+    :param name: the host's name, as Nova has it
+    :param host: its ``nova.virt.libvirt.host.Host``
+    :param grace: seconds for which a claim may look stale
+    """
+
+    def __init__(
+        self,
+        allocator: allocators.Allocator,
+        name: str,
+        host: Any,
+        grace: float,
+    ) -> None:
+        self._allocator = allocator
+        self._name = name
+        self._host = host
+        self._stale = lifecycle.StaleClaims(grace)
+
+    def settle(self, instance: Any) -> bool:
+        """Drop the claim on an instance if nothing of it is left here.
+
+        Never fails for the allocator: a claim too many is safe, and the
+        next :meth:`reconcile` drops it.
+
+        :returns: whether it was dropped
+        """
+        gone = lifecycle.is_gone_for_good(_state(instance), self._name)
+        left = remains.of_instance(self._host, instance)
+        if not lifecycle.may_unclaim(left, gone):
+            LOG.debug(
+                'This host keeps its claim: %s', left, instance=instance)
+            return False
+        try:
+            if gone:
+                self._allocator.give_back(instance.uuid, self._name)
+            else:
+                self._allocator.unclaim(instance.uuid, self._name)
+        except exception.SvirtError as error:
+            LOG.warning(
+                'The level of the instance stays claimed by this host '
+                'although nothing of it is left here; the claim is '
+                'dropped later. %s', error, instance=instance
+            )
+            return False
+        return True
+
+    def reconcile(self) -> None:
+        """Compare the claims of this host with what it has.
+
+        :raises SvirtError: the allocator does not answer
+        :raises OSError: the directories cannot be listed
+        """
+        claimed = {
+            allocation.instance_uuid: allocation
+            for allocation in self._allocator.list(host=self._name)
+            if allocation.instance_uuid is not None
+        }
+        present = remains.of_host(self._host)
+        for uuid, label in present.domains.items():
+            if uuid not in claimed:
+                self._claim_missing(uuid, label)
+        for uuid in self._stale.find(
+            claimed.keys(), present.uuids, time.monotonic()
+        ):
+            # The lock under which Nova works on an instance.
+            nova_utils.synchronized(uuid)(self._drop_stale)(uuid)
+
+    def _claim_missing(
+        self, uuid: str, label: seclabel.Seclabel | None
+    ) -> None:
+        try:
+            held = self._allocator.get(uuid)
+        except exception.UnknownInstance:
+            if label is not None and label.is_static:
+                LOG.error(
+                    'The domain of instance %s has the level %s, which the '
+                    'allocator does not know: another instance may get it. '
+                    'Hard-reboot the instance to give it a level of its own',
+                    uuid, label.label
+                )
+            return
+        assert held.project_id is not None
+        self._allocator.acquire(uuid, held.project_id, self._name)
+        LOG.warning(
+            'This host has the domain of instance %s and did not claim it; '
+            'it does now', uuid
+        )
+
+    def _drop_stale(self, uuid: str) -> None:
+        context = nova.context.get_admin_context(read_deleted='yes')
+        try:
+            instance = objects.Instance.get_by_uuid(context, uuid)
+        except nova_exception.InstanceNotFound:
+            # No evidence that it is gone: it may be in another cell. But
+            # nothing of it is here.
+            self._allocator.unclaim(uuid, self._name)
+            LOG.info('Dropped the stale claim on unknown instance %s', uuid)
+            return
+        if instance.task_state is not None and not instance.deleted:
+            # Such as a live migration to here that has claimed and has no
+            # domain yet.
+            return
+        if self.settle(instance):
+            LOG.info(
+                'Dropped the stale claim: this host has had nothing of the '
+                'instance for the grace time', instance=instance
+            )

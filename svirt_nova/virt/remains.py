@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this host has of instances: domains and directories."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from typing import Any
+
+import nova.conf
+from nova import exception as nova_exception
+from nova.virt.libvirt import host as libvirt_host
+from nova.virt.libvirt import utils as libvirt_utils
+
+from svirt_nova import lifecycle
+from svirt_nova import seclabel
+from svirt_nova import storage
+
+CONF = nova.conf.CONF
+
+# The names that Nova gives an instance's directory: while it is resized
+# (migrate_disk_and_power_off) and deleted (delete_instance_files), it is
+# renamed.
+_SUFFIXES = ('', '_resize', '_del')
+_DIRECTORY = re.compile(r'([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})'
+                        r'(?:_resize|_del)?')
+
+
+def of_instance(host: Any, instance: Any) -> lifecycle.Remains:
+    """What this host has of one instance.
+
+    :param host: the ``nova.virt.libvirt.host.Host`` of this host
+    """
+    try:
+        host.get_guest(instance)
+        domain = True
+    except nova_exception.InstanceNotFound:
+        domain = False
+    except nova_exception.NovaException:
+        # libvirt does not answer: it may be there.
+        domain = True
+    path = libvirt_utils.get_instance_path(instance)
+    found = tuple(
+        path + suffix for suffix in _SUFFIXES
+        if os.path.lexists(path + suffix)
+    )
+    if found and storage.file_system(CONF.instances_path).is_shared:
+        return lifecycle.Remains(domain=domain, shared=found)
+    return lifecycle.Remains(domain=domain, local=found)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HostRemains:
+    """What this host has of all instances.
+
+    :param domains: the domains by UUID, defined and transient, with the
+        label of those that have one
+    :param directories: the UUIDs of instances that have a directory on
+        storage of this host
+    """
+
+    domains: dict[str, seclabel.Seclabel | None]
+    directories: frozenset[str]
+
+    @property
+    def uuids(self) -> frozenset[str]:
+        """The instances that this host has something of."""
+        return self.directories | self.domains.keys()
+
+
+def label_of(guest: Any) -> seclabel.Seclabel | None:
+    """The label of a guest; None also when it has just gone away."""
+    try:
+        return seclabel.read(guest.get_xml_desc())
+    except libvirt_host.libvirt.libvirtError:
+        return None
+
+
+def of_host(host: Any) -> HostRemains:
+    """What this host has of all instances.
+
+    :param host: the ``nova.virt.libvirt.host.Host`` of this host
+    :raises OSError: the directories cannot be listed
+    """
+    directories: frozenset[str] = frozenset()
+    if not storage.file_system(CONF.instances_path).is_shared:
+        directories = frozenset(
+            match[1]
+            for name in os.listdir(CONF.instances_path)
+            if (match := _DIRECTORY.fullmatch(name))
+        )
+    domains = {
+        guest.uuid: label_of(guest)
+        for guest in host.list_guests(only_running=False)
+    }
+    return HostRemains(domains, directories)

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+
+import os
+
+import fixtures
+import testtools
+
+from svirt_nova import storage
+
+MOUNTS = """\
+21 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
+30 21 0:26 / /srv rw - tmpfs tmpfs rw
+40 21 0:40 / /srv/inst\\040ances rw shared:9 master:2 - nfs4 s:/x rw
+41 21 0:41 / /srv rw - nfs4 s:/y rw
+50 21 0:50 / /m rw - fuse.sshfs s:/z rw
+"""
+
+
+class FileSystemTest(testtools.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        mounts = self.useFixture(fixtures.TempDir()).join('mountinfo')
+        with open(mounts, 'w', encoding='utf-8') as file:
+            file.write(MOUNTS)
+        self.useFixture(fixtures.MonkeyPatch(
+            'svirt_nova.storage.MOUNTS', mounts))
+        self.useFixture(fixtures.MonkeyPatch(
+            'os.path.realpath', os.path.normpath))
+
+    def test_the_deepest_mount_counts_and_the_last_one_on_a_point(self):
+        for path, kind, shared in (
+            ('/var/lib/nova/instances', 'ext4', False),
+            ('/srv', 'nfs4', True),
+            ('/srv/a', 'nfs4', True),
+            ('/srv/inst ances/uuid', 'nfs4', True),
+            ('/srvx', 'ext4', False),
+            ('/m/x', 'fuse.sshfs', False),
+        ):
+            found = storage.file_system(path)
+            self.assertEqual((kind, shared), (found.kind, found.is_shared))
+
+    def test_it_is_named_for_people(self):
+        self.assertEqual(
+            'nfs4 at /srv/inst ances',
+            str(storage.file_system('/srv/inst ances/x')))
