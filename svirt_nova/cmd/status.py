@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``svirt-nova-status upgrade check``: may this host's services start?"""
+"""``svirt-nova-status``: whether nova-compute may start on this host."""
 
 from __future__ import annotations
 

@@ -46,8 +46,7 @@ class ProgramTestCase(testtools.TestCase):
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [PROGRAMS / name, '--config-file', self.config, *args],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             stdin=subprocess.DEVNULL,
             text=True,
             timeout=60,

@@ -93,8 +93,7 @@ class Environment:
             [self.python, *args],
             cwd=self.path,
             env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
             timeout=240,
         )
