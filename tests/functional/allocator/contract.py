@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every allocator must do; each driver's tests run all of it."""
+
+import datetime
+
+from svirt_nova import exception
+from svirt_nova import level as levels
+from svirt_nova.allocator import base
+from tests.functional.allocator import fixture
+
+State = base.State
+
+
+class AllocatorContract:
+    """A mixin: the test class makes allocators on one store.
+
+    ``make(cooling_time)`` gives another allocator on the test's store,
+    whose space is two of c0.c9: 45 levels.
+    """
+
+    def setUp(self):
+        super().setUp()
+        self.allocator = self.make(3600)
+        self.warm = self.make(0)
+        self.uuid = fixture.new_uuid()
+
+    def state(self):
+        return self.allocator.get(self.uuid).state
+
+    def test_acquire_gives_a_level_of_the_space(self):
+        before = datetime.datetime.now(datetime.UTC)
+        got = self.allocator.acquire(self.uuid, 'p', 'a')
+        self.assertIn(got.level, self.allocator.space())
+        self.assertEqual(self.uuid, got.instance_uuid)
+        self.assertEqual('p', got.project_id)
+        self.assertEqual({'a'}, got.hosts)
+        self.assertIs(State.HELD, got.state)
+        self.assertIsNone(got.retired_at)
+        self.assertLess(
+            abs(got.created_at - before), datetime.timedelta(seconds=10)
+        )
+        self.assertEqual(got, self.allocator.get(self.uuid))
+        self.assertEqual(got, self.allocator.find(got.level))
+        self.assertEqual([got], self.allocator.list())
+
+    def test_acquire_again_keeps_the_level(self):
+        first = self.allocator.acquire(self.uuid, 'p', 'a')
+        self.assertEqual(first, self.allocator.acquire(self.uuid, 'p', 'a'))
+        second = self.allocator.acquire(self.uuid, 'p', 'b')
+        self.assertEqual(first.level, second.level)
+        self.assertEqual({'a', 'b'}, second.hosts)
+        self.assertEqual(second, self.make(3600).get(self.uuid))
+
+    def test_one_spelling_of_an_instance(self):
+        first = self.allocator.acquire(self.uuid, 'p', 'a')
+        again = self.allocator.acquire(self.uuid.upper(), 'p', 'a')
+        self.assertEqual(first, again)
+        self.assertEqual(first, self.allocator.get(self.uuid.upper()))
+
+    def test_levels_are_never_comparable(self):
+        got = [
+            self.allocator.acquire(fixture.new_uuid(), 'p', 'a').level
+            for _ in range(45)
+        ]
+        self.assertEqual(45, len(set(got)))
+        self.assertFalse(
+            [
+                (a, b)
+                for a in got
+                for b in got
+                if a is not b and a.is_comparable(b)
+            ]
+        )
+
+    def test_full_space_is_refused(self):
+        for _ in range(45):
+            self.allocator.acquire(self.uuid, 'p', 'a')
+            self.uuid = fixture.new_uuid()
+        error = self.assertRaises(
+            exception.SpaceFull, self.allocator.acquire, self.uuid, 'p', 'a'
+        )
+        self.assertIn('45', str(error))
+        self.assertRaises(
+            exception.UnknownInstance, self.allocator.get, self.uuid
+        )
+
+    def test_full_space_serves_those_who_hold(self):
+        self.allocator.acquire(self.uuid, 'p', 'a')
+        for _ in range(44):
+            self.allocator.acquire(fixture.new_uuid(), 'p', 'a')
+        got = self.allocator.acquire(self.uuid, 'p', 'b')
+        self.assertEqual({'a', 'b'}, got.hosts)
+
+    def test_full_space_takes_what_has_cooled(self):
+        first = self.allocator.acquire(self.uuid, 'p', 'a')
+        for _ in range(44):
+            self.allocator.acquire(fixture.new_uuid(), 'p', 'a')
+        self.allocator.give_back(self.uuid, 'a')
+        self.assertRaises(
+            exception.SpaceFull,
+            self.allocator.acquire,
+            fixture.new_uuid(),
+            'p',
+            'a',
+        )
+        got = self.warm.acquire(fixture.new_uuid(), 'p', 'a')
+        self.assertEqual(first.level, got.level)
+        self.assertEqual(0, self.allocator.stats().free)
+
+    def test_unclaim_keeps_the_level(self):
+        self.allocator.acquire(self.uuid, 'p', 'a')
+        self.allocator.unclaim(self.uuid, 'b')
+        self.assertEqual({'a'}, self.allocator.get(self.uuid).hosts)
+        self.allocator.unclaim(self.uuid, 'a')
+        self.allocator.unclaim(self.uuid, 'a')
+        self.assertEqual(frozenset(), self.warm.get(self.uuid).hosts)
+        self.assertIs(State.HELD, self.state())
+
+    def test_a_claim_keeps_a_retired_level(self):
+        self.allocator.acquire(self.uuid, 'p', 'a')
+        self.allocator.retire(self.uuid)
+        self.assertIs(State.RETIRED, self.warm.get(self.uuid).state)
+        for _ in range(44):
+            self.warm.acquire(fixture.new_uuid(), 'p', 'a')
+        self.assertRaises(
+            exception.SpaceFull,
+            self.warm.acquire,
+            fixture.new_uuid(),
+            'p',
+            'a',
+        )
+
+    def test_cooling_starts_anew_with_the_last_claim_dropped(self):
+        self.allocator.acquire(self.uuid, 'p', 'a')
+        self.allocator.retire(self.uuid)
+        retired = self.allocator.get(self.uuid).retired_at
+        self.wait_a_tick()
+        self.allocator.unclaim(self.uuid, 'a')
+        cooling = self.allocator.get(self.uuid)
+        self.assertIs(State.COOLING, cooling.state)
+        self.assertGreater(cooling.retired_at, retired)
+
+    def test_repeated_calls_do_not_restart_cooling(self):
+        self.allocator.acquire(self.uuid, 'p', 'a')
+        self.allocator.give_back(self.uuid, 'a')
+        cooling = self.allocator.get(self.uuid)
+        self.wait_a_tick()
+        self.allocator.give_back(self.uuid, 'a')
+        self.allocator.retire(self.uuid)
+        self.allocator.unclaim(self.uuid, 'a')
+        self.assertEqual(cooling, self.allocator.get(self.uuid))
+
+    def test_give_back_with_another_claim(self):
+        self.allocator.acquire(self.uuid, 'p', 'a')
+        self.allocator.acquire(self.uuid, 'p', 'b')
+        self.allocator.give_back(self.uuid, 'a')
+        self.assertIs(State.RETIRED, self.state())
+        self.allocator.give_back(self.uuid, 'b')
+        self.assertIs(State.COOLING, self.state())
+
+    def test_a_retired_instance_that_comes_back_keeps_its_level(self):
+        for give_up in (self.allocator.retire, self._give_back):
+            first = self.allocator.acquire(self.uuid, 'p', 'a')
+            give_up(self.uuid)
+            again = self.allocator.acquire(self.uuid, 'p', 'a')
+            self.assertEqual(first, again)
+
+    def _give_back(self, uuid):
+        self.allocator.give_back(uuid, 'a')
+
+    def test_what_has_cooled_is_free(self):
+        level = self.allocator.acquire(self.uuid, 'p', 'a').level
+        self.allocator.give_back(self.uuid, 'a')
+        self.assertEqual(1, self.allocator.stats().cooling)
+        self.assertEqual(45, self.warm.stats().free)
+        self.assertEqual([], self.warm.list())
+        self.assertIsNone(self.warm.find(level))
+        self.assertRaises(exception.UnknownInstance, self.warm.get, self.uuid)
+
+    def test_changes_to_unknown_instances_are_no_errors(self):
+        self.allocator.unclaim(self.uuid, 'a')
+        self.allocator.retire(self.uuid)
+        self.allocator.give_back(self.uuid, 'a')
+        self.assertEqual([], self.allocator.list())
+
+    def test_unknown_instance(self):
+        for name in (self.uuid, 'no uuid', ''):
+            self.assertRaises(
+                exception.UnknownInstance, self.allocator.get, name
+            )
+
+    def test_reserve(self):
+        level = levels.Level.parse('s0:c3,c7')
+        self.assertIsNone(self.allocator.find(level))
+        got = self.allocator.reserve(level, 'a legacy guest')
+        self.assertIs(State.RESERVED, got.state)
+        self.assertEqual('a legacy guest', got.note)
+        self.assertIsNone(got.instance_uuid)
+        self.assertEqual(got, self.allocator.reserve(level, 'a legacy guest'))
+        self.assertEqual(got, self.warm.find(level))
+        taken = {
+            self.warm.acquire(fixture.new_uuid(), 'p', 'a').level
+            for _ in range(44)
+        }
+        self.assertNotIn(level, taken)
+
+    def test_reserve_a_level_in_use(self):
+        level = self.allocator.acquire(self.uuid, 'p', 'a').level
+        error = self.assertRaises(
+            exception.LevelTaken, self.allocator.reserve, level, ''
+        )
+        self.assertIn(self.uuid, str(error))
+        self.allocator.give_back(self.uuid, 'a')
+        self.assertRaises(
+            exception.LevelTaken, self.allocator.reserve, level, ''
+        )
+        self.assertIs(State.RESERVED, self.warm.reserve(level, '').state)
+
+    def test_levels_outside_the_space(self):
+        for text in ('s0', 's0:c1', 's0:c1,c2,c3', 's0:c1,c900'):
+            level = levels.Level.parse(text)
+            self.assertRaises(
+                exception.NotInSpace, self.allocator.reserve, level, ''
+            )
+            self.assertRaises(exception.NotInSpace, self.allocator.find, level)
+        self.assertEqual([], self.allocator.list())
+
+    def test_list_filters(self):
+        held, retired, cooling = (fixture.new_uuid() for _ in range(3))
+        self.allocator.acquire(held, 'p', 'a')
+        self.allocator.acquire(retired, 'q', 'a')
+        self.allocator.acquire(retired, 'q', 'b')
+        self.allocator.retire(retired)
+        self.allocator.acquire(cooling, 'q', 'b')
+        self.allocator.give_back(cooling, 'b')
+        free = next(
+            level
+            for level in map(self.allocator.space().unrank, range(45))
+            if self.allocator.find(level) is None
+        )
+        self.allocator.reserve(free, 'kept')
+
+        def listed(**filters):
+            return {
+                found.instance_uuid for found in self.allocator.list(**filters)
+            }
+
+        self.assertEqual({held, retired, cooling, None}, listed())
+        self.assertEqual({held, retired}, listed(host='a'))
+        self.assertEqual({retired}, listed(host='b'))
+        self.assertEqual({retired, cooling}, listed(project_id='q'))
+        self.assertEqual({retired}, listed(host='a', project_id='q'))
+        self.assertEqual(set(), listed(host='A'))
+        for state, uuid in (
+            (State.HELD, held),
+            (State.RETIRED, retired),
+            (State.COOLING, cooling),
+            (State.RESERVED, None),
+        ):
+            self.assertEqual({uuid}, listed(states=frozenset({state})))
+        self.assertEqual(
+            {retired, cooling},
+            listed(states=frozenset({State.RETIRED, State.COOLING})),
+        )
+        self.assertEqual(set(), listed(states=frozenset()))
+        found = self.allocator.list()
+        self.assertEqual(
+            sorted(found, key=lambda f: self.allocator.space().rank(f.level)),
+            found,
+        )
+        self.assertEqual(
+            base.Stats(size=45, held=1, retired=1, cooling=1, reserved=1),
+            self.allocator.stats(),
+        )
+        self.assertEqual(41, self.allocator.stats().free)
+
+    def test_bad_arguments(self):
+        for call in (
+            lambda: self.allocator.acquire('x', 'p', 'a'),
+            lambda: self.allocator.acquire(self.uuid, '', 'a'),
+            lambda: self.allocator.acquire(self.uuid, 'p' * 256, 'a'),
+            lambda: self.allocator.acquire(self.uuid, 'p', 'a\0'),
+            lambda: self.allocator.acquire(self.uuid, 'p', '\ud800'),
+            lambda: self.allocator.unclaim(self.uuid, ''),
+            lambda: self.allocator.retire('x'),
+            lambda: self.allocator.give_back(self.uuid, '\n'),
+            lambda: self.allocator.reserve(
+                levels.Level.parse('s0:c1,c2'), 'n' * 256
+            ),
+        ):
+            self.assertRaises(ValueError, call)
+        self.assertEqual([], self.allocator.list())

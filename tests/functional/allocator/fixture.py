@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A store in an SQLite file of its own."""
+
+import pathlib
+import uuid
+
+import fixtures
+from oslo_config import cfg
+
+from svirt_nova import conf as svirt_conf
+from svirt_nova import space as spaces
+from svirt_nova.allocator.sql import driver
+from svirt_nova.allocator.sql import store
+
+
+def make_conf(path, cooling_time=3600, timeout=30):
+    conf = cfg.ConfigOpts()
+    svirt_conf.register_opts(conf)
+    conf([], default_config_files=[])
+    conf.set_override(
+        'connection', f'sqlite:///{path}?timeout={timeout}', 'svirt_database'
+    )
+    conf.set_override('cooling_time', cooling_time, 'svirt')
+    return conf
+
+
+def new_uuid():
+    return str(uuid.uuid4())
+
+
+class SqliteStore(fixtures.Fixture):
+    """A directory for a store, and allocators on it."""
+
+    def __init__(self, categories='c0.c1023', per_level=2):
+        self.level_space = spaces.LevelSpace.parse(categories, per_level)
+
+    def _setUp(self):
+        self.directory = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        self.path = self.directory / 'levels.sqlite'
+
+    def allocator(self, cooling_time=3600, timeout=30):
+        conf = make_conf(self.path, cooling_time, timeout)
+        store.sync(conf, self.level_space)
+        return driver.SqlAllocator(conf)
