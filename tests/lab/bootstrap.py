@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that must stand before a lab can start; standard library only.
+
+Runs with the machine's Python and goes on, by ``exec``, with that of the
+environment that it built.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import shutil
+import signal
+import sys
+from types import FrameType
+
+from tests.lab import cache
+from tests.lab import image
+from tests.lab import prerequisites
+from tests.lab import processes
+from tests.lab import wheels
+from tests.lab.progress import LabError
+from tests.lab.progress import Progress
+from tests.lab.progress import complain
+
+
+def ensure(module: str, arguments: list[str]) -> Progress:
+    """Return in the lab's own environment, with all parts built.
+
+    :param module: what to go on with when another interpreter is needed
+    :param arguments: its command line
+    :returns: the progress of the run so far
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGHUP, _interrupt)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    progress = Progress()
+    cache.lock()
+    if sys.prefix == str(cache.VENV):
+        return progress
+    prerequisites.check()
+    ended = cache.clear_run()
+    if ended:
+        progress.say(f'ended what an earlier run left: {", ".join(ended)}')
+    logs = cache.root() / 'build-logs'
+    shutil.rmtree(logs, ignore_errors=True)
+    logs.mkdir(parents=True)
+    prerequisites.install(progress, logs / 'apt.log')
+    _build(progress)
+    cache.hand_lock_over()
+    os.environ.update(progress.export())
+    os.environ['PYTHONDONTWRITEBYTECODE'] = '1'
+    os.chdir(cache.CHECKOUT)
+    python = cache.VENV / 'bin/python3'
+    os.execv(python, [str(python), '-m', module, *arguments])
+    raise AssertionError('not reached')
+
+
+def _build(progress: Progress) -> None:
+    logs = cache.root() / 'build-logs'
+    wanted = image.current()
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        try:
+            tree = (None if wanted.present else pool.submit(
+                image.build_tree, progress, logs / 'image.log'))
+            if not wheels.present():
+                with progress.step('OpenStack from wheels'):
+                    wheels.build(logs / 'wheels.log')
+            if tree is not None:
+                image.assemble(tree.result(), wanted, progress,
+                               logs / 'image.log')
+        except BaseException:
+            processes.end_commands()
+            raise
+
+
+def main_guard(error: BaseException) -> int:
+    """Turn what ended a run into an exit status and a line for people."""
+    if isinstance(error, LabError):
+        complain(error)
+        return 1
+    if isinstance(error, KeyboardInterrupt):
+        complain(LabError('interrupted; all is stopped and cleaned up'))
+        return 130
+    raise error
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole lab: a control plane, its hosts, and Nova's API for tests."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any
+
+import openstack
+from openstack.connection import Connection
+
+from tests.lab import accelerator
+from tests.lab import cache
+from tests.lab import controlplane
+from tests.lab import image
+from tests.lab import processes
+from tests.lab import wheels
+from tests.lab.controlplane import ControlPlane
+from tests.lab.host import Host
+from tests.lab.processes import Daemons
+from tests.lab.progress import LabError
+from tests.lab.progress import Progress
+
+DRIVER = 'svirt_nova.SvirtLibvirtDriver'
+#: Seconds until a thing that an emulated host does counts as hung.
+PATIENCE = 420.0
+
+
+class Cloud:
+    """A running lab. A context manager: leaving it ends and removes all.
+
+    :ivar hosts: the compute hosts, the first of index 1
+    :ivar api: the cloud as its administrator sees it
+    """
+
+    api: Connection
+
+    def __init__(self, progress: Progress, hosts: int = 1,
+                 driver: str = DRIVER) -> None:
+        self.progress = progress
+        self._driver = driver
+        self._run = cache.run_directory()
+        cache.clear_run()
+        self._run.mkdir(parents=True, mode=0o700)
+        self.logs = self._run / 'logs'
+        self._daemons = Daemons(self._run / 'pids', self.logs)
+        self._image = image.current()
+        self.hosts = [Host(index, self._image, self._run, self._daemons)
+                      for index in range(1, hosts + 1)]
+        self.plane = ControlPlane(self._run, self._daemons, progress)
+
+    def __enter__(self) -> Cloud:
+        try:
+            self._start()
+        except BaseException as error:
+            self._end(error)
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None,
+                 error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self._end(error)
+
+    # Bringing it up and down
+
+    def _start(self) -> None:
+        mode = accelerator.choose(self._image, self.progress)
+        with concurrent.futures.ThreadPoolExecutor(
+                len(self.hosts) + 1) as pool:
+            jobs = [pool.submit(self._start_host, host, mode)
+                    for host in self.hosts]
+            try:
+                with self.progress.step('wheel of svirt-nova'):
+                    archive = wheels.pack_project(self._run,
+                                                  self.logs / 'wheel.log')
+                self.plane.start()
+                seeded = pool.submit(self._seed)
+                for host, job in zip(self.hosts, jobs, strict=True):
+                    job.result()
+                    host.install(archive)
+                    host.start_compute(self.plane, self._svirt_options())
+                seeded.result()
+            except BaseException:
+                processes.end_commands()
+                self._daemons.stop_all()
+                raise
+        for host in self.hosts:
+            with self.progress.step(f'{host.name}: nova-compute'):
+                self._wait_for_compute(host)
+
+    def _start_host(self, host: Host, mode: str) -> None:
+        with self.progress.step(f'{host.name}: boot'):
+            host.boot(mode)
+            host.wait_until_up()
+            host.enforce()
+
+    def _svirt_options(self) -> dict[str, dict[str, object]]:
+        return {
+            'DEFAULT': {'compute_driver': self._driver},
+            'svirt': {'mode': 'enforcing'},
+            'svirt_nova_privileged': {
+                'helper_command': controlplane.privsep_command()}}
+
+    def _end(self, error: BaseException | None) -> None:
+        if error is not None and not isinstance(error, KeyboardInterrupt):
+            for host in self.hosts:
+                with contextlib.suppress(LabError):
+                    host.save_logs()
+        self._daemons.stop_all()
+        if error is not None:
+            kept = cache.root() / 'failed-logs' / time.strftime(
+                '%Y%m%d-%H%M%S')
+            shutil.copytree(self.logs, kept)
+            self.progress.say(f'logs are in {kept}')
+        shutil.rmtree(self._run, ignore_errors=True)
+
+    # What it holds from the start
+
+    def _seed(self) -> None:
+        """Fill the catalog; make a flavor, an image and a network."""
+        self.api = openstack.connect(
+            load_yaml_config=False, load_envvars=False,
+            auth_type='password', region_name=controlplane.REGION,
+            interface='public', auth={
+                'auth_url': self.plane.url('identity'), 'username': 'admin',
+                'password': self.plane.password, 'project_name': 'admin',
+                'user_domain_id': 'default', 'project_domain_id': 'default'})
+        identity = self.api.identity
+        for kind, name in (('placement', 'placement'), ('image', 'glance'),
+                           ('network', 'neutron'), ('compute', 'nova')):
+            service = identity.create_service(type=kind, name=name)
+            for interface, address in (
+                    ('public', controlplane.OUTSIDE),
+                    ('internal', controlplane.INSIDE)):
+                identity.create_endpoint(
+                    service_id=service.id, interface=interface,
+                    url=self.plane.url(kind, address),
+                    region_id=controlplane.REGION)
+        # Enough for a guest that only has to be there.
+        self.api.compute.create_flavor(name='tiny', ram=64, vcpus=1, disk=0)
+        disk = self._run / 'guest.qcow2'
+        subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', disk,
+                        '1M'], check=True, timeout=60,
+                       stdin=subprocess.DEVNULL)
+        self.api.create_image('empty', filename=str(disk), wait=True,
+                              disk_format='qcow2', container_format='bare',
+                              min_disk=0, timeout=120)
+        network = self.api.network.create_network(name='private')
+        self.api.network.create_subnet(network_id=network.id, ip_version=4,
+                                       cidr='192.0.2.0/24', name='private')
+
+    def _wait_for_compute(self, host: Host) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            up = [service for service in self.api.compute.services(
+                binary='nova-compute', host=host.name)
+                if service.state == 'up']
+            if up and list(self.api.compute.hypervisors()):
+                return
+            self._daemons.check()
+            failure = host.compute_failed()
+            if failure:
+                raise LabError(f'nova-compute on {host.name} ended:\n'
+                               f'{failure}')
+            if time.monotonic() > deadline:
+                raise LabError(f'nova-compute on {host.name} did not '
+                               f'register within {PATIENCE:.0f} s')
+            time.sleep(3)
+
+    # Instances
+
+    def boot(self, names: Iterable[str]) -> list[Any]:
+        """Create instances through Nova's API; wait until all are active."""
+        flavor = self.api.compute.find_flavor('tiny')
+        source = self.api.image.find_image('empty')
+        network = self.api.network.find_network('private')
+        servers = [self.api.compute.create_server(
+            name=name, flavor_id=flavor.id, image_id=source.id,
+            networks=[{'uuid': network.id}]) for name in names]
+        return [self.wait_active(server) for server in servers]
+
+    def wait_active(self, server: Any) -> Any:
+        """Wait until an instance is active; LabError gives Nova's fault."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            server = self.api.compute.get_server(server.id)
+            if server.status == 'ACTIVE' and not server.task_state:
+                return server
+            if server.status == 'ERROR':
+                fault = (server.fault or {}).get('message', 'no fault given')
+                raise LabError(f'instance {server.name} is in ERROR: '
+                               f'{fault}')
+            if time.monotonic() > deadline:
+                raise LabError(f'instance {server.name} is '
+                               f'{server.status} ({server.task_state}) '
+                               f'after {PATIENCE:.0f} s')
+            time.sleep(1)
+
+    def delete(self, servers: Iterable[Any]) -> None:
+        """Delete instances through Nova's API; wait until none is left."""
+        gone = list(servers)
+        for server in gone:
+            self.api.compute.delete_server(server)
+        for server in gone:
+            self.api.compute.wait_for_delete(server, interval=1,
+                                             wait=int(PATIENCE))
+
+

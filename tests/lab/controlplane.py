@@ -1,0 +1,322 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keystone, placement, glance, neutron and nova on the machine itself.
+
+All listen on 127.0.0.1. The catalog's public endpoints name that address,
+its internal ones the address under which a host's user-mode network shows
+the same ports.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import secrets
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.lab import cache
+from tests.lab import processes
+from tests.lab import tap
+from tests.lab.backends import MariaDB
+from tests.lab.backends import RabbitMQ
+from tests.lab.processes import Daemons
+from tests.lab.progress import Progress
+
+OUTSIDE = '127.0.0.1'
+#: QEMU's user-mode network shows the machine's loopback here to a host.
+INSIDE = '10.0.2.2'
+REGION = 'lab'
+
+Sections = Mapping[str, Mapping[str, object]]
+
+
+def ini(sections: Sections) -> str:
+    """Render oslo.config's file format."""
+    return ''.join(
+        f'[{name}]\n' + ''.join(f'{key} = {value}\n'
+                                for key, value in options.items()) + '\n'
+        for name, options in sections.items())
+
+
+class ControlPlane:
+    """The services of one cloud, and what their clients must know."""
+
+    def __init__(self, run: Path, daemons: Daemons,
+                 progress: Progress) -> None:
+        self._run = run
+        self._daemons = daemons
+        self._progress = progress
+        self.password = secrets.token_hex(12)
+        self._database = MariaDB(run, secrets.token_hex(12))
+        self._queue = RabbitMQ(run, secrets.token_hex(12))
+        names = ('identity', 'placement', 'image', 'network', 'compute')
+        self._ports = dict(zip(names, processes.free_ports(len(names)),
+                               strict=True))
+
+    def url(self, service: str, address: str = OUTSIDE) -> str:
+        """Give the endpoint of a service, by its catalog type."""
+        path = {'identity': '/v3', 'compute': '/v2.1'}.get(service, '')
+        return f'http://{address}:{self._ports[service]}{path}'
+
+    def start(self) -> None:
+        """Bring everything up, from empty databases."""
+        step = self._progress.step
+        self._write_configuration()
+        with step('control plane: MariaDB, RabbitMQ'):
+            self._database.start(self._daemons)
+            self._queue.start(self._daemons)
+            self._database.wait(self._daemons)
+        with step('control plane: databases'), \
+                concurrent.futures.ThreadPoolExecutor(2) as pool:
+            jobs = [pool.submit(self._prepare_keystone),
+                    pool.submit(self._prepare_nova),
+                    pool.submit(self._prepare_others)]
+            try:
+                for job in jobs:
+                    job.result()
+            except BaseException:
+                processes.end_commands()
+                raise
+        with step('control plane: services'):
+            self._queue.wait(self._daemons)
+            self._start_services()
+
+    def compute_configuration(self, name: str) -> dict[str, dict[str,
+                                                                 object]]:
+        """Give the nova.conf of a compute host, without its driver."""
+        sections = self._nova_sections(INSIDE, 'internal')
+        sections['DEFAULT'].update({
+            'host': name, 'my_ip': '10.0.2.15', 'force_config_drive': True,
+            'state_path': '/var/lib/nova',
+            'vif_plugging_timeout': 600,
+            # The hosts' times are an emulator's.
+            'resize_confirm_window': 0,
+            'reserved_host_memory_mb': 512,
+            'update_resources_interval': 60,
+            'heal_instance_info_cache_interval': -1,
+        })
+        sections['libvirt'] = {'virt_type': 'qemu', 'cpu_mode': 'none',
+                               'images_type': 'qcow2',
+                               'num_pcie_ports': 8,
+                               'wait_soft_reboot_seconds': 5}
+        sections['vnc'] = {'enabled': False}
+        sections['workarounds'] = {'skip_cpu_compare_on_dest': True}
+        # Without sudo: nova-compute is root on a lab's host.
+        for group in ('nova_sys_admin', 'vif_plug_linux_bridge_privileged',
+                      'vif_plug_ovs_privileged', 'privsep_osbrick'):
+            sections[group] = {'helper_command': privsep_command()}
+        return sections
+
+    # Preparation
+
+    def _venv(self, *words: str | os.PathLike[str], name: str,
+              timeout: float = 300) -> None:
+        processes.run([cache.VENV / 'bin' / words[0], *words[1:]],
+                      log=self._daemons.logs / f'{name}-setup.log',
+                      timeout=timeout, env=self._environment())
+
+    def _conf(self, name: str) -> Path:
+        return self._run / 'etc' / name
+
+    def _environment(self) -> dict[str, str]:
+        return dict(
+            os.environ, OS_KEYSTONE_CONFIG_DIR=str(self._conf('keystone')),
+            OS_GLANCE_CONFIG_DIR=str(self._conf('glance')),
+            OS_PLACEMENT_CONFIG_DIR=str(self._conf('placement')),
+            OS_NEUTRON_CONFIG_FILES=';'.join([
+                str(cache.VENV / 'etc/neutron/api-paste.ini'),
+                str(self._conf('neutron') / 'neutron.conf')]),
+            OS_NOVA_CONFIG_FILES=';'.join([
+                str(cache.VENV / 'etc/nova/api-paste.ini'),
+                str(self._conf('nova') / 'nova.conf')]),
+            PYTHONPATH=f'{cache.CHECKOUT}:{self._run / "entry-points"}',
+            HOME=str(self._run), PYTHONDONTWRITEBYTECODE='1')
+
+    def _prepare_keystone(self) -> None:
+        keystone = ('keystone-manage', '--config-file',
+                    self._conf('keystone') / 'keystone.conf')
+        self._venv(*keystone, 'db_sync', name='keystone')
+        for kind in ('fernet_setup', 'credential_setup'):
+            self._venv(*keystone, kind, '--keystone-user', 'root',
+                       '--keystone-group', 'root', name='keystone')
+        self._venv(*keystone, 'bootstrap', '--bootstrap-password',
+                   self.password, '--bootstrap-region-id', REGION,
+                   '--bootstrap-public-url', self.url('identity'),
+                   '--bootstrap-internal-url', self.url('identity', INSIDE),
+                   '--bootstrap-admin-url', self.url('identity'),
+                   name='keystone')
+
+    def _prepare_nova(self) -> None:
+        manage = ('nova-manage', '--config-file',
+                  self._conf('nova') / 'nova.conf')
+        self._venv(*manage, 'api_db', 'sync', name='nova')
+        self._venv(*manage, 'cell_v2', 'map_cell0', '--database_connection',
+                   self._database.url('nova_cell0'), name='nova')
+        self._venv(*manage, 'db', 'sync', name='nova')
+        self._venv(*manage, 'cell_v2', 'create_cell', '--name', 'cell1',
+                   name='nova')
+
+    def _prepare_others(self) -> None:
+        self._venv('placement-manage', '--config-file',
+                   self._conf('placement') / 'placement.conf', 'db', 'sync',
+                   name='placement')
+        self._venv('glance-manage', '--config-file',
+                   self._conf('glance') / 'glance-api.conf', 'db_sync',
+                   name='glance')
+        self._venv('neutron-db-manage', '--config-file',
+                   self._conf('neutron') / 'neutron.conf', 'upgrade',
+                   'heads', name='neutron')
+
+    # Services
+
+    def _start_services(self) -> None:
+        for service, module in (
+                ('identity', 'keystone.wsgi.api'),
+                ('placement', 'placement.wsgi.api'),
+                ('image', 'glance.wsgi.api'),
+                ('network', 'neutron.wsgi.api'),
+                ('compute', 'nova.wsgi.osapi_compute')):
+            self._daemons.start(f'{service}-api', [
+                cache.VENV / 'bin/uwsgi', '--http-socket',
+                f'{OUTSIDE}:{self._ports[service]}', '--module',
+                f'{module}:application', '--threads', '8', '--need-app',
+                '--die-on-term', '--buffer-size', '65535',
+                '--chunked-input-limit', '67108864',
+                '--chunked-input-timeout', '60', '--disable-logging'],
+                env=self._environment(), cwd=self._run)
+        for name in ('nova-conductor', 'nova-scheduler'):
+            self._daemons.start(name, [
+                cache.VENV / 'bin' / name, '--config-file',
+                self._conf('nova') / 'nova.conf'],
+                env=self._environment(), cwd=self._run)
+        for service in self._ports:
+            self._daemons.wait_for(
+                f'the {service} service',
+                lambda url=self.url(service): _answers(url),  # type: ignore[misc]
+                180)
+
+    # Configuration
+
+    def _write_configuration(self) -> None:
+        for name, sections in (
+                ('keystone/keystone.conf', self._keystone_sections()),
+                ('placement/placement.conf', {
+                    'placement_database': {
+                        'connection': self._database.url('placement')},
+                    'api': {'auth_strategy': 'keystone'},
+                    'keystone_authtoken': self._authtoken(
+                        OUTSIDE, 'public')}),
+                ('glance/glance-api.conf', self._glance_sections()),
+                ('neutron/neutron.conf', self._neutron_sections()),
+                ('nova/nova.conf', self._controller_sections())):
+            path = self._conf(name)
+            path.parent.mkdir(parents=True)
+            path.write_text(ini(sections))
+            path.chmod(0o600)
+        paste = 'glance-api-paste.ini'
+        (self._conf('glance') / paste).write_text(
+            (cache.VENV / 'etc/glance' / paste).read_text())
+        for name in ('locks', 'state', 'images'):
+            (self._run / name).mkdir()
+        tap.write_entry_point(self._run / 'entry-points')
+
+    def _client(self, address: str, interface: str) -> dict[str, object]:
+        return {'auth_type': 'password', 'username': 'admin',
+                'auth_url': self.url('identity', address),
+                'password': self.password, 'project_name': 'admin',
+                'user_domain_id': 'default', 'project_domain_id': 'default',
+                'region_name': REGION, 'valid_interfaces': interface}
+
+    def _authtoken(self, address: str,
+                   interface: str) -> dict[str, object]:
+        return {**self._client(address, interface),
+                'www_authenticate_uri': self.url('identity', address),
+                'interface': interface,
+                'service_token_roles_required': True}
+
+    def _keystone_sections(self) -> Sections:
+        home = self._conf('keystone')
+        return {
+            'database': {'connection': self._database.url('keystone')},
+            'token': {'provider': 'fernet', 'expiration': 86400},
+            'fernet_tokens': {'key_repository': home / 'fernet'},
+            'credential': {'key_repository': home / 'credential'}}
+
+    def _glance_sections(self) -> Sections:
+        return {
+            'DEFAULT': {'enabled_backends': 'lab:file'},
+            'database': {'connection': self._database.url('glance')},
+            'glance_store': {'default_backend': 'lab'},
+            'lab': {'filesystem_store_datadir': self._run / 'images'},
+            'keystone_authtoken': self._authtoken(OUTSIDE, 'public'),
+            'paste_deploy': {'flavor': 'keystone'},
+            'oslo_concurrency': {'lock_path': self._run / 'locks'}}
+
+    def _neutron_sections(self) -> Sections:
+        return {
+            'DEFAULT': {
+                'core_plugin': 'ml2', 'service_plugins': '',
+                'state_path': self._run / 'state',
+                'transport_url': self._queue.url(OUTSIDE),
+                'notify_nova_on_port_status_changes': False,
+                'notify_nova_on_port_data_changes': False,
+                'api_paste_config': cache.VENV / 'etc/neutron/api-paste.ini',
+                'rpc_workers': 0},
+            'ml2': {'type_drivers': 'local', 'tenant_network_types': 'local',
+                    'mechanism_drivers': tap.NAME, 'extension_drivers': ''},
+            'database': {'connection': self._database.url('neutron')},
+            'keystone_authtoken': self._authtoken(OUTSIDE, 'public'),
+            'oslo_concurrency': {'lock_path': self._run / 'locks'}}
+
+    def _nova_sections(self, address: str,
+                       interface: str) -> dict[str, dict[str, object]]:
+        client = self._client(address, interface)
+        return {
+            'DEFAULT': {
+                'transport_url': self._queue.url(address),
+                'rpc_response_timeout': 300, 'long_rpc_timeout': 1200,
+                'service_down_time': 180, 'report_interval': 10,
+                'graceful_shutdown_timeout': 5,
+                'instance_usage_audit': False},
+            'keystone_authtoken': self._authtoken(address, interface),
+            'service_user': {**client, 'send_service_user_token': True},
+            'placement': client, 'neutron': client,
+            'glance': {**client, 'num_retries': 3},
+            'oslo_concurrency': {'lock_path': '/var/lock'},
+            'oslo_messaging_rabbit': {'heartbeat_timeout_threshold': 0}}
+
+    def _controller_sections(self) -> Sections:
+        sections = self._nova_sections(OUTSIDE, 'public')
+        sections['DEFAULT'].update({
+            'host': 'controller', 'my_ip': OUTSIDE,
+            'state_path': self._run / 'state',
+            'api_paste_config': cache.VENV / 'etc/nova/api-paste.ini'})
+        sections['api_database'] = {
+            'connection': self._database.url('nova_api')}
+        sections['database'] = {'connection': self._database.url('nova')}
+        sections['scheduler'] = {'workers': 1,
+                                 'discover_hosts_in_cells_interval': 5,
+                                 'max_attempts': 1}
+        sections['conductor'] = {'workers': 1}
+        sections['oslo_concurrency'] = {'lock_path': self._run / 'locks'}
+        sections['wsgi'] = {
+            'api_paste_config': cache.VENV / 'etc/nova/api-paste.ini'}
+        return sections
+
+
+def privsep_command() -> str:
+    """Give the command that starts a privileged helper in a host."""
+    return (f'{cache.VENV}/bin/python3 {cache.VENV}/bin/privsep-helper '
+            '--config-file /etc/nova/nova.conf')
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=20):
+            return True
+    except urllib.error.HTTPError as error:
+        return error.code < 500
+    except OSError:
+        return False
