@@ -29,6 +29,8 @@ from svirt_nova import seclabel
 from svirt_nova.virt import claims
 from svirt_nova.virt import confinement
 from svirt_nova.virt import faults
+from svirt_nova.virt import migration
+from svirt_nova.virt import remains
 from svirt_nova.virt import volumes
 
 CONF = nova.conf.CONF
@@ -59,6 +61,8 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         # The level of each instance that is in a hard reboot, in which
         # Nova destroys the domain that stays.
         self._rebooting: dict[str, levels.Level | None] = {}
+        # The level of each instance that is being migrated away live.
+        self._migrating: dict[str, levels.Level] = {}
 
     # Starting nova-compute
 
@@ -164,22 +168,6 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         if self._allocator is not None:
             self._level(instance)
         super().spawn(context, instance, *args, **kwargs)
-
-    def pre_live_migration(self, context: Any, instance: Any, *args: Any,
-                           **kwargs: Any) -> Any:
-        """Live migration to here: the level comes with the XML."""
-        if self._allocator is not None:
-            with faults.raised_to_nova(instance):
-                try:
-                    self._allocator.get(instance.uuid)
-                except exception.UnknownInstance as error:
-                    raise exception.UnknownInstance(
-                        f'{error}. It was started without svirt-nova; '
-                        f'hard-reboot it before it is migrated'
-                    ) from error
-                self._level(instance)
-        return super().pre_live_migration(
-            context, instance, *args, **kwargs)
 
     def finish_migration(self, context: Any, migration: Any, instance: Any,
                          *args: Any, **kwargs: Any) -> None:
@@ -306,6 +294,63 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         with faults.raised_to_nova(instance):
             for path in readback.unlabeled_files(xml, files.read):
                 raise files.unlabeled(path)
+
+    # Live migration: the level goes along
+
+    def pre_live_migration(self, context: Any, instance: Any, *args: Any,
+                           **kwargs: Any) -> Any:
+        """On the destination, before anything is written."""
+        if self._allocator is not None:
+            with faults.raised_to_nova(instance):
+                try:
+                    self._allocator.get(instance.uuid)
+                except exception.UnknownInstance as error:
+                    raise exception.UnknownInstance(
+                        f'{error}. It was started without svirt-nova; '
+                        f'hard-reboot it before it is migrated'
+                    ) from error
+                self._level(instance)
+        return super().pre_live_migration(
+            context, instance, *args, **kwargs)
+
+    def live_migration(self, context: Any, instance: Any, dest: str,
+                       post_method: Any, recover_method: Any,
+                       block_migration: bool = False,
+                       migrate_data: Any = None) -> None:
+        """On the source, once the destination has prepared itself."""
+        if self._allocator is not None and self._confinement is not None:
+            try:
+                with faults.raised_to_nova(instance):
+                    held = self._allocator.get(instance.uuid)
+                    migration.check(
+                        held,
+                        remains.label_of(self._host.get_guest(instance)),
+                        dest,
+                    )
+                    self._migrating[instance.uuid] = held.level
+            except nova_exception.InternalError:
+                # Nothing has moved; raising would put the instance into
+                # ERROR.
+                recover_method(
+                    context, instance, dest, migrate_data=migrate_data)
+                return
+        try:
+            super().live_migration(
+                context, instance, dest, post_method, recover_method,
+                block_migration, migrate_data)
+        finally:
+            self._migrating.pop(instance.uuid, None)
+
+    def _live_migration_operation(
+        self, context: Any, instance: Any, dest: str, block_migration: bool,
+        migrate_data: Any, guest: Any, device_names: Any
+    ) -> None:
+        level = self._migrating.get(instance.uuid)
+        if level is not None and self._confinement is not None:
+            guest = migration.ConfinedGuest(guest, self._confinement, level)
+        super()._live_migration_operation(
+            context, instance, dest, block_migration, migrate_data, guest,
+            device_names)
 
     # Volumes
 

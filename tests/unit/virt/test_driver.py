@@ -21,6 +21,7 @@ import testtools
 from svirt_nova import conf as svirt_conf
 from svirt_nova import exception
 from svirt_nova import level as levels
+from svirt_nova import seclabel
 from svirt_nova.allocator import base as allocators
 from svirt_nova.virt import claims
 from svirt_nova.virt import confinement
@@ -44,6 +45,7 @@ class _Base(testtools.TestCase):
             driver.SvirtLibvirtDriver)
         self.driver._svirt_host = 'here'
         self.driver._rebooting = {}
+        self.driver._migrating = {}
         self.driver._allocator = mock.create_autospec(
             allocators.Allocator, instance=True)
         self.driver._allocator.acquire.return_value.level = LEVEL
@@ -61,7 +63,8 @@ class _Base(testtools.TestCase):
             self.useFixture(fixtures.MonkeyPatch(
                 f'svirt_nova.files.{name}', getattr(self.calls, name)))
         for name in ('_connect_volume', '_disconnect_volume', 'cleanup',
-                     'pre_live_migration', 'resume', 'confirm_migration',
+                     'pre_live_migration', 'live_migration',
+                     '_live_migration_operation', 'resume', 'confirm_migration',
                      'delete_instance_files'):
             self.useFixture(fixtures.MockPatchObject(
                 libvirt_driver.LibvirtDriver, name,
@@ -256,3 +259,84 @@ class GuestFromBeforeTest(_Base):
             self.driver.resume, 'context', self.instance, None)
         self.assertIn('suspended before', str(error))
         self.calls.resume.assert_not_called()
+
+
+class LiveMigrationTest(_Base):
+
+    def setUp(self):
+        super().setUp()
+        held = self.driver._allocator.get.return_value
+        held.level, held.hosts = LEVEL, {'here', 'there'}
+        self.guest = mock.Mock()
+        self.running(LEVEL)
+        self.driver._host.get_guest.side_effect = None
+        self.driver._host.get_guest.return_value = self.guest
+
+    def running(self, level):
+        self.guest.get_xml_desc.return_value = seclabel.confine(
+            test_seclabel.DOMAIN % '', test_seclabel.PROCESS.at(level),
+            test_seclabel.IMAGE.at(level))
+
+    def _migrate(self):
+        self.driver.live_migration(
+            'context', self.instance, 'there', None, self.calls.recover,
+            migrate_data='data')
+
+    def _assert_refused(self):
+        self._migrate()
+        self.calls.live_migration.assert_not_called()
+        self.calls.recover.assert_called_once_with(
+            'context', self.instance, 'there', migrate_data='data')
+
+    def test_a_guest_moves_to_a_host_that_claimed_it(self):
+        self._migrate()
+        self.calls.live_migration.assert_called_once()
+        self.calls.recover.assert_not_called()
+
+    def test_a_host_that_did_not_claim_it_is_refused(self):
+        self.driver._allocator.get.return_value.hosts = {'here'}
+        self._assert_refused()
+
+    def test_a_guest_at_another_level_than_its_own_is_refused(self):
+        self.running(levels.Level.parse('s0:c5,c6'))
+        self._assert_refused()
+
+    def test_a_store_that_is_away_is_refused(self):
+        self.driver._allocator.get.side_effect = (
+            exception.StoreUnreachable('away'))
+        self._assert_refused()
+
+    def test_permissive_lets_it_go_as_nova_would(self):
+        self._flag('mode', 'permissive', group='svirt')
+        self.driver._allocator.get.return_value.hosts = {'here'}
+
+        def operate(*args, **kwargs):
+            self.driver._live_migration_operation(
+                'context', self.instance, 'there', False, 'data',
+                self.guest, [])
+
+        self.calls.live_migration.side_effect = operate
+        self._migrate()
+        passed = self.calls._live_migration_operation.call_args.args
+        self.assertIs(self.guest, passed[5])
+
+    def test_the_destinations_xml_carries_the_level(self):
+        def operate(*args, **kwargs):
+            self.driver._live_migration_operation(
+                'context', self.instance, 'there', False, 'data',
+                self.guest, [])
+            guest = self.calls._live_migration_operation.call_args.args[5]
+            guest.migrate(
+                'uri', flags=1, destination_xml=test_seclabel.DOMAIN % '')
+
+        self.calls.live_migration.side_effect = operate
+        self._migrate()
+
+        arguments = self.guest.migrate.call_args
+        self.assertEqual(('uri',), arguments.args)
+        xml = arguments.kwargs['destination_xml']
+        self.assertEqual(LEVEL, seclabel.read(xml).label.level)
+        self.assertIn(
+            seclabel.DiskLabel.OWN,
+            [d.label for d in seclabel.disks(xml) if d.target == 'vdb'])
+        self.assertEqual({}, self.driver._migrating)
