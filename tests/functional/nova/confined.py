@@ -7,18 +7,25 @@ SQLite file, and the driver, its rules and Nova are real.
 
 from __future__ import annotations
 
+import collections
+import itertools
 import os
 from typing import Any
 
 import fixtures
 from lxml import etree
 import nova.conf
+from nova import context
+from nova import exception as nova_exception
+from nova import objects
 from nova.tests.fixtures import libvirt as fakelibvirt
 
 from svirt_nova import conf as svirt_conf
 from svirt_nova import context as contexts
 from svirt_nova import files
+from svirt_nova import lifecycle
 from svirt_nova.allocator import base as allocators
+from svirt_nova.virt import remains
 
 CONF = nova.conf.CONF
 
@@ -109,17 +116,42 @@ class ConfinedHostFixture(fixtures.Fixture):
                 '</host>', _SECMODEL, 1),
         )
         self.allocator = allocators.load(CONF)
+        self.levels = Levels()
+        kind = type(self.allocator)
+        self.useFixture(fixtures.MonkeyPatch(
+            f'{kind.__module__}.{kind.__name__}.acquire',
+            self.levels.recording(kind.acquire)))
 
     def _patch(self, name: str, new: Any) -> None:
         self.useFixture(fixtures.MonkeyPatch(name, new))
 
 
+class Levels:
+    """Records every level that the allocator answers, by instance."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, set[Any]] = collections.defaultdict(set)
+
+    def recording(self, acquire: Any) -> Any:
+        def record(allocator: Any, instance_uuid: str, *args: Any) -> Any:
+            allocation = acquire(allocator, instance_uuid, *args)
+            self.seen[instance_uuid].add(allocation.level)
+            return allocation
+
+        return record
+
+
 class ConfinedMixin:
-    """Runs a libvirt functional test of Nova with our driver."""
+    """Runs a libvirt functional test of Nova with our driver.
+
+    After the test it checks what must always hold.
+    """
 
     def setUp(self) -> None:
         self.host_fixture = self.useFixture(ConfinedHostFixture())
         super().setUp()
+        # First of all cleanups: the services still run.
+        self.addCleanup(self._check_invariants)
 
     def _setup_compute_service(self) -> None:
         self.flags(compute_driver='svirt_nova.SvirtLibvirtDriver')
@@ -127,3 +159,50 @@ class ConfinedMixin:
     @property
     def allocator(self) -> allocators.Allocator:
         return self.host_fixture.allocator
+
+    def _check_invariants(self) -> None:
+        for uuid, seen in self.host_fixture.levels.seen.items():
+            self.assertEqual(1, len(seen), f'{uuid} has had {seen}')
+        drivers = {
+            name: service.driver
+            for name, service in getattr(self, 'computes', {}).items()
+            if getattr(service.driver, '_claims', None) is not None
+        }
+        for name, driver in drivers.items():
+            self._check_domains_are_claimed(name, driver)
+        self._reconcile(drivers)
+        in_use = self.allocator.list()
+        for one, other in itertools.combinations(in_use, 2):
+            self.assertFalse(one.level.is_comparable(other.level))
+        for name, driver in drivers.items():
+            present = remains.of_host(driver._host).uuids
+            busy = {
+                uuid for uuid in self.host_fixture.levels.seen
+                if self._is_busy(uuid)
+            }
+            claimed = {
+                a.instance_uuid for a in in_use if name in a.hosts}
+            self.assertEqual(
+                set(), claimed - present - busy,
+                f'{name} claims what it has nothing of')
+
+    def _check_domains_are_claimed(self, name: str, driver: Any) -> None:
+        for uuid, label in remains.of_host(driver._host).domains.items():
+            if label is None or not label.is_static:
+                continue
+            held = self.allocator.get(uuid)
+            self.assertEqual(held.level, label.label.level)
+            self.assertIn(name, held.hosts)
+
+    def _reconcile(self, drivers: Any) -> None:
+        for driver in drivers.values():
+            driver._claims._stale = lifecycle.StaleClaims(0)
+            driver._claims.reconcile()
+
+    def _is_busy(self, uuid: str) -> bool:
+        try:
+            instance = objects.Instance.get_by_uuid(
+                context.get_admin_context(read_deleted='yes'), uuid)
+        except nova_exception.NotFound:
+            return False
+        return instance.task_state is not None and not instance.deleted
