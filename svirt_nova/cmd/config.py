@@ -45,9 +45,11 @@ def check(conf: cfg.ConfigOpts) -> None:
 
     :raises oslo_config.cfg.Error: a value is not valid
     """
-    for group, opts in svirt_conf.list_opts():
-        for opt in opts:
-            conf[str(group)][opt.dest]
+    for name in conf:
+        value = conf[name]
+        if isinstance(value, cfg.ConfigOpts.GroupAttr):
+            for option in value:
+                value[option]
 
 
 def invalid(error: cfg.Error) -> exception.InvalidOption:

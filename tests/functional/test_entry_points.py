@@ -61,9 +61,9 @@ class EntryPointsTest(testtools.TestCase):
         self.assertNotEqual(0, len(points))
         for point in points:
             conf = cfg.ConfigOpts()
+            conf([], default_config_files=[], default_config_dirs=[])
             for group, opts in point.load()():
                 conf.register_opts(opts, group=group)
-                conf([], default_config_files=[], default_config_dirs=[])
                 for opt in opts:
                     self.assertTrue(opt.help, f'{group}.{opt.name}')
                     getattr(conf[str(group)], opt.dest)
