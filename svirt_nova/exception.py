@@ -54,6 +54,10 @@ class StoreTooNew(StoreUnusable):
     """The store's schema is newer than this release understands."""
 
 
+class ComputeApiError(SvirtError):
+    """Nova's API gave no certain answer."""
+
+
 class LabelError(SvirtError):
     """Base of what can go wrong with labels on a host."""
 

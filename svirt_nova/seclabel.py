@@ -16,6 +16,8 @@ from svirt_nova import context as contexts
 from svirt_nova import exception
 
 _MODEL = 'selinux'
+# LibvirtConfigGuestMetaNovaInstance of Nova.
+_NOVA = '{http://openstack.org/xmlns/libvirt/nova/1.1}'
 
 
 class DiskLabel(enum.Enum):
@@ -56,6 +58,14 @@ class Seclabel:
     is_static: bool
     label: contexts.Context | None
     imagelabel: contexts.Context | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose domain it is."""
+
+    instance_uuid: str
+    project_id: str
 
 
 def _parse(xml: str) -> etree._Element:
@@ -194,3 +204,14 @@ def read(domain: str) -> Seclabel | None:
         label=contexts.Context.parse(label) if label else None,
         imagelabel=contexts.Context.parse(image) if image else None,
     )
+
+
+def owner(domain: str) -> Owner | None:
+    """Whose domain it is; None where Nova did not make it."""
+    root = _parse(domain)
+    uuid = root.findtext('uuid')
+    project = root.find(f'metadata/{_NOVA}instance/{_NOVA}owner/'
+                        f'{_NOVA}project')
+    if not uuid or project is None or not project.get('uuid'):
+        return None
+    return Owner(uuid, project.get('uuid', ''))

@@ -33,8 +33,11 @@ class LevelSpace:
     per_level: int = 2
 
     def __post_init__(self) -> None:
-        # Checks that every category exists.
-        levels.Level(self.categories)
+        try:
+            # Checks that every category exists.
+            levels.Level(self.categories)
+        except exception.InvalidLevel as error:
+            raise exception.InvalidSpace(str(error)) from error
         if not 1 <= self.per_level < len(self.categories):
             raise exception.InvalidSpace(
                 f'a level of {self.per_level} categories cannot be chosen '

@@ -110,6 +110,24 @@ class Allocator(abc.ABC):
         """
 
     @abc.abstractmethod
+    def adopt(
+        self,
+        instance_uuid: str,
+        project_id: str,
+        host: str,
+        level: levels.Level,
+    ) -> Allocation:
+        """Hold the level that a running instance has, and claim it.
+
+        For guests that were started before they could be given one.
+        Adopting the same level again is no error.
+
+        :raises NotInSpace: the level is not one of the space
+        :raises LevelTaken: another instance has the level, or this one
+            has another
+        """
+
+    @abc.abstractmethod
     def get(self, instance_uuid: str) -> Allocation:
         """The level of an instance, retired or cooling ones included.
 

@@ -14,11 +14,18 @@ _MODULES = (svirt, database)
 
 
 def register_opts(conf: cfg.ConfigOpts) -> None:
-    """Register every option of svirt-nova."""
+    """Register the options that every part of svirt-nova reads.
+
+    Those of [svirt_nova_api] are registered by what asks Nova:
+    keystoneauth is slow to import.
+    """
     for module in _MODULES:
         module.register_opts(conf)
 
 
 def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
     """Every option by group, for oslo-config-generator."""
-    return [entry for module in _MODULES for entry in module.list_opts()]
+    from svirt_nova.conf import compute_api
+
+    modules = (*_MODULES, compute_api)
+    return [entry for module in modules for entry in module.list_opts()]

@@ -82,6 +82,42 @@ class SqlAllocator(base.Allocator):
                     f'many take the last ones at once; try again'
                 )
 
+    def adopt(
+        self,
+        instance_uuid: str,
+        project_id: str,
+        host: str,
+        level: levels.Level,
+    ) -> base.Allocation:
+        """Hold the level that a running instance has, and claim it."""
+        instance = _uuid(instance_uuid)
+        _check_name('project', project_id)
+        _check_name('host', host)
+        rank = self._space.rank(level)
+
+        def work(connection: sa.Connection) -> None:
+            cutoff = rows.cutoff(connection, self._cooling)
+            rows.free(connection, cutoff, limit=1, rank=rank)
+            rows.insert(connection, rank, instance, project_id)
+            rows.claim(connection, instance, host)
+
+        try:
+            self._store.write(work)
+            return self.get(instance)
+        except errors.Conflict:
+            # The level is in use, or the instance has one.
+            pass
+        held = self.find(level)
+        if held is None or held.instance_uuid != instance:
+            owner = 'another instance'
+            if held is not None:
+                owner = held.instance_uuid or f'nobody: {held.note}'
+            raise exception.LevelTaken(
+                f'level {level} of instance {instance} cannot be recorded: '
+                f'it is in use by {owner}, or the instance has another one'
+            )
+        return self.acquire(instance, project_id, host)
+
     def _take(
         self, rank: int, instance: str, project: str, host: str
     ) -> base.Allocation | None:

@@ -57,6 +57,51 @@ class AllocatorContract:
         self.assertEqual(first, again)
         self.assertEqual(first, self.allocator.get(self.uuid.upper()))
 
+    def test_adopt_records_the_level_that_a_guest_has(self):
+        level = levels.Level.parse('s0:c3,c4')
+        got = self.allocator.adopt(self.uuid, 'p', 'a', level)
+        self.assertEqual(level, got.level)
+        self.assertEqual({'a'}, got.hosts)
+        self.assertEqual(got, self.allocator.acquire(self.uuid, 'p', 'a'))
+        self.assertEqual(
+            got, self.allocator.adopt(self.uuid, 'p', 'a', level))
+        self.assertEqual(
+            {'a', 'b'},
+            self.allocator.adopt(self.uuid, 'p', 'b', level).hosts)
+
+    def test_adopt_takes_nobody_elses_level_and_no_second_one(self):
+        held = self.allocator.acquire(fixture.new_uuid(), 'p', 'a')
+        self.assertRaises(
+            exception.LevelTaken,
+            self.allocator.adopt, self.uuid, 'p', 'a', held.level)
+        self.assertRaises(
+            exception.UnknownInstance, self.allocator.get, self.uuid)
+        own = self.allocator.acquire(self.uuid, 'p', 'a')
+        free = next(
+            level
+            for level in map(self.allocator.space().unrank, range(45))
+            if level not in (own.level, held.level)
+        )
+        self.assertRaises(
+            exception.LevelTaken,
+            self.allocator.adopt, self.uuid, 'p', 'a', free)
+        self.assertEqual(own, self.allocator.get(self.uuid))
+
+    def test_adopt_takes_no_level_outside_of_the_space(self):
+        self.assertRaises(
+            exception.NotInSpace, self.allocator.adopt,
+            self.uuid, 'p', 'a', levels.Level.parse('s0:c900,c901'))
+
+    def test_adopt_waits_for_a_cooling_level_and_no_longer(self):
+        other = fixture.new_uuid()
+        level = self.allocator.acquire(other, 'p', 'a').level
+        self.allocator.give_back(other, 'a')
+        self.assertRaises(
+            exception.LevelTaken,
+            self.allocator.adopt, self.uuid, 'p', 'a', level)
+        self.assertEqual(
+            level, self.warm.adopt(self.uuid, 'p', 'a', level).level)
+
     def test_levels_are_never_comparable(self):
         got = [
             self.allocator.acquire(fixture.new_uuid(), 'p', 'a').level

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Guests from before the extension keep the level that they run with.
+
+libvirt drew it for this host alone. Where it clashes with nobody in the
+cloud it becomes the instance's level, so that nothing is relabelled under
+a running guest; otherwise the instance gets one of its own when it is next
+hard-rebooted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+from svirt_nova import exception
+from svirt_nova import level as levels
+from svirt_nova import seclabel
+from svirt_nova.allocator import base as allocators
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a guest.
+
+    :param instance_uuid: the instance
+    :param level: the level that it runs with
+    :param problem: why it was not adopted; empty where it was
+    """
+
+    instance_uuid: str
+    level: levels.Level
+    problem: str = ''
+
+
+def adopt(
+    allocator: allocators.Allocator, host: str, domains: Iterable[str]
+) -> list[Outcome]:
+    """Record the levels that running guests have.
+
+    Guests that have a level of their own already, that SELinux does not
+    confine or that Nova did not make are passed over.
+
+    :param host: the name of this host, as Nova has it
+    :param domains: the XML of its running domains
+    :raises StoreUnreachable: the allocator does not answer
+    """
+    outcomes = []
+    for xml in domains:
+        label = seclabel.read(xml)
+        owner = seclabel.owner(xml)
+        if (
+            owner is None
+            or label is None
+            or label.is_static
+            or label.label is None
+        ):
+            continue
+        level = label.label.level
+        try:
+            allocator.adopt(owner.instance_uuid, owner.project_id, host, level)
+            problem = ''
+        except (exception.LevelTaken, exception.NotInSpace) as error:
+            problem = str(error)
+        outcomes.append(Outcome(owner.instance_uuid, level, problem))
+    return outcomes
