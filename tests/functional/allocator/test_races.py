@@ -84,7 +84,9 @@ class RaceTest(testtools.TestCase):
     def _wait_for_lines(logs, number):
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
-            if all(len(log.read_text().splitlines()) >= number for log in logs):
+            if all(
+                len(log.read_text().splitlines()) >= number for log in logs
+            ):
                 return
             time.sleep(0.02)
         raise AssertionError('the workers made no progress in 120 s')
@@ -158,7 +160,14 @@ class RaceTest(testtools.TestCase):
         workers = []
         for host in ('a', 'b', 'c', 'd'):
             process = subprocess.Popen(
-                [sys.executable, '-c', code, str(store.path), host, *instances],
+                [
+                    sys.executable,
+                    '-c',
+                    code,
+                    str(store.path),
+                    host,
+                    *instances,
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
