@@ -28,20 +28,23 @@ class MariaDB:
                 f'/{database}?charset=utf8')
 
     def start(self, daemons: Daemons) -> None:
-        """Make an empty server with the lab's databases and start it."""
-        self._home.mkdir(parents=True)
+        """Start it, on the restored databases or on new, empty ones."""
         data = self._home / 'data'
-        processes.run(
-            ['mariadb-install-db', '--no-defaults', '--user=root',
-             f'--datadir={data}', '--skip-test-db'],
-            log=daemons.logs / 'mariadb-install.log', timeout=180)
-        statements = [f'CREATE DATABASE {name};' for name in DATABASES]
+        if not data.exists():
+            self._home.mkdir(parents=True)
+            processes.run(
+                ['mariadb-install-db', '--no-defaults', '--user=root',
+                 f'--datadir={data}', '--skip-test-db'],
+                log=daemons.logs / 'mariadb-install.log', timeout=180)
+        statements = [f'CREATE DATABASE IF NOT EXISTS {name};'
+                      for name in DATABASES]
         statements += [
-            f"CREATE USER lab@'127.0.0.1' IDENTIFIED BY '{self._password}';",
+            "CREATE OR REPLACE USER lab@'127.0.0.1' IDENTIFIED BY "
+            f"'{self._password}';",
             "GRANT ALL ON *.* TO lab@'127.0.0.1';"]
         first = self._home / 'first.sql'
+        first.touch(0o600)
         first.write_text('\n'.join(statements) + '\n')
-        first.chmod(0o600)
         daemons.start('mariadb', [
             'mariadbd', '--no-defaults', '--user=root', f'--datadir={data}',
             f'--socket={self._home}/socket', f'--port={self.port}',
@@ -50,11 +53,22 @@ class MariaDB:
             '--max-connections=500', '--innodb-buffer-pool-size=192M',
             # Nothing here has to survive the machine.
             '--innodb-flush-log-at-trx-commit=0', '--innodb-doublewrite=0'])
-
-    def wait(self, daemons: Daemons) -> None:
-        """Wait until it answers."""
         daemons.wait_for('MariaDB',
                          lambda: processes.port_is_open(self.port), 120)
+
+    def restore(self, archive: Path) -> None:
+        """Take the databases that ``save`` kept; before ``start``."""
+        self._home.mkdir(parents=True)
+        processes.run(['tar', '-x', '-f', archive, '-C', self._home],
+                      log=self._home / 'tar.log', timeout=120)
+
+    def save(self, archive: Path, daemons: Daemons) -> None:
+        """Stop the server and keep its databases in a .tar."""
+        daemons.stop('mariadb')
+        made = archive.with_suffix('.new')
+        processes.run(['tar', '-c', '-f', made, '-C', self._home, 'data'],
+                      log=self._home / 'tar.log', timeout=120)
+        made.replace(archive)
 
 
 class RabbitMQ:

@@ -75,13 +75,17 @@ def _build(progress: Progress) -> None:
 
 
 def main_guard(error: BaseException) -> int:
-    """Turn what ended a run into an exit status and a line for people."""
-    if isinstance(error, LabError):
-        complain(error)
-        return 1
+    """Turn what ended a run into an exit status and a line for people.
+
+    :raises BaseException: the error itself, when it is the lab's own fault
+    """
     if isinstance(error, KeyboardInterrupt):
         complain(LabError('interrupted; all is stopped and cleaned up'))
         return 130
+    if isinstance(error, LabError) or type(error).__module__.startswith(
+            ('openstack.', 'keystoneauth1.')):
+        complain(error)
+        return 1
     raise error
 
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterable
+from importlib import metadata
 from types import TracebackType
 from typing import Any
 
@@ -89,7 +90,7 @@ class Cloud:
                 seeded.result()
             except BaseException:
                 processes.end_commands()
-                self._daemons.stop_all()
+                self._daemons.abandon()
                 raise
         for host in self.hosts:
             with self.progress.step(f'{host.name}: nova-compute'):
@@ -115,24 +116,14 @@ class Cloud:
                     host.save_logs()
         self._daemons.stop_all()
         if error is not None:
-            kept = cache.root() / 'failed-logs' / time.strftime(
-                '%Y%m%d-%H%M%S')
-            shutil.copytree(self.logs, kept)
-            self.progress.say(f'logs are in {kept}')
+            self.keep_logs()
         shutil.rmtree(self._run, ignore_errors=True)
 
     # What it holds from the start
 
     def _seed(self) -> None:
         """Fill the catalog; make a flavor, an image and a network."""
-        self.api = openstack.connect(
-            load_yaml_config=False, load_envvars=False,
-            auth_type='password', region_name=controlplane.REGION,
-            interface='public', auth={
-                'auth_url': self.plane.url('identity'), 'username': 'admin',
-                'password': self.plane.password, 'project_name': 'admin',
-                'user_domain_id': 'default', 'project_domain_id': 'default'})
-        identity = self.api.identity
+        identity = self._connect().identity
         for kind, name in (('placement', 'placement'), ('image', 'glance'),
                            ('network', 'neutron'), ('compute', 'nova')):
             service = identity.create_service(type=kind, name=name)
@@ -143,6 +134,8 @@ class Cloud:
                     service_id=service.id, interface=interface,
                     url=self.plane.url(kind, address),
                     region_id=controlplane.REGION)
+        # A token carries the catalog of the moment it was issued.
+        self.api = self._connect()
         # Enough for a guest that only has to be there.
         self.api.compute.create_flavor(name='tiny', ram=64, vcpus=1, disk=0)
         disk = self._run / 'guest.qcow2'
@@ -155,6 +148,18 @@ class Cloud:
         network = self.api.network.create_network(name='private')
         self.api.network.create_subnet(network_id=network.id, ip_version=4,
                                        cidr='192.0.2.0/24', name='private')
+
+    def _connect(self) -> Connection:
+        return openstack.connect(
+            load_yaml_config=False, load_envvars=False,
+            auth_type='password', region_name=controlplane.REGION,
+            interface='public', auth=self._credentials())
+
+    def _credentials(self) -> dict[str, str]:
+        return {
+            'auth_url': self.plane.url('identity'), 'username': 'admin',
+            'password': self.plane.password, 'project_name': 'admin',
+            'user_domain_id': 'default', 'project_domain_id': 'default'}
 
     def _wait_for_compute(self, host: Host) -> None:
         deadline = time.monotonic() + PATIENCE
@@ -173,6 +178,35 @@ class Cloud:
                 raise LabError(f'nova-compute on {host.name} did not '
                                f'register within {PATIENCE:.0f} s')
             time.sleep(3)
+
+    # For people
+
+    def reach(self) -> str:
+        """Say how to get at the services and hosts."""
+        lines = [f'export OS_{name.upper()}={value}'
+                 for name, value in self._credentials().items()]
+        lines += ['export OS_IDENTITY_API_VERSION=3',
+                  f'export OS_REGION_NAME={controlplane.REGION}']
+        lines += [f'{host.name}: {host.ssh_command()}'
+                  for host in self.hosts]
+        return '\n'.join([*lines, f'logs: {self.logs}'])
+
+    def versions(self) -> dict[str, str]:
+        """Give the versions of what was run."""
+        found = {name: metadata.version(name) for name in (
+            'keystone', 'glance', 'neutron', 'nova', 'openstack-placement',
+            'svirt-nova')}
+        lines = self.hosts[0].run(
+            'uname -r; dpkg-query -W -f \'${Package} ${Version}\\n\' '
+            'libvirt-daemon qemu-system-x86 selinux-policy-default').split()
+        return {**found, 'host kernel': lines[0],
+                **dict(zip(lines[1::2], lines[2::2], strict=True))}
+
+    def keep_logs(self) -> None:
+        """Copy all logs to a place that outlives the lab, and say where."""
+        kept = cache.root() / 'failed-logs' / time.strftime('%Y%m%d-%H%M%S')
+        shutil.copytree(self.logs, kept, dirs_exist_ok=True)
+        self.progress.say(f'logs are in {kept}')
 
     # Instances
 

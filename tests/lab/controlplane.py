@@ -8,6 +8,7 @@ the same ports.
 
 from __future__ import annotations
 
+import base64
 import concurrent.futures
 import os
 import secrets
@@ -19,6 +20,7 @@ from pathlib import Path
 from tests.lab import cache
 from tests.lab import processes
 from tests.lab import tap
+from tests.lab import wheels
 from tests.lab.backends import MariaDB
 from tests.lab.backends import RabbitMQ
 from tests.lab.processes import Daemons
@@ -64,22 +66,19 @@ class ControlPlane:
         """Bring everything up, from empty databases."""
         step = self._progress.step
         self._write_configuration()
-        with step('control plane: MariaDB, RabbitMQ'):
-            self._database.start(self._daemons)
+        with step('control plane: databases'):
             self._queue.start(self._daemons)
-            self._database.wait(self._daemons)
-        with step('control plane: databases'), \
-                concurrent.futures.ThreadPoolExecutor(2) as pool:
-            jobs = [pool.submit(self._prepare_keystone),
-                    pool.submit(self._prepare_nova),
-                    pool.submit(self._prepare_others)]
-            try:
-                for job in jobs:
-                    job.result()
-            except BaseException:
-                processes.end_commands()
-                raise
+            self._make_databases()
         with step('control plane: services'):
+            self._venv('keystone-manage', '--config-file',
+                       self._conf('keystone') / 'keystone.conf',
+                       'bootstrap', '--bootstrap-password', self.password,
+                       '--bootstrap-region-id', REGION,
+                       '--bootstrap-public-url', self.url('identity'),
+                       '--bootstrap-internal-url',
+                       self.url('identity', INSIDE),
+                       '--bootstrap-admin-url', self.url('identity'),
+                       name='keystone')
             self._queue.wait(self._daemons)
             self._start_services()
 
@@ -134,40 +133,57 @@ class ControlPlane:
             PYTHONPATH=f'{cache.CHECKOUT}:{self._run / "entry-points"}',
             HOME=str(self._run), PYTHONDONTWRITEBYTECODE='1')
 
-    def _prepare_keystone(self) -> None:
-        keystone = ('keystone-manage', '--config-file',
-                    self._conf('keystone') / 'keystone.conf')
-        self._venv(*keystone, 'db_sync', name='keystone')
-        for kind in ('fernet_setup', 'credential_setup'):
-            self._venv(*keystone, kind, '--keystone-user', 'root',
-                       '--keystone-group', 'root', name='keystone')
-        self._venv(*keystone, 'bootstrap', '--bootstrap-password',
-                   self.password, '--bootstrap-region-id', REGION,
-                   '--bootstrap-public-url', self.url('identity'),
-                   '--bootstrap-internal-url', self.url('identity', INSIDE),
-                   '--bootstrap-admin-url', self.url('identity'),
-                   name='keystone')
+    def _make_databases(self) -> None:
+        """Start MariaDB with the schemas of all services.
 
-    def _prepare_nova(self) -> None:
+        Nothing in them depends on a run's ports and passwords, so they
+        come from the cache when it has them.
+        """
+        key = cache.key(cache.HERE / 'backends.py', Path(__file__),
+                        wheels.key())
+        archive = cache.root() / f'databases-{key}.tar'
+        if archive.exists():
+            self._database.restore(archive)
+            self._database.start(self._daemons)
+            return
+        self._database.start(self._daemons)
+        jobs = (self._sync_nova, self._sync_neutron, self._sync_others)
+        with concurrent.futures.ThreadPoolExecutor(len(jobs)) as pool:
+            try:
+                for done in [pool.submit(job) for job in jobs]:
+                    done.result()
+            except BaseException:
+                processes.end_commands()
+                raise
+        self._database.save(archive, self._daemons)
+        cache.drop_others('databases-*', archive)
+        self._database.start(self._daemons)
+
+    def _sync_nova(self) -> None:
         manage = ('nova-manage', '--config-file',
                   self._conf('nova') / 'nova.conf')
+        # Templates, filled in from nova.conf whenever a cell is used.
+        server = '{scheme}://{username}:{password}@{hostname}:{port}'
         self._venv(*manage, 'api_db', 'sync', name='nova')
         self._venv(*manage, 'cell_v2', 'map_cell0', '--database_connection',
-                   self._database.url('nova_cell0'), name='nova')
+                   f'{server}/nova_cell0?{{query}}', name='nova')
         self._venv(*manage, 'db', 'sync', name='nova')
         self._venv(*manage, 'cell_v2', 'create_cell', '--name', 'cell1',
-                   name='nova')
+                   '--database_connection', f'{server}/nova?{{query}}',
+                   '--transport-url', f'{server}/', name='nova')
 
-    def _prepare_others(self) -> None:
-        self._venv('placement-manage', '--config-file',
-                   self._conf('placement') / 'placement.conf', 'db', 'sync',
-                   name='placement')
-        self._venv('glance-manage', '--config-file',
-                   self._conf('glance') / 'glance-api.conf', 'db_sync',
-                   name='glance')
+    def _sync_neutron(self) -> None:
         self._venv('neutron-db-manage', '--config-file',
                    self._conf('neutron') / 'neutron.conf', 'upgrade',
                    'heads', name='neutron')
+
+    def _sync_others(self) -> None:
+        for service, file, verb in (
+                ('keystone', 'keystone.conf', ('db_sync',)),
+                ('placement', 'placement.conf', ('db', 'sync')),
+                ('glance', 'glance-api.conf', ('db_sync',))):
+            self._venv(f'{service}-manage', '--config-file',
+                       self._conf(service) / file, *verb, name=service)
 
     # Services
 
@@ -184,7 +200,10 @@ class ControlPlane:
                 f'{module}:application', '--threads', '8', '--need-app',
                 '--die-on-term', '--buffer-size', '65535',
                 '--chunked-input-limit', '67108864',
-                '--chunked-input-timeout', '60', '--disable-logging'],
+                '--chunked-input-timeout', '60', '--disable-logging',
+                # It closes, and clients have to know: a reused connection
+                # would fail.
+                '--add-header', 'Connection: close'],
                 env=self._environment(), cwd=self._run)
         for name in ('nova-conductor', 'nova-scheduler'):
             self._daemons.start(name, [
@@ -220,6 +239,14 @@ class ControlPlane:
             (cache.VENV / 'etc/glance' / paste).read_text())
         for name in ('locks', 'state', 'images'):
             (self._run / name).mkdir()
+        for name in ('fernet', 'credential'):
+            keys = self._conf('keystone') / name
+            keys.mkdir(mode=0o700)
+            # As keystone-manage fernet_setup and credential_setup do:
+            # 0 is the next key, 1 the current one.
+            for number in ('0', '1'):
+                (keys / number).write_bytes(
+                    base64.urlsafe_b64encode(secrets.token_bytes(32)))
         tap.write_entry_point(self._run / 'entry-points')
 
     def _client(self, address: str, interface: str) -> dict[str, object]:

@@ -29,7 +29,10 @@ class Host:
     :ivar name: its host name, also Nova's name for it
     :ivar index: 1 for the first
     :ivar ssh_port: the port of 127.0.0.1 that leads to its sshd
+    :ivar enforced_at: its clock when it began to enforce, in seconds
     """
+
+    enforced_at: str
 
     def __init__(self, index: int, image: Image, run: Path,
                  daemons: Daemons) -> None:
@@ -140,8 +143,9 @@ class Host:
 
     def enforce(self) -> None:
         """Make the kernel enforce the policy, and see that it does."""
-        answer = self.run('setenforce 1; getenforce; '
-                          'cat /sys/fs/selinux/enforce').split()
+        *answer, self.enforced_at = self.run(
+            'setenforce 1; getenforce; cat /sys/fs/selinux/enforce; echo; '
+            'date +%s.%N').split()
         if answer != ['Enforcing', '1']:
             raise LabError(f'{self.name} does not enforce SELinux: '
                            f'{" ".join(answer)}')

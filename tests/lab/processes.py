@@ -115,6 +115,7 @@ class Daemons:
         self.directory = directory
         self.logs = logs
         self._running: list[tuple[str, subprocess.Popen[bytes]]] = []
+        self._abandoned = False
         directory.mkdir(parents=True, exist_ok=True)
         logs.mkdir(parents=True, exist_ok=True)
 
@@ -132,8 +133,14 @@ class Daemons:
         (self.directory / f'{name}.pid').write_text(
             f'{process.pid} {_start_time(process.pid)}')
 
+    def abandon(self) -> None:
+        """Let no thread wait any longer for a daemon."""
+        self._abandoned = True
+
     def check(self) -> None:
         """Raise LabError when a daemon has ended by itself."""
+        if self._abandoned:
+            raise LabError('given up')
         for name, process in self._running:
             if process.poll() is not None:
                 log = self.logs / f'{name}.log'

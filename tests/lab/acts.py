@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the lab shows, act by act: on a running cloud, with real guests.
+
+Each act returns what it saw and says what was not as it must be; the demo
+prints it, the lab's tests assert on it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from typing import Any
+
+from tests.lab import isolation
+from tests.lab.cloud import Cloud
+from tests.lab.host import INSTANCES
+from tests.lab.isolation import Attack
+from tests.lab.isolation import Confined
+
+
+@dataclass
+class Levels:
+    """Who carries which level."""
+
+    instances: list[Confined]
+    faults: list[str]
+
+
+@dataclass
+class Assault:
+    """Every guest on every guest's files.
+
+    :ivar denials: how many refusals the attack met in the audit log
+    """
+
+    attack: Attack
+    denials: int
+    faults: list[str]
+
+
+@dataclass
+class Contrast:
+    """Two domains at one level, outside of Nova."""
+
+    level: str
+    attack: Attack
+    faults: list[str]
+
+
+@dataclass
+class Departure:
+    """What deleted instances left.
+
+    :ivar states: the store's state of each level, by UUID
+    """
+
+    states: Mapping[str, str]
+    faults: list[str] = field(default_factory=list)
+
+
+def names_of(servers: Sequence[Any]) -> dict[str, str]:
+    """Map UUIDs to names."""
+    return {server.id: server.name for server in servers}
+
+
+def show_levels(cloud: Cloud, servers: Sequence[Any]) -> Levels:
+    """Compare the store's levels with processes and files."""
+    host = cloud.hosts[0]
+    instances = isolation.confined(
+        names_of(servers), host.svirt_nova('label', 'list'),
+        host.probe('look'))
+    faults = [fault for each in instances for fault in each.faults()]
+    return Levels(instances, faults + isolation.antichain_faults(instances))
+
+
+def attack(cloud: Cloud, servers: Sequence[Any]) -> Assault:
+    """Let every guest's QEMU open every guest's files; ask the kernel."""
+    host = cloud.hosts[0]
+    begin = host.run('date +%s.%N').strip()
+    seen = host.probe('look')
+    rows = host.probe('attack', timeout=300)
+    outcome = Attack(rows, names_of(servers))
+    deadline = time.monotonic() + 30
+    while True:
+        # auditd may write a moment later than the kernel refused.
+        told = host.probe('denials', begin)
+        unproven = outcome.unproven(seen, told)
+        if not unproven or time.monotonic() > deadline:
+            break
+        time.sleep(2)
+    faults = outcome.faults() + [
+        f'no enforced AVC denial in the audit log for {attempt}'
+        for attempt in unproven]
+    return Assault(outcome, outcome.counts()['foreign_denied']
+                   - len(unproven), faults)
+
+
+def contrast(cloud: Cloud) -> Contrast:
+    """Show that at one level a guest does open another's disk."""
+    host = cloud.hosts[0]
+    level = isolation.free_pair(
+        isolation.categories(isolation.level_of(domain['process']))
+        for domain in host.probe('look'))
+    answer = host.probe('shared-level', level, timeout=300)
+    names = {domain['uuid']: domain['name'].rpartition('svirt-nova-')[2]
+             for domain in answer['domains']}
+    outcome = Attack(answer['attack'], names)
+    faults = outcome.errors()
+    faults += [f'{row["path"]} did not open, though both have {level}'
+               for row in answer['attack'] if row['outcome'] == 'denied']
+    if outcome.counts()['foreign_attempts'] != 2:
+        faults.append('the contrast had not two foreign disks to try')
+    return Contrast(level, outcome, faults)
+
+
+def depart(cloud: Cloud, servers: Sequence[Any]) -> Departure:
+    """Delete the instances; look at what they leave."""
+    host = cloud.hosts[0]
+    uuids = [server.id for server in servers]
+    cloud.delete(servers)
+    # Nova's API forgets an instance a moment before the host's last word.
+    deadline = time.monotonic() + 90
+    while True:
+        states = {row['Instance']: row['State']
+                  for row in host.svirt_nova('label', 'list')}
+        faults = [f'the level of {uuid} is {states.get(uuid, "free")}, '
+                  'neither retired nor cooling' for uuid in uuids
+                  if states.get(uuid) not in ('retired', 'cooling')]
+        if not faults or time.monotonic() > deadline:
+            break
+    left = [name for name in host.run(
+        f'ls {INSTANCES}; virsh -q list --all --uuid').split()
+        if name.partition('_')[0] in uuids]
+    faults += [f'{name} is still in {INSTANCES} or defined in libvirt'
+               for name in left]
+    return Departure({uuid: states.get(uuid, 'free') for uuid in uuids},
+                     faults)

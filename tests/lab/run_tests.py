@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the lab's tests against one lab.
+
+    python3 -m tests.lab.run_tests [--json FILE]
+
+Bootstraps as the demo does. Exit status 0 only if all tests passed; FILE
+gets {"passed": n, "failed": n, "skipped": n}.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import unittest
+from pathlib import Path
+
+from tests.lab import bootstrap
+from tests.lab.progress import write_json
+
+MODULES = ('tests.lab.test_isolation',)
+
+
+def run(path: Path | None) -> int:
+    """Run the tests; they share one cloud, by unittest's module fixtures."""
+    suite = unittest.defaultTestLoader.loadTestsFromNames(MODULES)
+    total = suite.countTestCases()
+    result = unittest.TextTestRunner(stream=sys.stdout, verbosity=2).run(
+        suite)
+    skipped = len(result.skipped)
+    passed = max(0, result.testsRun - skipped - len(result.failures)
+                 - len(result.errors) - len(result.unexpectedSuccesses))
+    # What never ran, because the lab did not come up, failed.
+    failed = total - passed - skipped
+    if path is not None:
+        write_json(path, {'passed': passed, 'failed': failed,
+                          'skipped': skipped})
+    print(f'lab: {passed} passed, {failed} failed, {skipped} skipped',
+          flush=True)
+    return 0 if passed == total and result.wasSuccessful() else 1
+
+
+def main(arguments: list[str]) -> int:
+    """Read the command line, build, run."""
+    parser = argparse.ArgumentParser(prog='tests.lab.run_tests')
+    parser.add_argument('--json', type=Path, metavar='FILE')
+    options = parser.parse_args(arguments)
+    if options.json is not None:
+        # A successor process may stand elsewhere.
+        arguments = ['--json', str(options.json.absolute())]
+    try:
+        bootstrap.ensure('tests.lab.run_tests', arguments)
+        return run(options.json)
+    except BaseException as error:  # noqa: BLE001 - raised again if unknown
+        return bootstrap.main_guard(error)
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""On an enforcing host, with guests of Nova's: each behind its own level.
+
+Run by ``python3 -m tests.lab.run_tests``, which builds what it needs. The
+tests share one cloud and three instances, and go by their names' order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import unittest
+from typing import Any
+
+from tests.lab import acts
+from tests.lab import cache
+from tests.lab import isolation
+from tests.lab.cloud import Cloud
+from tests.lab.progress import Progress
+
+PERMISSIVE = set(re.findall(r'\(typepermissive (\w+)\)',
+                            (cache.HERE / 'policy.cil').read_text()))
+
+
+class IsolationTest(unittest.TestCase):
+    cloud: Cloud
+    servers: list[Any]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        with contextlib.ExitStack() as stack:
+            cls.cloud = stack.enter_context(Cloud(Progress()))
+            with cls.cloud.progress.step('three instances'):
+                cls.servers = cls.cloud.boot(['alpha', 'beta', 'gamma'])
+            cls.addClassCleanup(stack.pop_all().close)
+
+    def setUp(self) -> None:
+        self.host = self.cloud.hosts[0]
+
+    def run(self, result: unittest.TestResult | None = None
+            ) -> unittest.TestResult | None:
+        """Run the test; where it fails, keep what the host logged."""
+        assert result is not None
+        bad = len(result.failures) + len(result.errors)
+        super().run(result)
+        if len(result.failures) + len(result.errors) > bad:
+            self.cloud.hosts[0].save_logs()
+            self.cloud.keep_logs()
+        return result
+
+    def test_1_kernel_enforces_the_policy_on_guests(self) -> None:
+        self.assertEqual('1', self.host.run('cat /sys/fs/selinux/enforce'))
+        for domain in self.host.probe('look'):
+            kind = domain['process'].split(':')[2]
+            self.assertEqual('svirt_t', kind)
+            self.assertNotIn(kind, PERMISSIVE)
+
+    def test_8_only_the_lab_policy_s_types_are_permissive(self) -> None:
+        told = self.host.probe('denials', self.host.enforced_at)
+        excused = {row['source'].split(':')[2] for row in told
+                   if row['permissive'] == '1'}
+        self.assertLessEqual(excused, PERMISSIVE)
+        guests = {row['permissive'] for row in told
+                  if row['source'].split(':')[2] == 'svirt_t'}
+        self.assertEqual({'0'}, guests)
+
+    def test_2_allocator_process_and_files_agree(self) -> None:
+        levels = acts.show_levels(self.cloud, self.servers)
+        self.assertEqual(3, len(levels.instances))
+        self.assertEqual([], levels.faults)
+
+    def test_2_label_is_static_and_relabels(self) -> None:
+        for domain in self.host.probe('look'):
+            [label] = domain['seclabels']
+            self.assertEqual(('static', 'yes'),
+                             (label['type'], label['relabel']))
+            self.assertTrue(isolation.categories(
+                isolation.level_of(label['label'])))
+
+    def test_3_only_own_files_open(self) -> None:
+        assault = acts.attack(self.cloud, self.servers)
+        self.assertEqual([], assault.faults)
+        self.assertEqual(
+            {'own_attempts': 6, 'own_opened': 6, 'own_denied': 0,
+             'foreign_attempts': 12, 'foreign_opened': 0,
+             'foreign_denied': 12}, assault.attack.counts())
+        self.assertEqual(12, assault.denials)
+
+    def test_4_same_level_does_open(self) -> None:
+        contrast = acts.contrast(self.cloud)
+        self.assertEqual([], contrast.faults)
+        self.assertEqual(2, contrast.attack.counts()['foreign_opened'])
+
+    def test_5_reboot_keeps_the_level(self) -> None:
+        [server, *_] = self.servers
+        before = self._of(server)
+        self.cloud.api.compute.reboot_server(server, 'HARD')
+        self.cloud.wait_active(server)
+        after = self._of(server)
+        self.assertNotEqual(before['pid'], after['pid'])
+        self.assertEqual(before['process'], after['process'])
+        levels = acts.show_levels(self.cloud, self.servers)
+        self.assertEqual([], levels.faults)
+
+    def test_6_stop_and_start_keep_the_level(self) -> None:
+        server = self.servers[1]
+        before = self._of(server)
+        compute = self.cloud.api.compute
+        compute.stop_server(server)
+        compute.wait_for_server(compute.get_server(server.id), 'SHUTOFF',
+                                interval=1, wait=300)
+        compute.start_server(server)
+        self.cloud.wait_active(server)
+        self.assertEqual(before['process'], self._of(server)['process'])
+
+    def test_7_deletion_retires_the_levels(self) -> None:
+        departure = acts.depart(self.cloud, self.servers)
+        self.assertEqual([], departure.faults)
+        self.assertEqual(3, len(departure.states))
+
+    def _of(self, server: Any) -> dict[str, Any]:
+        [found] = [domain for domain in self.host.probe('look')
+                   if domain['uuid'] == server.id]
+        return found
