@@ -63,19 +63,24 @@ class AllocatorContract:
         self.assertEqual(level, got.level)
         self.assertEqual({'a'}, got.hosts)
         self.assertEqual(got, self.allocator.acquire(self.uuid, 'p', 'a'))
+        self.assertEqual(got, self.allocator.adopt(self.uuid, 'p', 'a', level))
         self.assertEqual(
-            got, self.allocator.adopt(self.uuid, 'p', 'a', level))
-        self.assertEqual(
-            {'a', 'b'},
-            self.allocator.adopt(self.uuid, 'p', 'b', level).hosts)
+            {'a', 'b'}, self.allocator.adopt(self.uuid, 'p', 'b', level).hosts
+        )
 
     def test_adopt_takes_nobody_elses_level_and_no_second_one(self):
         held = self.allocator.acquire(fixture.new_uuid(), 'p', 'a')
         self.assertRaises(
             exception.LevelTaken,
-            self.allocator.adopt, self.uuid, 'p', 'a', held.level)
+            self.allocator.adopt,
+            self.uuid,
+            'p',
+            'a',
+            held.level,
+        )
         self.assertRaises(
-            exception.UnknownInstance, self.allocator.get, self.uuid)
+            exception.UnknownInstance, self.allocator.get, self.uuid
+        )
         own = self.allocator.acquire(self.uuid, 'p', 'a')
         free = next(
             level
@@ -84,13 +89,23 @@ class AllocatorContract:
         )
         self.assertRaises(
             exception.LevelTaken,
-            self.allocator.adopt, self.uuid, 'p', 'a', free)
+            self.allocator.adopt,
+            self.uuid,
+            'p',
+            'a',
+            free,
+        )
         self.assertEqual(own, self.allocator.get(self.uuid))
 
     def test_adopt_takes_no_level_outside_of_the_space(self):
         self.assertRaises(
-            exception.NotInSpace, self.allocator.adopt,
-            self.uuid, 'p', 'a', levels.Level.parse('s0:c900,c901'))
+            exception.NotInSpace,
+            self.allocator.adopt,
+            self.uuid,
+            'p',
+            'a',
+            levels.Level.parse('s0:c900,c901'),
+        )
 
     def test_adopt_waits_for_a_cooling_level_and_no_longer(self):
         other = fixture.new_uuid()
@@ -98,9 +113,15 @@ class AllocatorContract:
         self.allocator.give_back(other, 'a')
         self.assertRaises(
             exception.LevelTaken,
-            self.allocator.adopt, self.uuid, 'p', 'a', level)
+            self.allocator.adopt,
+            self.uuid,
+            'p',
+            'a',
+            level,
+        )
         self.assertEqual(
-            level, self.warm.adopt(self.uuid, 'p', 'a', level).level)
+            level, self.warm.adopt(self.uuid, 'p', 'a', level).level
+        )
 
     def test_levels_are_never_comparable(self):
         got = [

@@ -31,11 +31,13 @@ def new_uuid():
 class SqliteStore(fixtures.Fixture):
     """A directory for a store, and allocators on it."""
 
-    def __init__(self, categories='c0.c1023', per_level=2):
+    def __init__(self, categories='c0.c1023', per_level=2, root=None):
+        self.root = root
         self.level_space = spaces.LevelSpace.parse(categories, per_level)
 
     def _setUp(self):
-        self.directory = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        made = self.useFixture(fixtures.TempDir(rootdir=self.root))
+        self.directory = pathlib.Path(made.path)
         self.path = self.directory / 'levels.sqlite'
 
     def allocator(self, cooling_time=3600, timeout=30):
