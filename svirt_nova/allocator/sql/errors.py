@@ -25,7 +25,7 @@ _SQLITE_CONFLICTS = frozenset(
     for kind in ('PRIMARYKEY', 'UNIQUE', 'ROWID', 'FOREIGNKEY')
 )
 _SQLITE_BUSY = ('SQLITE_BUSY', 'SQLITE_LOCKED', 'SQLITE_PROTOCOL')
-_SQLITE_DAMAGED = ('SQLITE_CORRUPT', 'SQLITE_NOTADB', 'SQLITE_FORMAT')
+_SQLITE_DAMAGED = ('SQLITE_CORRUPT', 'SQLITE_FORMAT')
 _SQLITE_ADVICE = {
     'SQLITE_READONLY': 'run this as the user nova or as root',
     'SQLITE_CANTOPEN': 'check that the file exists and that its directory '
@@ -76,6 +76,11 @@ def _understand_sqlite(name: str, text: str, store: str) -> Exception:
         return Conflict(text)
     if name.startswith(_SQLITE_BUSY):
         return Busy(text)
+    if name == 'SQLITE_NOTADB':
+        return exception.StoreUnusable(
+            f'{store} is not an SQLite database; move it away or set '
+            f'[svirt_database] connection to another file'
+        )
     if name.startswith(_SQLITE_DAMAGED):
         return exception.StoreUnusable(
             f'the store {store} is damaged: {text}; stop nova-compute and '

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pathlib
 import random
@@ -15,7 +16,6 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
 
-import fasteners
 import sqlalchemy as sa
 
 from svirt_nova import exception
@@ -23,8 +23,8 @@ from svirt_nova import exception
 DEFAULT_TIMEOUT = 30.0
 """Seconds to wait for other writers; ``?timeout=`` in the URL changes it."""
 
-_MAGIC = b'SQLite format 3\0'
 _MODE = 0o640
+_LOCK_PAUSE = (0.001, 0.004)
 
 
 class File:
@@ -67,20 +67,18 @@ class File:
         with self._as_store_errors('make'):
             _make_owned(self.path, _write_ahead)
 
-    def check(self) -> None:
-        """Check that the file is an SQLite database, or empty.
+    def remember(self) -> None:
+        """Remember which file is at the path.
 
-        :raises StoreUnreachable: it cannot be read
-        :raises StoreUnusable: it is something else
+        Never by opening it: closing any descriptor of a file drops the
+        locks that its process has on it (fcntl(2)). Another process would
+        take the write-ahead log for unused and remove it, with what this
+        one commits there.
+
+        :raises StoreUnreachable: it cannot be found
         """
-        with self._as_store_errors('read'), self.path.open('rb') as opened:
-            start = opened.read(len(_MAGIC))
-            status = os.fstat(opened.fileno())
-        if start not in (b'', _MAGIC):
-            raise exception.StoreUnusable(
-                f'{self.path} is not an SQLite database; move it away or '
-                f'set [svirt_database] connection to another file'
-            )
+        with self._as_store_errors('find'):
+            status = os.stat(self.path)
         self._identity = (status.st_dev, status.st_ino)
 
     def check_same(self) -> None:
@@ -116,25 +114,38 @@ class File:
         if not self._threads.acquire(timeout=self.timeout):
             raise self._busy()
         try:
-            with self._as_store_errors('lock'):
-                _make_owned(self._lock_path, lambda _name: None)
-                # Looked up now, because eventlet may replace it.
-                lock = fasteners.InterProcessLock(
-                    self._lock_path, sleep_func=time.sleep
-                )
-                got = lock.acquire(
-                    delay=0.001,
-                    max_delay=random.uniform(0.002, 0.004),
-                    timeout=max(0.0, deadline - time.monotonic()),
-                )
-            if not got:
-                raise self._busy()
+            descriptor = self._lock(deadline)
             try:
                 yield
             finally:
-                lock.release()
+                os.close(descriptor)
         finally:
             self._threads.release()
+
+    def _lock(self, deadline: float) -> int:
+        """Lock the lock's file, until its descriptor is closed.
+
+        By flock(2): fcntl's locks, which fasteners and oslo.concurrency
+        take, are lost as soon as the process closes the file anywhere.
+        """
+        with self._as_store_errors('lock'):
+            _make_owned(self._lock_path, lambda _name: None)
+            descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    if time.monotonic() >= deadline:
+                        raise self._busy() from None
+                    # Not a blocking call: that knows no timeout, and would
+                    # stop eventlet's other green threads.
+                    time.sleep(random.uniform(*_LOCK_PAUSE))
+                else:
+                    return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
 
     def _busy(self) -> exception.StoreUnreachable:
         return exception.StoreUnreachable(
@@ -147,7 +158,7 @@ class File:
     def _as_store_errors(self, what: str) -> Iterator[None]:
         try:
             yield
-        except (OSError, threading.ThreadError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error) as error:
             reason = getattr(error, 'strerror', None) or error
             raise exception.StoreUnreachable(
                 f'cannot {what} the store {self.path}: {reason}; check its '
@@ -170,18 +181,23 @@ def _timeout(url: sa.URL) -> float:
 
 
 def _make_owned(path: pathlib.Path, fill: Callable[[str], None]) -> None:
-    if path.exists():
+    if os.path.exists(path):
         return
     # Under its own name only once it is whole and has its owner and mode;
     # linking fails where another process was faster.
-    with tempfile.NamedTemporaryFile(dir=path.parent) as new:
-        fill(new.name)
-        os.fchmod(new.fileno(), _MODE)
+    # No descriptor of it may still be open then: see File.remember.
+    with tempfile.TemporaryDirectory(
+        prefix=f'.{path.name}.', dir=path.parent
+    ) as directory:
+        new = os.path.join(directory, path.name)
+        os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, _MODE))
+        fill(new)
+        os.chmod(new, _MODE)
         if os.geteuid() == 0:
             owner = path.parent.stat()
-            os.fchown(new.fileno(), owner.st_uid, owner.st_gid)
+            os.chown(new, owner.st_uid, owner.st_gid)
         with contextlib.suppress(FileExistsError):
-            os.link(new.name, path)
+            os.link(new, path)
 
 
 def _write_ahead(name: str) -> None:

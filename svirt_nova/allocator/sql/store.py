@@ -107,7 +107,7 @@ class Store:
         if self._file is None:
             return
         self._file.make()
-        self._file.check()
+        self._file.remember()
 
     def _connect(self, *, writes: bool) -> sa.Connection:
         if self._engine is None:
