@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The programs as an operator runs them, on real stores."""
 
+import contextlib
 import hashlib
+import io
 import json
 import os
 import pathlib
@@ -17,6 +19,7 @@ import testtools
 
 from svirt_nova import conf as svirt_conf
 from svirt_nova.allocator import base
+from svirt_nova.cmd import manage
 
 PROGRAMS = pathlib.Path(sys.executable).parent
 
@@ -55,22 +58,41 @@ class ProgramTestCase(testtools.TestCase):
             cwd='/',
         )
 
+    def call_program(self, *args: str) -> tuple[int, str, str]:
+        """Run svirt-nova in this process, which is quicker."""
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            try:
+                status = manage.main(
+                    ['--config-file', str(self.config), *args]
+                )
+            except SystemExit as stop:
+                status = int(stop.code or 0)
+        return status, out.getvalue(), err.getvalue()
+
     def program(self, *args: str) -> str:
         """The standard output of a command that must succeed."""
-        done = self.run_program('svirt-nova', *args)
-        self.assertEqual((0, ''), (done.returncode, done.stderr))
-        return done.stdout
+        status, out, err = self.call_program(*args)
+        self.assertEqual((0, ''), (status, err))
+        return out
 
     def answer(self, *args: str) -> object:
         return json.loads(self.program(*args, '-f', 'json'))
 
     def refusal(self, *args: str, user: int | None = None) -> str:
         """The one line of a command that must fail."""
-        done = self.run_program('svirt-nova', *args, user=user)
-        self.assertEqual((1, ''), (done.returncode, done.stdout), done.stderr)
-        self.assertEqual(1, done.stderr.count('\n'), done.stderr)
-        self.assertNotIn('Traceback', done.stderr)
-        return done.stderr
+        if user is None:
+            status, out, err = self.call_program(*args)
+        else:
+            done = self.run_program('svirt-nova', *args, user=user)
+            status, out, err = done.returncode, done.stdout, done.stderr
+        self.assertEqual((1, ''), (status, out), err)
+        self.assertEqual(1, err.count('\n'), err)
+        self.assertNotIn('Traceback', err)
+        return err
 
     def allocator(self) -> base.Allocator:
         conf = cfg.ConfigOpts()
@@ -240,8 +262,24 @@ class BadInputTest(ProgramTestCase):
             ('space', 'grow'),
         ):
             with self.subTest(args):
+                status, _, err = self.call_program(*args)
+                self.assertEqual(2, status)
+                self.assertNotIn('Traceback', err)
+        self.assertEqual(before, self.contents())
+
+    def test_as_processes(self):
+        before = self.contents()
+        for status, line, args in (
+            (0, '', ('label', 'show', WEB)),
+            (1, DB, ('label', 'show', DB)),
+            (1, 'space', ('db', 'sync', '--per-level', '3')),
+            (2, 'usage', ('label', 'show')),
+        ):
+            with self.subTest(args):
                 done = self.run_program('svirt-nova', *args)
-                self.assertEqual(2, done.returncode)
+                self.assertEqual(status, done.returncode, done.stderr)
+                self.assertIn(line, done.stderr)
+                self.assertEqual(status == 0, bool(done.stdout))
                 self.assertNotIn('Traceback', done.stderr)
         self.assertEqual(before, self.contents())
 
