@@ -52,7 +52,7 @@ class Allocator(base.Allocator):
     def acquire(self, *args: Any) -> base.Allocation:
         raise AssertionError('a command that reads must not write')
 
-    unclaim = retire = give_back = reserve = acquire
+    adopt = unclaim = retire = give_back = reserve = acquire
 
     def get(self, instance_uuid):
         for row in self.rows:
