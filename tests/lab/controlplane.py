@@ -16,6 +16,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import openstack
 
 from tests.lab import cache
 from tests.lab import processes
@@ -192,34 +195,70 @@ class ControlPlane:
                 ('identity', 'keystone.wsgi.api'),
                 ('placement', 'placement.wsgi.api'),
                 ('image', 'glance.wsgi.api'),
-                ('network', 'neutron.wsgi.api'),
-                ('compute', 'nova.wsgi.osapi_compute')):
-            self._daemons.start(f'{service}-api', [
-                cache.VENV / 'bin/uwsgi', '--http-socket',
-                f'{OUTSIDE}:{self._ports[service]}', '--module',
-                f'{module}:application', '--threads', '8', '--need-app',
-                '--die-on-term', '--buffer-size', '65535',
-                '--chunked-input-limit', '67108864',
-                '--chunked-input-timeout', '60', '--disable-logging',
-                # It closes, and clients have to know: a reused connection
-                # would fail.
-                '--add-header', 'Connection: close'],
-                env=self._environment(), cwd=self._run)
+                ('network', 'neutron.wsgi.api')):
+            self._start_api(service, module)
+        self._wait_for('identity')
+        self._fill_catalog()
+        # These ask for the catalog once, and never again.
+        self._start_api('compute', 'nova.wsgi.osapi_compute')
         for name in ('nova-conductor', 'nova-scheduler'):
             self._daemons.start(name, [
                 cache.VENV / 'bin' / name, '--config-file',
                 self._conf('nova') / 'nova.conf'],
                 env=self._environment(), cwd=self._run)
         for service in self._ports:
-            self._daemons.wait_for(
-                f'the {service} service',
-                lambda url=self.url(service): _answers(url),  # type: ignore[misc]
-                180)
+            self._wait_for(service)
+
+    def _start_api(self, service: str, module: str) -> None:
+        self._daemons.start(f'{service}-api', [
+            cache.VENV / 'bin/uwsgi', '--http-socket',
+            f'{OUTSIDE}:{self._ports[service]}', '--module',
+            f'{module}:application', '--threads', '8', '--need-app',
+            '--die-on-term', '--buffer-size', '65535',
+            '--chunked-input-limit', '67108864',
+            '--chunked-input-timeout', '60', '--disable-logging',
+            # It closes, and clients have to know: a reused connection
+            # would fail.
+            '--add-header', 'Connection: close'],
+            env=self._environment(), cwd=self._run)
+
+    def _wait_for(self, service: str) -> None:
+        self._daemons.wait_for(f'the {service} service',
+                               lambda: _answers(self.url(service)), 180)
+
+    def _fill_catalog(self) -> None:
+        identity = self.connect().identity
+        # Services send a token of their own beside the user's.
+        identity.assign_project_role_to_user(
+            identity.find_project('admin'), identity.find_user('admin'),
+            identity.find_role('service', ignore_missing=False))
+        for kind, name in (('placement', 'placement'), ('image', 'glance'),
+                           ('network', 'neutron'), ('compute', 'nova')):
+            service = identity.create_service(type=kind, name=name)
+            for interface, address in (('public', OUTSIDE),
+                                       ('internal', INSIDE)):
+                identity.create_endpoint(
+                    service_id=service.id, interface=interface,
+                    url=self.url(kind, address), region_id=REGION)
+
+    def connect(self) -> Any:
+        """Connect to the cloud as its administrator."""
+        return openstack.connect(
+            load_yaml_config=False, load_envvars=False,
+            auth_type='password', region_name=REGION, interface='public',
+            auth=self.credentials())
+
+    def credentials(self) -> dict[str, str]:
+        """Give the administrator's credentials, as clients name them."""
+        return {
+            'auth_url': self.url('identity'), 'username': 'admin',
+            'password': self.password, 'project_name': 'admin',
+            'user_domain_id': 'default', 'project_domain_id': 'default'}
 
     # Configuration
 
     def _write_configuration(self) -> None:
-        for name, sections in (
+        files: tuple[tuple[str, Sections], ...] = (
                 ('keystone/keystone.conf', self._keystone_sections()),
                 ('placement/placement.conf', {
                     'placement_database': {
@@ -229,7 +268,8 @@ class ControlPlane:
                         OUTSIDE, 'public')}),
                 ('glance/glance-api.conf', self._glance_sections()),
                 ('neutron/neutron.conf', self._neutron_sections()),
-                ('nova/nova.conf', self._controller_sections())):
+                ('nova/nova.conf', self._controller_sections()))
+        for name, sections in files:
             path = self._conf(name)
             path.parent.mkdir(parents=True)
             path.write_text(ini(sections))

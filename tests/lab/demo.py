@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo: real guests, each alone behind a level of its own.
-
-    tools/demo [--json FILE] [--keep]
-"""
+"""The demo: real guests, each alone behind a level of its own."""
 
 from __future__ import annotations
 

@@ -52,16 +52,31 @@ _LABEL = (
 _MASKED = (
     'apt-daily-upgrade.timer',
     'apt-daily.timer',
+    'dev-hugepages.mount',
+    'dev-mqueue.mount',
     'dpkg-db-backup.timer',
     'e2scrub_all.timer',
+    'e2scrub_reap.service',
     'fstrim.timer',
     'getty@tty1.service',
     'libvirt-guests.service',
+    'logrotate.timer',
+    'modprobe@.service',
     'nfs-blkmap.service',
+    'nfs-client.target',
     'nfs-server.service',
+    'remote-fs.target',
+    'rpc-statd-notify.service',
     'rpcbind.service',
     'rpcbind.socket',
+    'run-rpc_pipefs.mount',
     'serial-getty@ttyS0.service',
+    'sys-fs-fuse-connections.mount',
+    'sys-kernel-config.mount',
+    'sys-kernel-debug.mount',
+    'sys-kernel-tracing.mount',
+    'systemd-logind.service',
+    'systemd-update-utmp.service',
 )
 _FILES = {
     'etc/fstab': '/dev/vda / ext4 rw,noatime 0 0\n',
@@ -141,7 +156,7 @@ def build_tree(progress: Progress, log: Path) -> Path:
         policy = tree / 'usr/sbin/policy-rc.d'
         policy.write_text('#!/bin/sh\nexit 101\n')
         policy.chmod(0o755)
-        chroot = ['chroot', tree]
+        chroot = ['chroot', str(tree)]
         apt = [*chroot, 'apt-get', '-q', '-y']
         processes.run([*apt, 'update'], log=log, timeout=300, env=env)
         processes.run([*apt, 'install', '--no-install-recommends',
@@ -203,7 +218,7 @@ def _apt_sources() -> list[str]:
          '$(CODENAME) $(REPO_URI) $(RELEASE) $(COMPONENT)',
          'Created-By: Packages'],
         capture_output=True, text=True, check=False)
-    found = []
+    found: list[str] = []
     for line in answer.stdout.splitlines():
         codename, _, source = line.partition(' ')
         wanted = (RELEASE, f'{RELEASE}-updates', f'{RELEASE}-security')
@@ -238,6 +253,8 @@ def _configure(tree: Path) -> None:
     for unit in _MASKED:
         (units / unit).unlink(missing_ok=True)
         (units / unit).symlink_to('/dev/null')
+    (units / 'default.target').symlink_to(
+        '/lib/systemd/system/multi-user.target')
     wanted = units / 'multi-user.target.wants'
     wanted.mkdir(exist_ok=True)
     (wanted / 'systemd-networkd.service').symlink_to(

@@ -17,6 +17,7 @@ import re
 import subprocess
 import sys
 import uuid
+from typing import Any
 from xml.etree import ElementTree
 
 import libvirt
@@ -25,13 +26,13 @@ import libvirt_qemu
 PIDS = '/run/libvirt/qemu'
 
 
-def context_of_file(path):
+def context_of_file(path: str) -> str:
     """Give the context that the kernel shows for a file."""
     raw = os.getxattr(path, 'security.selinux')
     return raw.rstrip(b'\0').decode()
 
 
-def look_at(domain):
+def look_at(domain: Any) -> dict[str, Any]:
     """Describe a running domain: process, label in XML, files."""
     with open(f'{PIDS}/{domain.name()}.pid') as file:
         pid = int(file.read())
@@ -45,27 +46,32 @@ def look_at(domain):
         for item in root.findall('seclabel') if item.get('model') == 'selinux']
     files = []
     for disk in root.findall('devices/disk'):
-        path = disk.find('source').get('file')
+        source = disk.find('source')
+        path = source.get('file') if source is not None else None
+        if path is None:  # an empty drive, or a block device
+            continue
         files.append({'path': path, 'device': disk.get('device'),
                       'context': context_of_file(path)})
     return {'uuid': domain.UUIDString(), 'name': domain.name(), 'pid': pid,
             'process': process, 'seclabels': labels, 'files': files}
 
 
-def look(connection):
+def look(connection: Any) -> list[dict[str, Any]]:
     """Describe all running domains."""
     return [look_at(domain) for domain in sorted(
         connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE),
         key=lambda each: each.UUIDString())]
 
 
-def qmp(domain, command, **arguments):
+def qmp(domain: Any, command: str, **arguments: Any) -> dict[str, Any]:
     """Send a QMP command; return its answer."""
     text = json.dumps({'execute': command, 'arguments': arguments})
-    return json.loads(libvirt_qemu.qemuMonitorCommand(domain, text, 0))
+    answer: dict[str, Any] = json.loads(
+        libvirt_qemu.qemuMonitorCommand(domain, text, 0))
+    return answer
 
 
-def open_file(domain, path):
+def open_file(domain: Any, path: str) -> str:
     """Let a domain's QEMU open a file: opened, denied, or another error.
 
     Read-only and without QEMU's own image lock, so that the kernel alone
@@ -78,15 +84,16 @@ def open_file(domain, path):
     if 'error' not in answer:
         removed = qmp(domain, 'blockdev-del', **{'node-name': node})
         if 'error' in removed:
-            return 'error: cannot close: ' + removed['error']['desc']
+            return f'error: cannot close: {removed["error"]["desc"]}'
         return 'opened'
-    text = answer['error']['desc']
+    text: str = answer['error']['desc']
     if text.endswith(': Permission denied'):
         return 'denied'
     return 'error: ' + text
 
 
-def attack(connection, domains):
+def attack(connection: Any,
+           domains: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Let each domain's QEMU open each domain's files."""
     result = []
     for attacker in domains:
@@ -109,21 +116,22 @@ SHARED = """<domain type='qemu'><name>{name}</name><memory unit='MiB'>32\
 </seclabel></domain>"""
 
 
-def base_context(connection):
+def base_context(connection: Any) -> str:
     """Give libvirt's own context for domains of type qemu."""
     root = ElementTree.fromstring(connection.getCapabilities())
     for model in root.findall('host/secmodel'):
         if model.findtext('model') == 'selinux':
             for label in model.findall('baselabel'):
                 if label.get('type') == 'qemu':
-                    return label.text
+                    return str(label.text)
     raise SystemExit('libvirt has no SELinux security model')
 
 
-def shared_level(connection, level):
+def shared_level(connection: Any, level: str) -> dict[str, Any]:
     """Run two domains at one level and let each open the other's disk."""
-    label = ':'.join(base_context(connection).split(':')[:3] + [level])
-    domains, disks = [], []
+    label = ':'.join([*base_context(connection).split(':')[:3], level])
+    domains: list[Any] = []
+    disks: list[str] = []
     try:
         for number in (1, 2):
             name = f'svirt-nova-contrast-{number}'
@@ -152,7 +160,7 @@ AVC = re.compile(
     r'tclass=(?P<kind>\S+)(?: permissive=(?P<permissive>\d))?')
 
 
-def denials(since):
+def denials(since: float) -> list[dict[str, Any]]:
     """List the AVC denials that the audit log has since a time."""
     found = []
     for path in sorted(glob.glob('/var/log/audit/audit.log*')):
@@ -167,13 +175,13 @@ def denials(since):
     return found
 
 
-def main():
+def main() -> None:
     """Do what the command line says."""
     command, *words = sys.argv[1:]
     if command == 'denials':
         # auditd writes in batches; ask it to have written.
         subprocess.run(['sync'], check=False)
-        answer = denials(float(words[0]))
+        answer: Any = denials(float(words[0]))
     else:
         libvirt.registerErrorHandler(lambda _context, _error: None, None)
         connection = libvirt.open('qemu:///system')

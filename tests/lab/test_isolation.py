@@ -119,6 +119,7 @@ class IsolationTest(unittest.TestCase):
         self.assertEqual(3, len(departure.states))
 
     def _of(self, server: Any) -> dict[str, Any]:
+        found: dict[str, Any]
         [found] = [domain for domain in self.host.probe('look')
                    if domain['uuid'] == server.id]
         return found
