@@ -81,8 +81,11 @@ def attack(cloud: Cloud, servers: Sequence[Any]) -> Assault:
     host = cloud.hosts[0]
     begin = host.run('date +%s.%N').strip()
     seen = host.probe('look')
-    rows = host.probe('attack', timeout=300)
-    outcome = Attack(rows, names_of(servers))
+    names = names_of(servers)
+    order = list(names)
+    rows = sorted(host.probe('attack', timeout=300), key=lambda row: (
+        order.index(row['attacker']), order.index(row['owner'])))
+    outcome = Attack(rows, names)
     deadline = time.monotonic() + 30
     while True:
         # auditd may write a moment later than the kernel refused.
