@@ -171,6 +171,11 @@ class LibsepolTest(testtools.TestCase):
         for _ in range(LEVELS):
             text = random_text(chance)
             ours, sid = self.ours(text), self.policy.sid(text)
+            if text.count('-') > 1:
+                # libsepol stops reading at the second hyphen; the kernel
+                # (mls_context_to_sid) looks for a category with that name.
+                self.assertIsNone(ours, text)
+                continue
             if ours is None or sid is None:
                 if (ours is None) != (sid is None):
                     different.append((text, ours, sid))
@@ -195,14 +200,14 @@ class LibsepolTest(testtools.TestCase):
 
 
 def ends_a_word(found):
-    """Whether a run of categories ends a word of libsepol's bitmap.
+    """Whether a word of libsepol's bitmap ends before a gap.
 
-    libsepol (3.4) then writes a later category as the run's end, and
+    libsepol (3.4) then writes a later category as the end of a run, and
     rejects or misreads its own text; the kernel's writer, which is other
     code, does not.
     """
     return any(
-        number % 64 == 63 and number - 1 in level.categories
+        number % 64 == 63 and number + 1 not in level.categories
         for level in (found.low, found.high)
         for number in level.categories
     )

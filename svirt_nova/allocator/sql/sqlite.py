@@ -181,7 +181,7 @@ def _timeout(url: sa.URL) -> float:
 
 
 def _make_owned(path: pathlib.Path, fill: Callable[[str], None]) -> None:
-    if os.path.exists(path):
+    if os.path.exists(os.fspath(path)):
         return
     # Under its own name only once it is whole and has its owner and mode;
     # linking fails where another process was faster.

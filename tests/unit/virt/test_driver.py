@@ -64,8 +64,8 @@ class _Base(testtools.TestCase):
                 f'svirt_nova.files.{name}', getattr(self.calls, name)))
         for name in ('_connect_volume', '_disconnect_volume', 'cleanup',
                      'pre_live_migration', 'live_migration',
-                     '_live_migration_operation', 'resume', 'confirm_migration',
-                     'delete_instance_files'):
+                     '_live_migration_operation', 'resume',
+                     'confirm_migration', 'delete_instance_files'):
             self.useFixture(fixtures.MockPatchObject(
                 libvirt_driver.LibvirtDriver, name,
                 getattr(self.calls, name)))
