@@ -4,7 +4,6 @@ import collections
 
 import testtools
 from hypothesis import given
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from svirt_nova.allocator.sql import hint
@@ -13,7 +12,6 @@ from svirt_nova.allocator.sql import hint
 class BitmapTest(testtools.TestCase):
     """The bitmap of ranks that are believed taken."""
 
-    @settings(deadline=None)
     @given(st.integers(1, 200))
     def test_picks_each_rank_once(self, size):
         bitmap = hint.Bitmap(size)
@@ -21,8 +19,6 @@ class BitmapTest(testtools.TestCase):
         self.assertEqual(list(range(size)), sorted(picked))
         self.assertIsNone(bitmap.pick())
 
-    # Without a deadline: a busy machine is no fault.
-    @settings(deadline=None)
     @given(st.integers(1, 200), st.data())
     def test_picks_only_what_is_free(self, size, data):
         taken = data.draw(st.sets(st.integers(0, size - 1)))
