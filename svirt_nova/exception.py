@@ -26,6 +26,10 @@ class InvalidOption(SvirtError):
     """A configured value cannot be used."""
 
 
+class NotConfirmed(SvirtError):
+    """The operator did not confirm what cannot be taken back."""
+
+
 class AllocatorError(SvirtError):
     """Base of what an allocator answers other than a level."""
 
@@ -56,6 +60,10 @@ class StoreTooNew(StoreUnusable):
 
 class ComputeApiError(SvirtError):
     """Nova's API gave no certain answer."""
+
+
+class LibvirtUnreachable(SvirtError):
+    """libvirt on this host does not answer."""
 
 
 class LabelError(SvirtError):

@@ -91,6 +91,19 @@ Only asked for when [svirt] mode is enforcing: in permissive mode it is
 always a warning.
 """,
     ),
+    cfg.BoolOpt(
+        'adopt_running_guests',
+        default=False,
+        help="""
+Whether nova-compute records, when it starts, the levels that running
+guests from before svirt-nova have now, as "svirt-nova adopt" does.
+
+Where such a level clashes with nobody's in the cloud it becomes the
+instance's own: nothing is relabelled, and the guest can be migrated live.
+Where it clashes, the log names the instance, which gets a level of its own
+when it is hard-rebooted. Switch it on for as long as there are such guests.
+""",
+    ),
     cfg.IntOpt(
         'reconcile_interval',
         default=600,

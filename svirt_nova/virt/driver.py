@@ -7,6 +7,7 @@ into XML and onto files is in the modules that it calls.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import utils as libvirt_utils
 from oslo_log import log as logging
 
+from svirt_nova import adoption
 from svirt_nova.allocator import base as allocators
 from svirt_nova import conf as svirt_conf
 from svirt_nova import exception
@@ -95,6 +97,8 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             self._allocator, host, self._host, CONF.svirt.claim_grace)
         self._reconcile_at = time.monotonic()
         try:
+            if CONF.svirt.adopt_running_guests:
+                self._adopt_running_guests(self._allocator)
             confinement.warn_of_strangers(
                 self._host, self._allocator.space())
         except exception.StoreUnreachable as error:
@@ -105,6 +109,28 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         except exception.SvirtError as error:
             LOG.critical('nova-compute cannot start: %s', error)
             raise nova_exception.InternalError(str(error)) from error
+
+    def _adopt_running_guests(
+        self, allocator: allocators.Allocator
+    ) -> None:
+        xmls = []
+        for guest in self._host.list_guests(only_running=True):
+            # One that has just gone away is no error.
+            with contextlib.suppress(libvirt_driver.libvirt.libvirtError):
+                xmls.append(guest.get_xml_desc())
+        for outcome in adoption.adopt(allocator, self._svirt_host, xmls):
+            if outcome.problem:
+                LOG.warning(
+                    'Instance %s keeps running at the level %s, which is '
+                    'not its own: hard-reboot it to give it one. %s',
+                    outcome.instance_uuid, outcome.level, outcome.problem
+                )
+            else:
+                LOG.info(
+                    'Instance %s, started before svirt-nova, holds the '
+                    'level %s that it runs with',
+                    outcome.instance_uuid, outcome.level
+                )
 
     # The level of an instance
 

@@ -13,7 +13,6 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 from oslo_config import cfg
-from oslo_db.sqlalchemy import engines
 from sqlalchemy import exc as sa_exc
 
 from svirt_nova import exception
@@ -165,6 +164,9 @@ class Store:
                 **{k: v for k, v in pool.items() if v is not None},
             )
             return engine
+        # Slow to import, and of no use to an SQLite store.
+        from oslo_db.sqlalchemy import engines
+
         engine = engines.create_engine(
             self._url,
             mysql_sql_mode=options.mysql_sql_mode,
