@@ -26,6 +26,7 @@ from svirt_nova.allocator import base as allocators
 from svirt_nova.virt import claims
 from svirt_nova.virt import confinement
 from svirt_nova.virt import driver
+from tests.unit import test_adoption
 from tests.unit import test_seclabel
 
 CONF = nova.conf.CONF
@@ -340,3 +341,52 @@ class LiveMigrationTest(_Base):
             seclabel.DiskLabel.OWN,
             [d.label for d in seclabel.disks(xml) if d.target == 'vdb'])
         self.assertEqual({}, self.driver._migrating)
+
+
+class AdoptionTest(_Base):
+    """What nova-compute does at its start with guests from before."""
+
+    def setUp(self):
+        super().setUp()
+        self.xml = test_adoption._domain()
+        gone = mock.Mock()
+        gone.get_xml_desc.side_effect = (
+            libvirt_driver.libvirt.libvirtError('gone'))
+        guest = mock.Mock()
+        guest.get_xml_desc.return_value = self.xml
+        self.driver._host.list_guests.return_value = [gone, guest]
+        self.useFixture(fixtures.MockPatchObject(
+            libvirt_driver.LibvirtDriver, 'init_host'))
+        self.allocator = self.driver._allocator
+        for name, new in (
+            ('allocator.base.load', lambda conf: self.allocator),
+            ('virt.confinement.of_host',
+             lambda *args: self.driver._confinement),
+            ('virt.confinement.warn_of_strangers', lambda *args: None),
+        ):
+            self.useFixture(fixtures.MonkeyPatch(f'svirt_nova.{name}', new))
+        self._flag('adopt_running_guests', True, group='svirt')
+        self.log = self.useFixture(fixtures.FakeLogger())
+
+    def test_it_records_the_levels_of_running_guests(self):
+        self.driver.init_host('here')
+        self.driver._host.list_guests.assert_called_once_with(
+            only_running=True)
+        self.allocator.adopt.assert_called_once_with(
+            test_adoption.UUID, 'p', 'here', levels.Level.parse('s0:c4,c9'))
+
+    def test_a_clash_is_told_and_does_not_stop_it(self):
+        self.allocator.adopt.side_effect = exception.LevelTaken('in use')
+        self.driver.init_host('here')
+        self.assertIn(test_adoption.UUID, self.log.output)
+        self.assertIn('hard-reboot', self.log.output)
+
+    def test_nor_does_a_store_that_is_away(self):
+        self.allocator.adopt.side_effect = exception.StoreUnreachable('away')
+        self.driver.init_host('here')
+        self.assertIn('cannot be reached', self.log.output)
+
+    def test_only_where_it_is_configured(self):
+        self._flag('adopt_running_guests', False, group='svirt')
+        self.driver.init_host('here')
+        self.allocator.adopt.assert_not_called()

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``svirt-nova claim``: which hosts may still have something of whom."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import dataclasses
+from typing import Any
+
+from cliff import lister
+from cliff import show
+
+from svirt_nova import exception
+from svirt_nova.allocator import base as allocators
+from svirt_nova.cmd import base
+
+
+class List(base.Command, lister.Lister):
+    """List the claims: which host may still have something of whom."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The filter."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument('--host', help='Only the claims of this host.')
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """Ask the allocator."""
+        names = ('Host', 'Instance', 'Level', 'State')
+        return names, sorted(
+            (
+                host,
+                str(allocation.instance_uuid),
+                str(allocation.level),
+                allocation.state.value,
+            )
+            for allocation in self.allocator().list(host=parsed_args.host)
+            for host in allocation.hosts
+            if parsed_args.host in (None, host)
+        )
+
+
+class Purge(base.Command, show.ShowOne):
+    """Drop all claims of a host that never returns.
+
+    Only when it is fenced: switched off for good, and cut off from every
+    storage that it shared. Levels of instances that live on stay held;
+    those of deleted ones that no other host claims begin to cool.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The host, and the word that it is fenced."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--host',
+            required=True,
+            help='The name of the host, as Nova has it.',
+        )
+        parser.add_argument(
+            '--fenced',
+            metavar='HOST',
+            help='Confirms that the host is fenced: its name once more. '
+            'Without it, the name is asked for at the terminal.',
+        )
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+        """Drop them, once it is confirmed that the host is fenced.
+
+        :raises NotConfirmed: it is not, and nothing was changed
+        """
+        host = parsed_args.host
+        allocator = self.allocator()
+        claimed = allocator.list(host=host)
+        confirmed = parsed_args.fenced
+        if confirmed is None and claimed:
+            confirmed = self._ask(host, len(claimed))
+        if confirmed not in (host, None):
+            raise exception.NotConfirmed(
+                f'{confirmed!r} is not the host {host!r}: nothing was '
+                f'changed'
+            )
+        states = collections.Counter(
+            allocation.state for allocation in _drop(allocator, host, claimed)
+        )
+        return (
+            'Host',
+            'Claims dropped',
+            'Levels still held',
+            'Levels still retired',
+            'Levels cooling',
+        ), (
+            host,
+            len(claimed),
+            states[allocators.State.HELD],
+            states[allocators.State.RETIRED],
+            states[allocators.State.COOLING],
+        )
+
+    def _ask(self, host: str, count: int) -> str:
+        if not self.app.stdin.isatty():
+            raise exception.NotConfirmed(
+                f'nothing was changed: without a terminal, confirm with '
+                f'--fenced {host} that the host is fenced'
+            )
+        # Standard output is for the answer.
+        self.app.stderr.write(
+            f'{host} claims {count} instances. While it can still run one '
+            f'of them or write to its storage, dropping its claims lets two '
+            f'instances have one level.\n'
+            f'If it is fenced, type its name: '
+        )
+        self.app.stderr.flush()
+        answer: str = self.app.stdin.readline()
+        return answer.strip()
+
+
+def _drop(
+    allocator: allocators.Allocator,
+    host: str,
+    claimed: list[allocators.Allocation],
+) -> list[allocators.Allocation]:
+    """Drop a host's claims.
+
+    :returns: the allocations, without them
+    :raises StoreUnreachable: only a part of them was dropped
+    """
+    left: list[allocators.Allocation] = []
+    for allocation in claimed:
+        assert allocation.instance_uuid is not None
+        try:
+            allocator.unclaim(allocation.instance_uuid, host)
+        except exception.StoreUnreachable as error:
+            raise exception.StoreUnreachable(
+                f'{error}; {len(left)} of {len(claimed)} claims were '
+                f'dropped before: run it again'
+            ) from error
+        left.append(
+            dataclasses.replace(
+                allocation, hosts=allocation.hosts - {host}
+            )
+        )
+    return left

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``svirt-nova reap``: retire levels of instances that Nova has not."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+from cliff import lister
+
+from svirt_nova import exception
+from svirt_nova.cmd import base
+
+PASSES = 3
+"""How many times Nova must deny an instance before its level goes."""
+
+
+class Reap(base.Command, lister.Lister):
+    """Retire levels that no host claims, of instances that are gone.
+
+    Nova's API is asked several times; one answer that is missing, and
+    nothing is retired. Run it from a timer, such as once an hour.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """How often to ask."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--dry-run',
+            action='store_true',
+            help='Only list what would be retired.',
+        )
+        parser.add_argument(
+            '--passes',
+            type=_positive,
+            default=PASSES,
+            metavar='NUMBER',
+            help='How many times to ask Nova about each instance (default: '
+            f'{PASSES}; fewer only with --dry-run).',
+        )
+        parser.add_argument(
+            '--interval',
+            type=_positive,
+            default=60,
+            metavar='SECONDS',
+            help='The time between two passes (default: 60).',
+        )
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """Ask Nova, then tell the allocator.
+
+        :raises InvalidOption: it was to be asked too few times
+        :raises ComputeApiError: Nova gave no certain answer
+        """
+        if parsed_args.passes < PASSES and not parsed_args.dry_run:
+            raise exception.InvalidOption(
+                f'--passes {parsed_args.passes}: fewer than {PASSES} are '
+                f'no evidence, and only for --dry-run'
+            )
+        # keystoneauth takes long to import, and only this command asks
+        # Nova.
+        from svirt_nova import compute_api
+        from svirt_nova import reaper
+
+        allocator = self.allocator()
+        gone = reaper.find(
+            allocator,
+            compute_api.load(self.app.conf),
+            passes=parsed_args.passes,
+            interval=parsed_args.interval,
+            sleep=time.sleep,
+        )
+        if not parsed_args.dry_run:
+            reaper.retire(allocator, gone)
+        outcome = 'would be retired' if parsed_args.dry_run else 'retired'
+        names = ('Level', 'Instance', 'Project', 'Since', 'Outcome')
+        return names, [
+            (
+                str(allocation.level),
+                base.Text(allocation.instance_uuid),
+                base.Text(allocation.project_id),
+                base.Moment(allocation.created_at),
+                outcome,
+            )
+            for allocation in gone
+        ]
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+# What argparse calls it in its message.
+_positive.__name__ = 'positive number'
