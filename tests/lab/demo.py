@@ -53,9 +53,9 @@ def show(progress: Progress, options: argparse.Namespace) -> list[str]:
         figures['instances'] = [
             {**vars(each), 'files': dict(each.files)}
             for each in levels.instances]
-        rows = [[each.name, each.level, each.process,
-                 each.files.get('disk', '-'),
-                 each.files.get('disk.config', '-'),
+        rows = [[each.name, each.level, brief(each.process),
+                 brief(each.files.get('disk', '-')),
+                 brief(each.files.get('disk.config', '-')),
                  'yes' if not each.faults() else 'NO']
                 for each in levels.instances]
         say(table(['instance', 'level (allocator)', 'QEMU process', 'disk',
@@ -101,6 +101,12 @@ def show(progress: Progress, options: argparse.Namespace) -> list[str]:
     if options.json is not None:
         write_json(options.json, figures)
     return faults
+
+
+def brief(context: str) -> str:
+    """Leave out a context's user and role, the same for all guests."""
+    return context.removeprefix('system_u:').removeprefix(
+        'system_r:').removeprefix('object_r:')
 
 
 def say(text: str) -> None:
