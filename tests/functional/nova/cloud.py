@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two hosts, and what Nova's manager does around its driver.
+
+After ``nova.compute.manager`` and ``nova.compute.api``: which state an
+instance is in during each call, and what nova-compute does about it when
+it starts again.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import shutil
+from types import SimpleNamespace
+from typing import Any
+
+from nova import exception as nova_exception
+import nova.conf
+
+from svirt_nova import lifecycle
+from svirt_nova import reaper
+from svirt_nova.allocator import base as allocators
+from svirt_nova.virt import driver as svirt_driver
+from tests.functional.nova import hypervisor
+
+CONF = nova.conf.CONF
+VICTIM = '11111111-1111-4111-8111-111111111111'
+NEIGHBOUR = '22222222-2222-4222-8222-222222222222'
+
+
+class Cloud:
+    """A cloud on a directory.
+
+    :param root: where its databases, hosts and volumes are
+    :param allocator: what its hosts get their levels from
+    :param is_shared: whether its hosts share the instances' directories
+    :param files: the labels of files
+    :param steps: what happens to the processes
+    """
+
+    def __init__(
+        self,
+        root: pathlib.Path,
+        allocator: allocators.Allocator,
+        is_shared: bool,
+        files: hypervisor.Files,
+        steps: hypervisor.Steps,
+    ) -> None:
+        self.root = root
+        self.is_shared = is_shared
+        self.steps = steps
+        self._files = files
+        self.allocator = allocator
+        self.drivers: dict[str, Any] = {}
+        (root / 'nova').mkdir(exist_ok=True)
+        self.volume = root / 'volumes' / 'volume-1'
+        self.volume.parent.mkdir(exist_ok=True)
+        if not self.volume.exists():
+            self.volume.touch()
+        files.steps = steps
+        self.hosts = {
+            name: hypervisor.Hypervisor(
+                name, root / name / 'libvirt',
+                root / ('shared' if is_shared else name) / 'instances')
+            for name in ('A', 'B')
+        }
+        for host in self.hosts.values():
+            host.steps = steps
+
+    @property
+    def volume_info(self) -> dict[str, Any]:
+        return {'driver_volume_type': 'nfs',
+                'data': {'device_path': str(self.volume)}}
+
+    # Nova's database
+
+    def save(self, instance: Any, **changes: Any) -> None:
+        vars(instance).update(changes)
+        with self.steps.changes('nova save'):
+            hypervisor.write(
+                self.root / 'nova' / instance.uuid,
+                json.dumps(vars(instance)))
+
+    def load(self, uuid: str) -> Any:
+        text = (self.root / 'nova' / uuid).read_text()
+        return SimpleNamespace(**json.loads(text))
+
+    def instances(self) -> list[Any]:
+        return [
+            self.load(path.name)
+            for path in sorted((self.root / 'nova').iterdir())
+        ]
+
+    def get_by_uuid(self, uuid: str) -> Any:
+        try:
+            return self.load(uuid)
+        except FileNotFoundError:
+            raise nova_exception.InstanceNotFound(
+                instance_id=uuid) from None
+
+    # What the reaper asks
+
+    def check(self) -> None:
+        pass
+
+    def exists(self, uuid: str) -> bool:
+        try:
+            return not self.load(uuid).deleted
+        except FileNotFoundError:
+            return False
+
+    # Processes
+
+    def on(self, name: str) -> Any:
+        """The driver on a host, from then on the one that works."""
+        CONF.set_override('instances_path', str(self.hosts[name].instances))
+        CONF.set_override('host', name)
+        if name not in self.drivers:
+            driver = svirt_driver.SvirtLibvirtDriver(None)
+            driver._host = self.hosts[name]
+            driver.is_shared = self.is_shared
+            driver.init_host(name)
+            self.drivers[name] = driver
+        return self.drivers[name]
+
+    def restart(self, name: str) -> None:
+        """Start nova-compute after it died (ComputeManager.init_host)."""
+        self.drivers.pop(name, None)
+        driver = self.on(name)
+        for instance in self.instances():
+            if name in instance.evacuated_from:
+                if any(domain.uuid == instance.uuid
+                       for domain in self.hosts[name].domains()):
+                    driver.destroy(
+                        None, instance, destroy_disks=not self.is_shared)
+                self.save(instance, evacuated_from=[])
+            elif instance.host == name and not instance.deleted:
+                self._init_instance(driver, instance)
+        self.reconcile(name)
+
+    def _init_instance(self, driver: Any, instance: Any) -> None:
+        task = instance.task_state
+        if instance.vm_state == 'deleted':
+            self.save(instance, deleted=True)
+        elif instance.vm_state == 'building' or task == 'spawning':
+            self.save(instance, vm_state='error', task_state=None)
+        elif task == 'deleting':
+            self.finish_deletion(driver, instance)
+        elif task == 'reboot_started_hard':
+            domain = driver._find(instance)
+            if domain is None or not domain.is_running:
+                driver._hard_reboot(None, instance)
+            self.save(instance, task_state=None)
+        elif task == 'resize_migrating':
+            driver.finish_revert_migration(None, instance)
+            self.save(instance, task_state=None)
+        elif task == 'migrating':
+            self.save(instance, task_state=None, failed_to='B')
+
+    def clean(self, name: str) -> None:
+        """The periodic tasks that clean up after deleted instances."""
+        driver = self.on(name)
+        for instance in self.instances():
+            if not instance.deleted:
+                continue
+            # _cleanup_running_deleted_instances
+            if driver._find(instance) is not None:
+                driver.destroy(None, instance)
+            # _run_pending_deletes and _cleanup_incomplete_migrations
+            if name in (instance.host, instance.failed_to):
+                driver.delete_instance_files(instance)
+
+    def reconcile(self, name: str) -> None:
+        """As nova-compute does, with the grace time over."""
+        claims = self.on(name)._claims
+        claims._stale = lifecycle.StaleClaims(0)
+        claims.reconcile()
+
+    def reap(self) -> None:
+        reaper.retire(self.allocator, reaper.find(
+            self.allocator, self, interval=0, sleep=lambda seconds: None))
+
+    def leftovers(self) -> dict[str, list[pathlib.Path]]:
+        """The directories of all instances, by instance."""
+        found: dict[str, list[pathlib.Path]] = {}
+        for instances in {host.instances for host in self.hosts.values()}:
+            for path in instances.iterdir():
+                uuid = path.name.partition('_')[0]
+                found.setdefault(uuid, []).append(path)
+        return found
+
+    def remove_leftovers(self) -> None:
+        """What an operator does about those of deleted instances."""
+        for uuid, paths in self.leftovers().items():
+            if not self.exists(uuid):
+                for path in paths:
+                    shutil.rmtree(path)
+
+    # Operations
+
+    def boot(self, uuid: str = VICTIM, volumes: int = 0) -> None:
+        instance = SimpleNamespace(
+            uuid=uuid, project_id='project', host='A', deleted=False,
+            vm_state='building', task_state='spawning', system_metadata={},
+            volumes=[self.volume_info] * volumes, evacuated_from=[],
+            failed_to=None)
+        self.save(instance)
+        self.on('A').spawn(None, instance)
+        self.save(instance, vm_state='active', task_state=None)
+
+    def boot_with_volume(self) -> None:
+        self.boot(volumes=1)
+
+    def delete(self) -> None:
+        instance = self.load(VICTIM)
+        if instance.host is None:
+            self.save(instance, deleted=True, vm_state='deleted')
+            return
+        if instance.vm_state == 'resized':
+            self.save(instance, task_state='deleting')
+            self.on('A').confirm_migration(None, None, instance, None)
+        self.save(instance, task_state='deleting')
+        self.finish_deletion(self.on(instance.host), instance)
+
+    def finish_deletion(self, driver: Any, instance: Any) -> None:
+        driver.destroy(None, instance)
+        self.save(instance, vm_state='deleted', task_state=None)
+        self.save(instance, deleted=True)
+
+    def delete_unseen(self) -> None:
+        """The API deletes an instance whose host is down."""
+        instance = self.load(VICTIM)
+        self.save(instance, vm_state='deleted', deleted=True)
+
+    def return_and_clean(self) -> None:
+        self.clean('A')
+
+    def reboot(self) -> None:
+        instance = self.load(VICTIM)
+        self.save(instance, task_state='reboot_started_hard')
+        self.on('A')._hard_reboot(None, instance)
+        self.save(instance, task_state=None)
+
+    def rebuild(self) -> None:
+        instance = self.load(VICTIM)
+        self.save(instance, task_state='rebuilding')
+        self.on('A').destroy(None, instance)
+        self.save(instance, task_state='rebuild_spawning')
+        self.on('A').spawn(None, instance)
+        self.save(instance, task_state=None)
+
+    def migrate(self) -> None:
+        instance = self.load(VICTIM)
+        self.save(instance, task_state='resize_migrating')
+        self.on('A').migrate_disk_and_power_off(None, instance)
+        self.save(instance, task_state='resize_finish', host='B')
+        self.on('B').finish_migration(None, None, instance)
+        self.save(instance, task_state=None, vm_state='resized')
+
+    def confirm(self) -> None:
+        instance = self.load(VICTIM)
+        self.on('A').confirm_migration(None, None, instance, None)
+        self.save(instance, vm_state='active')
+
+    def revert(self) -> None:
+        instance = self.load(VICTIM)
+        self.save(instance, task_state='resize_reverting')
+        self.on('B').destroy(
+            None, instance, destroy_disks=not self.is_shared)
+        self.save(instance, host='A')
+        self.on('A').finish_revert_migration(None, instance)
+        self.save(instance, task_state=None, vm_state='active')
+
+    def offload(self) -> None:
+        instance = self.load(VICTIM)
+        self.save(
+            instance, task_state='shelving_offloading', vm_state='shelved')
+        self.on('A').destroy(None, instance)
+        self.save(
+            instance, task_state=None, vm_state='shelved_offloaded',
+            host=None)
+
+    def unshelve(self) -> None:
+        instance = self.load(VICTIM)
+        self.save(instance, task_state='spawning', host='B')
+        self.on('B').spawn(None, instance)
+        self.save(instance, task_state=None, vm_state='active')
+
+    def evacuate(self) -> None:
+        instance = self.load(VICTIM)
+        if instance.host == 'B':
+            return
+        self.save(
+            instance, task_state='rebuild_spawning', evacuated_from=['A'])
+        self.on('B').spawn(None, instance)
+        self.save(instance, task_state=None, host='B')
+
+    def source_returns(self) -> None:
+        self.restart('A')
+
+    def migrate_live(self) -> None:
+        self.hosts['A'].peer = self.hosts['B']
+        self._migrate_live()
+
+    def fail_to_migrate_live(self) -> None:
+        self.hosts['A'].peer = None
+        self._migrate_live()
+
+    def _migrate_live(self) -> None:
+        instance = self.load(VICTIM)
+        self.save(instance, task_state='migrating')
+        self.on('B').pre_live_migration(None, instance)
+        self.on('A').live_migration(
+            None, instance, 'B', self._arrived, self._rolled_back)
+
+    def _arrived(self, context: Any, instance: Any, dest: str) -> None:
+        source = self.on('A')
+        source.post_live_migration_at_source(None, instance, None)
+        if not self.is_shared:
+            source.cleanup(None, instance, None)
+        self.on('B')
+        self.save(instance, task_state=None, host='B')
+
+    def _rolled_back(self, context: Any, instance: Any, dest: str,
+                     **kwargs: Any) -> None:
+        if not self.is_shared:
+            self.on('B').rollback_live_migration_at_destination(
+                None, instance)
+        self.on('A')
+        self.save(instance, task_state=None, failed_to='B')
+
+    def attach(self) -> None:
+        instance = self.load(VICTIM)
+        self.on('A')._connect_volume(None, self.volume_info, instance)
+        self.save(instance, volumes=[self.volume_info])
+
+    def detach(self) -> None:
+        instance = self.load(VICTIM)
+        self.on('A')._disconnect_volume(None, self.volume_info, instance)
+        self.save(instance, volumes=[])

@@ -1,0 +1,431 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A host whose every effect is a step at which its process may die.
+
+Domains, labels and directories are files, so that they outlive a process
+that is killed. What LibvirtDriver does is reduced to the steps that the
+promise rests on, in the order of ``nova.virt.libvirt.driver``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import shutil
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from lxml import etree
+from nova import exception as nova_exception
+import nova.conf
+
+from svirt_nova import context as contexts
+from svirt_nova.allocator import base as allocators
+
+CONF = nova.conf.CONF
+
+PROCESS = 'system_u:system_r:svirt_t:s0'
+IMAGE = 'system_u:object_r:svirt_image_t:s0'
+CAPABILITIES = (
+    '<capabilities><host><secmodel><model>selinux</model><doi>0</doi>'
+    f"<baselabel type='kvm'>{PROCESS}</baselabel>"
+    f"<baselabel type='qemu'>{PROCESS}</baselabel>"
+    '</secmodel></host></capabilities>'
+)
+
+
+class Died(BaseException):
+    """The process is gone: nothing may catch this."""
+
+
+class Steps:
+    """Counts what a process does to the world, and ends it at a step.
+
+    :param last: the number of the step that is not survived
+    :param kill: whether the process is really killed there
+    """
+
+    def __init__(self, last: int | None = None, kill: bool = False) -> None:
+        self.names: list[str] = []
+        self.watch: Callable[[str], None] | None = None
+        self._last = last
+        self._kill = kill
+        self._dead = False
+
+    def _reach(self, name: str) -> None:
+        if self._dead:
+            # Such as a finally clause, which a dead process does not run.
+            raise Died(name)
+        if self.watch is not None:
+            self.watch(name)
+        self.names.append(name)
+        if len(self.names) - 1 == self._last:
+            if self._kill:
+                os.kill(os.getpid(), signal.SIGKILL)
+            self._dead = True
+            raise Died(name)
+
+    def reads(self, name: str) -> None:
+        self._reach(name)
+
+    @contextlib.contextmanager
+    def changes(self, name: str) -> Any:
+        self._reach(f'before {name}')
+        yield
+        self._reach(f'after {name}')
+
+
+class WatchedAllocator:
+    """An allocator whose calls are steps."""
+
+    _READS = frozenset(['get', 'find', 'list', 'space', 'stats'])
+
+    def __init__(self, allocator: allocators.Allocator, steps: Steps) -> None:
+        self._allocator = allocator
+        self._steps = steps
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._allocator, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if name in self._READS:
+                self._steps.reads(f'store {name}')
+                return method(*args, **kwargs)
+            with self._steps.changes(f'store {name}'):
+                return method(*args, **kwargs)
+
+        return call
+
+
+class Files:
+    """Labels as the content of the files that carry them."""
+
+    def __init__(self) -> None:
+        self.steps = Steps()
+
+    def label(self, root: str, path: str, level: Any) -> None:
+        with self.steps.changes(f'label {os.path.basename(path)}'):
+            write(path, str(contexts.Context.parse(IMAGE).at(level)))
+
+    def restore(self, root: str, path: str) -> None:
+        with self.steps.changes(f'restore {os.path.basename(path)}'):
+            write(path, '')
+
+    @staticmethod
+    def read(path: str) -> contexts.Context | None:
+        text = pathlib.Path(path).read_text()
+        return contexts.Context.parse(text) if text else None
+
+
+def write(path: str | pathlib.Path, text: str) -> None:
+    """Replace a file at once, as a database or libvirtd would."""
+    temporary = pathlib.Path(f'{path}.new')
+    temporary.write_text(text)
+    temporary.rename(path)
+
+
+class Domain:
+    """A domain, in the roles of nova's Guest and libvirt's virDomain."""
+
+    def __init__(self, host: Hypervisor, uuid: str) -> None:
+        self.host = host
+        self.uuid = uuid
+        self.name = f'instance-{uuid}'
+        self._domain = self
+        self._definition = host.directory / f'{uuid}.xml'
+        self._running = host.directory / f'{uuid}.run'
+
+    def xml(self) -> str:
+        root = etree.fromstring(self._definition.read_text())
+        label = root.find('seclabel')
+        if label is not None:
+            process = contexts.Context.parse(label.findtext('label'))
+            etree.SubElement(label, 'imagelabel').text = str(
+                contexts.Context.parse(IMAGE).at(process.level))
+        return str(etree.tostring(root, encoding='unicode'))
+
+    def get_xml_desc(self, **kwargs: Any) -> str:
+        self.host.steps.reads('libvirt XML')
+        return self.xml()
+
+    def securityLabel(self) -> list[Any]:  # noqa: N802
+        self.host.steps.reads('libvirt process label')
+        root = etree.fromstring(self._definition.read_text())
+        return [root.findtext('seclabel/label') or PROCESS, True]
+
+    @property
+    def is_running(self) -> bool:
+        return self._running.exists()
+
+    def define(self, xml: str) -> None:
+        with self.host.steps.changes('libvirt define'):
+            write(self._definition, xml)
+
+    def launch(self) -> None:
+        with self.host.steps.changes('libvirt launch'):
+            self._running.touch()
+
+    def resume(self) -> None:
+        with self.host.steps.changes('libvirt resume'):
+            pass
+
+    def poweroff(self) -> None:
+        with self.host.steps.changes('libvirt destroy'):
+            self._running.unlink(missing_ok=True)
+
+    def migrate(self, *, destination_xml: str) -> None:
+        peer = self.host.peer
+        if peer is None:
+            raise nova_exception.MigrationError(reason='it is refused')
+        arrived = Domain(peer, self.uuid)
+        with self.host.steps.changes('libvirt migrate'):
+            write(arrived._definition, destination_xml)
+            arrived._running.touch()
+            arrived.label_disks()
+        with self.host.steps.changes('libvirt end of migration'):
+            self._running.unlink()
+            self._definition.unlink()
+
+    def label_disks(self) -> None:
+        """Label the files of a domain, as libvirt does at its start."""
+        root = etree.fromstring(self._definition.read_text())
+        process = contexts.Context.parse(root.findtext('seclabel/label'))
+        for source in root.findall('devices/disk/source'):
+            write(source.get('file'), str(
+                contexts.Context.parse(IMAGE).at(process.level)))
+
+    def undefine(self) -> None:
+        with self.host.steps.changes('libvirt undefine'):
+            self._definition.unlink(missing_ok=True)
+
+
+class Hypervisor:
+    """libvirt on one host, in the role of nova's Host."""
+
+    def __init__(
+        self, name: str, directory: pathlib.Path, instances: pathlib.Path
+    ) -> None:
+        self.name = name
+        self.directory = directory
+        self.instances = instances
+        self.steps = Steps()
+        # Where live migrations arrive.
+        self.peer: Hypervisor | None = None
+        directory.mkdir(parents=True, exist_ok=True)
+        instances.mkdir(parents=True, exist_ok=True)
+
+    def domains(self) -> list[Domain]:
+        return [
+            Domain(self, uuid)
+            for uuid in sorted({
+                path.stem for path in self.directory.iterdir()
+                if path.suffix in ('.xml', '.run')
+            })
+        ]
+
+    def get_connection(self) -> Hypervisor:
+        return self
+
+    def getCapabilities(self) -> str:  # noqa: N802
+        return CAPABILITIES
+
+    def list_guests(self, only_running: bool = True) -> list[Domain]:
+        self.steps.reads('libvirt list')
+        return [
+            domain for domain in self.domains()
+            if domain.is_running or not only_running
+        ]
+
+    def get_guest(self, instance: Any) -> Domain:
+        self.steps.reads('libvirt lookup')
+        for domain in self.domains():
+            if domain.uuid == instance.uuid:
+                return domain
+        raise nova_exception.InstanceNotFound(instance_id=instance.uuid)
+
+
+class LibvirtDriver:
+    """What the tests put in the place of LibvirtDriver's own methods."""
+
+    _host: Hypervisor
+    is_shared: bool
+
+    def __init__(self, virtapi: Any, read_only: bool = False) -> None:
+        pass
+
+    def init_host(self, host: str) -> None:
+        pass
+
+    def get_available_resource(self, nodename: str) -> dict[str, Any]:
+        return {}
+
+    def _directory(self, instance: Any, suffix: str = '') -> pathlib.Path:
+        return self._host.instances / f'{instance.uuid}{suffix}'
+
+    def _make_disk(self, instance: Any) -> None:
+        directory = self._directory(instance)
+        with self._host.steps.changes('make directory'):
+            directory.mkdir(exist_ok=True)
+            (directory / 'disk').touch()
+
+    def _start(self, context: Any, instance: Any) -> Any:
+        disks = [self._directory(instance) / 'disk']
+        for info in instance.volumes:
+            self._connect_volume(context, info, instance)
+            disks.append(info['data']['device_path'])
+        elements = ''.join(
+            f'<disk type="file"><source file="{disk}"/>'
+            f'<target dev="vd{number}"/></disk>'
+            for number, disk in enumerate(disks)
+        )
+        return self._create_guest(
+            context, f'<domain><uuid>{instance.uuid}</uuid>'
+            f'<devices>{elements}</devices></domain>', instance)
+
+    def _create_guest(
+        self, context: Any, xml: str, instance: Any, power_on: bool = True,
+        pause: bool = False, post_xml_callback: Any = None
+    ) -> Domain:
+        guest = Domain(self._host, instance.uuid)
+        guest.define(xml)
+        if post_xml_callback is not None:
+            post_xml_callback()
+        if power_on or pause:
+            guest.launch()
+        return guest
+
+    def _find(self, instance: Any) -> Domain | None:
+        for domain in self._host.domains():
+            if domain.uuid == instance.uuid:
+                return domain
+        return None
+
+    def spawn(self, context: Any, instance: Any, *args: Any) -> None:
+        self._make_disk(instance)
+        self._start(context, instance)
+
+    def _power_off(self, instance: Any) -> None:
+        domain = self._find(instance)
+        if domain is not None:
+            domain.poweroff()
+
+    def destroy(self, context: Any, instance: Any, network_info: Any = None,
+                block_device_info: Any = None,
+                destroy_disks: bool = True) -> None:
+        self._power_off(instance)
+        self.cleanup(
+            context, instance, network_info, block_device_info,
+            destroy_disks)
+
+    def cleanup(self, context: Any, instance: Any, network_info: Any,
+                block_device_info: Any = None,
+                destroy_disks: bool = True) -> None:
+        for info in instance.volumes:
+            self._disconnect_volume(context, info, instance)
+        if destroy_disks:
+            self.delete_instance_files(instance)
+        domain = self._find(instance)
+        if domain is not None:
+            domain.undefine()
+
+    def delete_instance_files(self, instance: Any) -> bool:
+        doomed = self._directory(instance, '_del')
+        for suffix in ('', '_resize'):
+            directory = self._directory(instance, suffix)
+            if directory.exists() and not doomed.exists():
+                with self._host.steps.changes('rename directory'):
+                    directory.rename(doomed)
+        left = any(
+            self._directory(instance, suffix).exists()
+            for suffix in ('', '_resize'))
+        if doomed.exists() and not left:
+            with self._host.steps.changes('remove directory'):
+                shutil.rmtree(doomed)
+        return not left
+
+    def _hard_reboot(self, context: Any, instance: Any) -> None:
+        self.destroy(context, instance, destroy_disks=False)
+        self._start(context, instance)
+
+    def migrate_disk_and_power_off(
+        self, context: Any, instance: Any
+    ) -> None:
+        self._power_off(instance)
+        for info in instance.volumes:
+            self._disconnect_volume(context, info, instance)
+        with self._host.steps.changes('rename directory'):
+            self._directory(instance).rename(
+                self._directory(instance, '_resize'))
+
+    def finish_migration(
+        self, context: Any, migration: Any, instance: Any
+    ) -> None:
+        self._make_disk(instance)
+        self._start(context, instance)
+
+    def finish_revert_migration(self, context: Any, instance: Any) -> None:
+        old = self._directory(instance, '_resize')
+        new = self._directory(instance)
+        if old.exists():
+            with self._host.steps.changes('rename directory'):
+                shutil.rmtree(new, ignore_errors=True)
+                old.rename(new)
+        self._start(context, instance)
+
+    def confirm_migration(
+        self, context: Any, migration: Any, instance: Any, network_info: Any
+    ) -> None:
+        old = self._directory(instance, '_resize')
+        if old.exists():
+            with self._host.steps.changes('remove directory'):
+                shutil.rmtree(old)
+        domain = self._find(instance)
+        if domain is not None and instance.host != self._host.name:
+            domain.undefine()
+
+    def pre_live_migration(self, context: Any, instance: Any) -> None:
+        if not self.is_shared:
+            self._make_disk(instance)
+        for info in instance.volumes:
+            self._connect_volume(context, info, instance)
+
+    def live_migration(
+        self, context: Any, instance: Any, dest: str, post_method: Any,
+        recover_method: Any, block_migration: bool, migrate_data: Any
+    ) -> None:
+        guest = self._find(instance)
+        try:
+            self._live_migration_operation(
+                context, instance, dest, block_migration, migrate_data,
+                guest, [])
+        except nova_exception.MigrationError:
+            recover_method(context, instance, dest)
+            return
+        post_method(context, instance, dest)
+
+    def _live_migration_operation(
+        self, context: Any, instance: Any, dest: str, block_migration: bool,
+        migrate_data: Any, guest: Any, device_names: Any
+    ) -> None:
+        guest.migrate(destination_xml=guest.xml())
+
+    def post_live_migration_at_source(
+        self, context: Any, instance: Any, network_info: Any
+    ) -> None:
+        pass
+
+    def rollback_live_migration_at_destination(
+        self, context: Any, instance: Any
+    ) -> None:
+        self.destroy(context, instance, destroy_disks=not self.is_shared)
+
+    def _connect_volume(self, context: Any, connection_info: Any,
+                        instance: Any, encryption: Any = None) -> None:
+        with self._host.steps.changes('connect volume'):
+            pass
+
+    def _disconnect_volume(self, context: Any, connection_info: Any,
+                           instance: Any, encryption: Any = None) -> None:
+        with self._host.steps.changes('disconnect volume'):
+            pass
