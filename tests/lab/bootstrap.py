@@ -31,8 +31,9 @@ def ensure(module: str, arguments: list[str]) -> Progress:
     :param arguments: its command line
     :returns: the progress of the run so far
     """
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
+    # SIGINT too: a shell starts what it puts in the background without it.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     progress = Progress()
     cache.lock()

@@ -93,6 +93,8 @@ class ControlPlane:
             'host': name, 'my_ip': '10.0.2.15', 'force_config_drive': True,
             'state_path': '/var/lib/nova',
             'vif_plugging_timeout': 600,
+            # The guests do not listen when asked to power off.
+            'shutdown_timeout': 2,
             # The hosts' times are an emulator's.
             'resize_confirm_window': 0,
             'reserved_host_memory_mb': 512,

@@ -23,9 +23,16 @@ MODULES = ('tests.lab.test_isolation',)
 def run(path: Path | None) -> int:
     """Run the tests; they share one cloud, by unittest's module fixtures."""
     suite = unittest.defaultTestLoader.loadTestsFromNames(MODULES)
+    # The suite forgets tests that it has run.
+    classes = _classes(suite)
     total = suite.countTestCases()
-    result = unittest.TextTestRunner(stream=sys.stdout, verbosity=2).run(
-        suite)
+    runner = unittest.TextTestRunner(stream=sys.stdout, verbosity=2)
+    try:
+        result = runner.run(suite)
+    finally:
+        # unittest leaves these out when it is interrupted.
+        for kind in classes:
+            kind.doClassCleanups()
     skipped = len(result.skipped)
     passed = max(0, result.testsRun - skipped - len(result.failures)
                  - len(result.errors) - len(result.unexpectedSuccesses))
@@ -37,6 +44,16 @@ def run(path: Path | None) -> int:
     print(f'lab: {passed} passed, {failed} failed, {skipped} skipped',
           flush=True)
     return 0 if passed == total and result.wasSuccessful() else 1
+
+
+def _classes(suite: unittest.TestSuite) -> set[type[unittest.TestCase]]:
+    found: set[type[unittest.TestCase]] = set()
+    for item in suite:
+        if isinstance(item, unittest.TestCase):
+            found.add(type(item))
+        elif isinstance(item, unittest.TestSuite):
+            found |= _classes(item)
+    return found
 
 
 def main(arguments: list[str]) -> int:

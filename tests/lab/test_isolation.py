@@ -49,7 +49,8 @@ class IsolationTest(unittest.TestCase):
         return result
 
     def test_1_kernel_enforces_the_policy_on_guests(self) -> None:
-        self.assertEqual('1', self.host.run('cat /sys/fs/selinux/enforce'))
+        self.assertEqual(
+            '1', self.host.run('cat /sys/fs/selinux/enforce').strip())
         for domain in self.host.probe('look'):
             kind = domain['process'].split(':')[2]
             self.assertEqual('svirt_t', kind)
