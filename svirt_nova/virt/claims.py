@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""This host's claims: dropped when nothing is left, compared with what is.
+"""This host's claims: made first, dropped last, compared with what is.
 
-Claims are made by the driver before anything is written; see
-:mod:`svirt_nova.lifecycle` for the rules by which they go.
+The driver says when; :mod:`svirt_nova.lifecycle` has the rules by which
+they go.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 
@@ -14,15 +15,25 @@ import nova.context
 from nova import exception as nova_exception
 from nova import objects
 from nova import utils as nova_utils
+from nova.virt.libvirt import host as libvirt_host
 from oslo_log import log as logging
 
+from svirt_nova import adoption
 from svirt_nova.allocator import base as allocators
 from svirt_nova import exception
+from svirt_nova import level as levels
 from svirt_nova import lifecycle
 from svirt_nova import seclabel
 from svirt_nova.virt import remains
 
 LOG = logging.getLogger(__name__)
+
+LEVEL_KEY = 'svirt_nova_level'
+"""Where an instance's system_metadata remembers its level.
+
+A cache for when the store cannot be reached, never the truth: Nova
+replaces the whole of system_metadata when it saves a stale instance.
+"""
 
 
 def _state(instance: Any) -> lifecycle.InstanceState:
@@ -54,6 +65,76 @@ class HostClaims:
         self._name = name
         self._host = host
         self._stale = lifecycle.StaleClaims(grace)
+
+    def claim(self, instance: Any) -> levels.Level:
+        """Claim an instance; its level.
+
+        While the store cannot be reached, an instance that has its domain
+        here keeps the level of that domain: it was defined under a claim,
+        which only goes after it.
+
+        :raises AllocatorError: there is no level for it
+        """
+        try:
+            level = self._allocator.acquire(
+                instance.uuid, instance.project_id, self._name
+            ).level
+        except exception.StoreUnreachable as error:
+            remembered = self._remembered_level(instance)
+            if remembered is None:
+                raise
+            level = remembered
+            LOG.warning(
+                'The allocator cannot be reached; the instance keeps the '
+                'level %s that its domain has. %s', level, error,
+                instance=instance
+            )
+        if instance.system_metadata.get(LEVEL_KEY) != str(level):
+            instance.system_metadata[LEVEL_KEY] = str(level)
+        return level
+
+    def _remembered_level(self, instance: Any) -> levels.Level | None:
+        text = instance.system_metadata.get(LEVEL_KEY)
+        try:
+            xml = self._host.get_guest(instance).get_xml_desc(
+                dump_inactive=True
+            )
+        except nova_exception.NovaException:
+            return None
+        label = seclabel.read(xml)
+        if (
+            text
+            and label is not None
+            and label.is_static
+            and label.label is not None
+            and label.label.level == levels.Level.parse(text)
+        ):
+            return label.label.level
+        return None
+
+    def adopt_running_guests(self) -> None:
+        """Record the levels of guests that were started without one.
+
+        :raises StoreUnreachable: the allocator does not answer
+        """
+        xmls = []
+        for guest in self._host.list_guests(only_running=True):
+            # One that has just gone away is no error.
+            with contextlib.suppress(libvirt_host.libvirt.libvirtError):
+                xmls.append(guest.get_xml_desc())
+        for outcome in adoption.adopt(self._allocator, self._name, xmls):
+            if outcome.problem:
+                LOG.warning(
+                    'Instance %s keeps running at the level %s, which is '
+                    'not its own: hard-reboot it to give it one. %s',
+                    outcome.instance_uuid, outcome.level, outcome.problem
+                )
+            else:
+                LOG.info(
+                    'Instance %s, started before svirt-nova, holds the '
+                    'level %s that it runs with',
+                    outcome.instance_uuid, outcome.level
+                )
 
     def settle(self, instance: Any) -> bool:
         """Drop the claim on an instance if nothing of it is left here.

@@ -7,7 +7,6 @@ into XML and onto files is in the modules that it calls.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -20,7 +19,6 @@ from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import utils as libvirt_utils
 from oslo_log import log as logging
 
-from svirt_nova import adoption
 from svirt_nova.allocator import base as allocators
 from svirt_nova import conf as svirt_conf
 from svirt_nova import exception
@@ -37,13 +35,6 @@ from svirt_nova.virt import volumes
 
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
-
-LEVEL_KEY = 'svirt_nova_level'
-"""Where an instance's system_metadata remembers its level.
-
-A cache for when the store cannot be reached, never the truth: Nova
-replaces the whole of system_metadata when it saves a stale instance.
-"""
 
 
 class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
@@ -98,7 +89,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         self._reconcile_at = time.monotonic()
         try:
             if CONF.svirt.adopt_running_guests:
-                self._adopt_running_guests(self._allocator)
+                self._claims.adopt_running_guests()
             confinement.warn_of_strangers(
                 self._host, self._allocator.space())
         except exception.StoreUnreachable as error:
@@ -110,28 +101,6 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             LOG.critical('nova-compute cannot start: %s', error)
             raise nova_exception.InternalError(str(error)) from error
 
-    def _adopt_running_guests(
-        self, allocator: allocators.Allocator
-    ) -> None:
-        xmls = []
-        for guest in self._host.list_guests(only_running=True):
-            # One that has just gone away is no error.
-            with contextlib.suppress(libvirt_driver.libvirt.libvirtError):
-                xmls.append(guest.get_xml_desc())
-        for outcome in adoption.adopt(allocator, self._svirt_host, xmls):
-            if outcome.problem:
-                LOG.warning(
-                    'Instance %s keeps running at the level %s, which is '
-                    'not its own: hard-reboot it to give it one. %s',
-                    outcome.instance_uuid, outcome.level, outcome.problem
-                )
-            else:
-                LOG.info(
-                    'Instance %s, started before svirt-nova, holds the '
-                    'level %s that it runs with',
-                    outcome.instance_uuid, outcome.level
-                )
-
     # The level of an instance
 
     def _level(self, instance: Any) -> levels.Level | None:
@@ -139,52 +108,12 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
 
         :returns: None when there is none and the mode is not enforcing
         """
-        assert self._allocator is not None
+        assert self._claims is not None
         if instance.uuid in self._rebooting:
             return self._rebooting[instance.uuid]
         with faults.raised_to_nova(instance):
-            try:
-                level = self._allocator.acquire(
-                    instance.uuid, instance.project_id, self._svirt_host
-                ).level
-            except exception.StoreUnreachable as error:
-                level = self._remembered_level(instance, error)
-            if instance.system_metadata.get(LEVEL_KEY) != str(level):
-                instance.system_metadata[LEVEL_KEY] = str(level)
-            return level
+            return self._claims.claim(instance)
         return None
-
-    def _remembered_level(
-        self, instance: Any, error: exception.StoreUnreachable
-    ) -> levels.Level:
-        """The level of an instance that has its domain on this host.
-
-        That domain was defined under a claim, which only goes after it.
-
-        :raises StoreUnreachable: this host does not have the instance, or
-            its domain has another level than Nova remembers
-        """
-        text = instance.system_metadata.get(LEVEL_KEY)
-        try:
-            xml = self._host.get_guest(instance).get_xml_desc(
-                dump_inactive=True
-            )
-        except nova_exception.NovaException:
-            raise error from None
-        label = seclabel.read(xml)
-        if (
-            not text
-            or label is None
-            or not label.is_static
-            or label.label is None
-            or label.label.level != levels.Level.parse(text)
-        ):
-            raise error
-        LOG.warning(
-            'The allocator cannot be reached; the instance keeps the level '
-            '%s that its domain has. %s', text, error, instance=instance
-        )
-        return label.label.level
 
     # Nothing is written before the level is claimed
 
@@ -332,8 +261,9 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
                     self._allocator.get(instance.uuid)
                 except exception.UnknownInstance as error:
                     raise exception.UnknownInstance(
-                        f'{error}. It was started without svirt-nova; '
-                        f'hard-reboot it before it is migrated'
+                        f'{error}. It was started without svirt-nova: '
+                        f'run "svirt-nova adopt" on its host, or '
+                        f'hard-reboot it, before it is migrated'
                     ) from error
                 self._level(instance)
         return super().pre_live_migration(

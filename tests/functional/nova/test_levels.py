@@ -15,7 +15,7 @@ from nova.virt.libvirt import driver as libvirt_driver
 from svirt_nova import exception
 from svirt_nova import seclabel
 from svirt_nova.allocator import base as allocators
-from svirt_nova.virt import driver as svirt_driver
+from svirt_nova.virt import claims
 from tests.functional.nova import confined
 
 _ACQUIRE = 'svirt_nova.allocator.sql.driver.SqlAllocator.acquire'
@@ -150,7 +150,7 @@ class BootTest(_Base):
             context.get_admin_context(), server['id'],
             expected_attrs=['system_metadata'])
         self.assertEqual(
-            str(level), record.system_metadata[svirt_driver.LEVEL_KEY])
+            str(level), record.system_metadata[claims.LEVEL_KEY])
 
 
 class FaultTest(_Base):
