@@ -216,6 +216,8 @@ class _Base(testtools.TestCase):
             found = self._levels().get(clouds.VICTIM)
             if first is not None and found is not None:
                 self.assertEqual(first, found.level)
+            if found is not None and cloud.exists(clouds.VICTIM):
+                self.assertIs(allocators.State.HELD, found.state)
             if cloud.exists(clouds.VICTIM):
                 cloud.save(cloud.load(clouds.VICTIM), task_state=None)
                 cloud.delete()
