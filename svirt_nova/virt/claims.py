@@ -136,15 +136,20 @@ class HostClaims:
                     outcome.instance_uuid, outcome.level
                 )
 
-    def settle(self, instance: Any) -> bool:
+    def is_gone_for_good(self, instance: Any) -> bool:
+        """Whether what is done to an instance here now deletes it."""
+        return lifecycle.is_gone_for_good(_state(instance), self._name)
+
+    def settle(self, instance: Any, was_gone: bool = False) -> bool:
         """Drop the claim on an instance if nothing of it is left here.
 
         Never fails for the allocator: a claim too many is safe, and the
         next :meth:`reconcile` drops it.
 
+        :param was_gone: :meth:`is_gone_for_good` when the call began
         :returns: whether it was dropped
         """
-        gone = lifecycle.is_gone_for_good(_state(instance), self._name)
+        gone = was_gone or self.is_gone_for_good(instance)
         left = remains.of_instance(self._host, instance)
         if not lifecycle.may_unclaim(left, gone):
             LOG.debug(

@@ -365,9 +365,16 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
 
     def cleanup(self, context: Any, instance: Any, *args: Any,
                 **kwargs: Any) -> None:
-        """Delete and every other way of leaving this host."""
+        """Delete and every other way of leaving this host.
+
+        Nova saves the instance in between (LibvirtDriver._cleanup), which
+        reads its states anew: of a resized one that is deleted, those that
+        the source has set when it confirmed the resize.
+        """
+        was_gone = (self._claims is not None
+                    and self._claims.is_gone_for_good(instance))
         super().cleanup(context, instance, *args, **kwargs)
-        self._settle(instance)
+        self._settle(instance, was_gone)
 
     def post_live_migration_at_source(self, context: Any, instance: Any,
                                       network_info: Any) -> None:
@@ -394,9 +401,9 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             self._settle(instance)
         return cleaned
 
-    def _settle(self, instance: Any) -> None:
+    def _settle(self, instance: Any, was_gone: bool = False) -> None:
         if self._claims is not None and instance.uuid not in self._rebooting:
-            self._claims.settle(instance)
+            self._claims.settle(instance, was_gone)
 
     def get_available_resource(self, nodename: str) -> Any:
         """Nova calls this at start and every update_resources_interval."""
