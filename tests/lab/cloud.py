@@ -7,6 +7,7 @@ import concurrent.futures
 import contextlib
 import itertools
 import shutil
+import struct
 import time
 from collections.abc import Iterable
 from importlib import metadata
@@ -30,7 +31,11 @@ DRIVER = 'svirt_nova.SvirtLibvirtDriver'
 PATIENCE = 420.0
 #: cli; hlt; jmp to the hlt. Firmware that finds nothing to boot goes on
 #: trying, and takes the time of an emulated host.
-BOOT_SECTOR = bytes([0xFA, 0xF4, 0xEB, 0xFD]).ljust(510, b'\0') + b'\x55\xAA'
+#: One partition: Nova refuses a boot sector that has none.
+BOOT_SECTOR = (
+    bytes([0xFA, 0xF4, 0xEB, 0xFD]).ljust(446, b'\0')
+    + struct.pack('<B3xB3xII', 0x80, 0x83, 1, 2047).ljust(64, b'\0')
+    + b'\x55\xAA')
 
 
 class Cloud:

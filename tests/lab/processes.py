@@ -169,9 +169,12 @@ class Daemons:
         self._running = keep
 
     def stop_all(self) -> None:
-        """End every daemon, the newest first."""
-        for name, _ in reversed(list(self._running)):
-            self.stop(name)
+        """End every daemon at once: nothing they hold is kept."""
+        for name, process in self._running:
+            _end_group(process.pid, signal.SIGKILL)
+            process.wait()
+            (self.directory / f'{name}.pid').unlink(missing_ok=True)
+        self._running = []
 
 
 def end_leftovers(directory: Path) -> list[str]:
@@ -186,7 +189,7 @@ def end_leftovers(directory: Path) -> list[str]:
         if len(words) == 2:
             pid = int(words[0])
             if _start_time(pid) == words[1]:
-                _stop_group(pid)
+                _end_group(pid, signal.SIGKILL)
                 found.append(record.stem)
         record.unlink()
     return found
