@@ -14,6 +14,7 @@ MODULES = (
     'nova.tests.functional.libvirt.test_evacuate',
     'nova.tests.functional.libvirt.test_live_migration',
     'nova.tests.functional.libvirt.test_rescue_deleted_base',
+    'nova.tests.functional.libvirt.test_server_shares',
     'nova.tests.functional.libvirt.test_uefi',
 )
 

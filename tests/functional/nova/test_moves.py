@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Evacuation and live migration: the claim goes with the guest."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+from nova.tests.functional.libvirt import base
+
+from svirt_nova.allocator import base as allocators
+from tests.functional.nova import two_hosts
+
+
+class EvacuateTest(two_hosts.TwoHosts):
+
+    def setUp(self):
+        super().setUp()
+        self.host_fixture._patch(
+            'nova.virt.libvirt.driver.LibvirtDriver.instance_on_disk',
+            lambda driver, instance: True)
+
+    def _evacuated(self):
+        server = self._boot()
+        self._go_down('here')
+        server = self._evacuate_server(
+            server, expected_host='there', expected_state='SHUTOFF')
+        self._assert_held(server, 'here', 'there')
+        return server
+
+    def test_the_source_drops_its_claim_when_it_is_back(self):
+        server = self._evacuated()
+
+        self._come_back('here')
+
+        self.assertNotIn(server['id'], self._domains('here'))
+        self._assert_held(server, 'there')
+
+    def test_the_source_keeps_the_level_of_a_deleted_server(self):
+        server = self._evacuated()
+        self._delete_server(server)
+        allocation = self.allocator.get(server['id'])
+        self.assertIs(allocators.State.RETIRED, allocation.state)
+        self.assertEqual({'here'}, set(allocation.hosts))
+
+        self._come_back('here')
+
+        self._assert_cooling(server)
+
+
+class LiveMigrationTest(base.LibvirtMigrationMixin, two_hosts.TwoHosts):
+
+    def setUp(self):
+        super().setUp()
+        self.src = self.computes['here']
+        self.dest = self.computes['there']
+        self.arriving = lambda: None
+        self.fails = False
+
+    def _migrate_stub(self, domain, destination, params, flags):
+        self.arriving()
+        if self.fails:
+            domain.fail_job()
+            return
+        super()._migrate_stub(domain, destination, params, flags)
+        # As VIR_MIGRATE_UNDEFINE_SOURCE asks.
+        domain.destroy()
+        domain.undefine()
+
+    def test_the_claim_moves_with_the_guest(self):
+        self.server = self._boot()
+        seen = []
+        self.arriving = lambda: seen.append(
+            self.allocator.get(self.server['id']).hosts)
+
+        self._live_migrate(self.server)
+
+        self.assertEqual([{'here', 'there'}], [set(h) for h in seen])
+        self._assert_runs_at_its_level(self.server, 'there')
+        self._assert_held(self.server, 'there')
+
+    def test_a_rolled_back_migration_leaves_the_sources_claim(self):
+        self.server = self._boot()
+        self.fails = True
+
+        self._live_migrate(self.server, migration_expected_state='failed')
+
+        # On shared storage Nova does not tell the destination.
+        self._reconcile_host('there')
+        self._assert_held(self.server, 'here')
+        self._assert_runs_at_its_level(self.server, 'here')
+
+    def test_restarting_the_destination_keeps_its_claim(self):
+        self.server = self._boot()
+
+        def restart():
+            self.dest = self.restart_compute_service('there')
+            self._reconcile_host('there')
+            claimed.append(self.allocator.get(self.server['id']).hosts)
+
+        claimed = []
+        self.arriving = restart
+
+        self._live_migrate(self.server)
+
+        self.assertEqual([{'here', 'there'}], [set(h) for h in claimed])
+        self._assert_held(self.server, 'there')
+
+    def test_a_destination_without_a_claim_gets_nothing(self):
+        self.server = self._boot()
+        with mock.patch(
+            'svirt_nova.virt.driver.SvirtLibvirtDriver._level',
+        ):
+            self._live_migrate(
+                self.server, migration_expected_state='failed')
+
+        self.assertFalse(self.migrate_stub_ran)
+        self._assert_held(self.server, 'here')

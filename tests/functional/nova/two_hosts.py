@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two hosts, and what becomes of the level of one server."""
+
+from __future__ import annotations
+
+from nova import context
+from nova.tests.fixtures import libvirt as fakelibvirt
+from nova.tests.functional.libvirt import base
+
+from svirt_nova import lifecycle
+from svirt_nova import seclabel
+from svirt_nova.allocator import base as allocators
+from tests.functional.nova import confined
+
+_ALL = (fakelibvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE
+        | fakelibvirt.VIR_CONNECT_LIST_DOMAINS_INACTIVE)
+
+
+class TwoHosts(confined.ConfinedMixin, base.ServersTestBase):
+    api_major_version = 'v2.1'
+    microversion = 'latest'
+    ADMIN_API = True
+
+    def setUp(self):
+        super().setUp()
+        # Nova compares the instance's host with the one in its
+        # configuration, which is that of the last to start.
+        self.start_compute('there')
+        self.start_compute('here')
+
+    def _boot(self, host='here', **kwargs):
+        server = self._create_server(
+            networks='none', host=host, **kwargs)
+        self.level = self.allocator.get(server['id']).level
+        return server
+
+    def _domains(self, host):
+        connection = self.computes[host].driver._host.get_connection()
+        return {d.UUIDString(): d for d in connection.listAllDomains(_ALL)}
+
+    def _assert_held(self, server, *hosts):
+        """The level is the first, and these hosts alone claim it."""
+        held = self.allocator.get(server['id'])
+        self.assertEqual(self.level, held.level)
+        self.assertIs(allocators.State.HELD, held.state)
+        self.assertEqual(set(hosts), set(held.hosts))
+
+    def _assert_runs_at_its_level(self, server, host):
+        label = seclabel.read(self._domains(host)[server['id']].XMLDesc(0))
+        self.assertEqual(self.level, label.label.level)
+        self.assertTrue(label.is_static)
+
+    def _assert_cooling(self, server):
+        allocation = self.allocator.get(server['id'])
+        self.assertEqual(self.level, allocation.level)
+        self.assertIs(allocators.State.COOLING, allocation.state)
+
+    def _reconcile_host(self, host):
+        claims = self.computes[host].driver._claims
+        claims._stale = lifecycle.StaleClaims(0)
+        claims.reconcile()
+
+    def _run_task(self, host, name):
+        getattr(self.computes[host].manager, name)(
+            context.get_admin_context())
+
+    def _service(self, host):
+        return self.api.get_services(
+            host=host, binary='nova-compute')[0]['id']
+
+    def _force_down(self, host, is_down):
+        self.api.put_service_force_down(self._service(host), is_down)
+
+    def _go_down(self, host):
+        self.computes[host].stop()
+        self._force_down(host, True)
+
+    def _come_back(self, host):
+        self.restart_compute_service(host)
+        self._force_down(host, False)
