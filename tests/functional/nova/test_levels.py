@@ -9,6 +9,7 @@ from unittest import mock
 from nova import context
 from nova import exception as nova_exception
 from nova import objects
+from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.tests.functional.libvirt import base
 from nova.virt.libvirt import driver as libvirt_driver
 
@@ -18,6 +19,8 @@ from svirt_nova.allocator import base as allocators
 from svirt_nova.virt import claims
 from tests.functional.nova import confined
 
+_ALL = (fakelibvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE
+        | fakelibvirt.VIR_CONNECT_LIST_DOMAINS_INACTIVE)
 _ACQUIRE = 'svirt_nova.allocator.sql.driver.SqlAllocator.acquire'
 
 
@@ -164,7 +167,7 @@ class FaultTest(_Base):
     def _assert_nothing_left(self, server):
         for host in ('compute1', 'compute2'):
             connection = self.computes[host].driver._host.get_connection()
-            self.assertEqual([], connection.listAllDomains(0))
+            self.assertEqual([], connection.listAllDomains(_ALL))
         held = self.allocator.list(
             states=frozenset([allocators.State.HELD]))
         self.assertEqual([], [a for a in held if a.hosts])
