@@ -36,10 +36,11 @@ def ensure(module: str, arguments: list[str]) -> Progress:
         signal.signal(number, _interrupt)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     progress = Progress()
-    cache.lock()
     if sys.prefix == str(cache.VENV):
+        cache.lock()
         return progress
     prerequisites.check()
+    cache.lock()
     ended = cache.clear_run()
     if ended:
         progress.say(f'ended what an earlier run left: {", ".join(ended)}')
@@ -83,8 +84,8 @@ def main_guard(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         complain(LabError('interrupted; all is stopped and cleaned up'))
         return 130
-    if isinstance(error, LabError) or type(error).__module__.startswith(
-            ('openstack.', 'keystoneauth1.')):
+    if isinstance(error, (LabError, OSError)) or type(
+            error).__module__.startswith(('openstack.', 'keystoneauth1.')):
         complain(error)
         return 1
     raise error

@@ -24,7 +24,7 @@ _LOCK_VARIABLE = 'SVIRT_NOVA_LAB_LOCK'
 def root() -> Path:
     """Give the cache directory."""
     return Path(os.environ.get('SVIRT_NOVA_LAB_CACHE',
-                               '/var/cache/svirt-nova-lab'))
+                               '/var/cache/svirt-nova-lab')).absolute()
 
 
 def key(*parts: str | Path) -> str:
@@ -46,9 +46,14 @@ def lock() -> None:
     if _LOCK_VARIABLE in os.environ:
         os.set_inheritable(int(os.environ[_LOCK_VARIABLE]), False)
         return
-    root().mkdir(parents=True, exist_ok=True)
     path = root() / 'lock'
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        root().mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise LabError(f'{root()} cannot be the cache directory: '
+                       f'{error.strerror}; set SVIRT_NOVA_LAB_CACHE to '
+                       'another') from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

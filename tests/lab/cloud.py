@@ -115,12 +115,14 @@ class Cloud:
                 'helper_command': controlplane.privsep_command()}}
 
     def _end(self, error: BaseException | None) -> None:
-        if error is not None and not isinstance(error, KeyboardInterrupt):
+        failed = error is not None and not isinstance(error,
+                                                      KeyboardInterrupt)
+        if failed:
             for host in self.hosts:
                 with contextlib.suppress(LabError):
                     host.save_logs()
         self._daemons.stop_all()
-        if error is not None:
+        if failed:
             self.keep_logs()
         shutil.rmtree(self._run, ignore_errors=True)
 
