@@ -25,7 +25,8 @@ class ComputeApi:
     def _get(self, path: str) -> tuple[int, object]:
         try:
             response = self._client.get(
-                path, microversion=_MICROVERSION, raise_exc=False)
+                path, microversion=_MICROVERSION, raise_exc=False
+            )
         except keystone_exceptions.ClientException as error:
             raise exception.ComputeApiError(
                 f'Nova does not answer: {error}'
@@ -85,13 +86,11 @@ def load(conf: cfg.ConfigOpts) -> ComputeApi:
                 f'credentials of an administrator of Nova'
             )
         session = loading.load_session_from_conf_options(
-            conf, options.GROUP, auth=auth)
+            conf, options.GROUP, auth=auth
+        )
         client = loading.load_adapter_from_conf_options(
-            conf, options.GROUP, session=session, auth=auth)
-    except (
-        keystone_exceptions.ClientException, cfg.Error
-    ) as error:
-        raise exception.InvalidOption(
-            f'[{options.GROUP}]: {error}'
-        ) from error
+            conf, options.GROUP, session=session, auth=auth
+        )
+    except (keystone_exceptions.ClientException, cfg.Error) as error:
+        raise exception.InvalidOption(f'[{options.GROUP}]: {error}') from error
     return ComputeApi(client)

@@ -58,6 +58,4 @@ class Context:
 
     def at(self, level: levels.Level) -> Context:
         """This context with another level."""
-        return dataclasses.replace(
-            self, range=levels.LevelRange(level, level)
-        )
+        return dataclasses.replace(self, range=levels.LevelRange(level, level))

@@ -64,8 +64,7 @@ def is_gone_for_good(instance: InstanceState, host: str) -> bool:
     if instance.deleted or instance.vm_state == DELETED:
         return True
     return instance.host == host and (
-        instance.task_state == DELETING
-        or instance.vm_state == SOFT_DELETED
+        instance.task_state == DELETING or instance.vm_state == SOFT_DELETED
     )
 
 

@@ -93,6 +93,7 @@ def _opened(root: str, relative: str) -> Iterator[tuple[int, int]]:
         raise _Refusal('unsafe', f'{relative!r} is no path inside {root!r}')
     flags = os.O_PATH | os.O_CLOEXEC
     with contextlib.ExitStack() as stack:
+
         def keep(descriptor: int) -> int:
             stack.callback(os.close, descriptor)
             return descriptor
@@ -103,14 +104,14 @@ def _opened(root: str, relative: str) -> Iterator[tuple[int, int]]:
             for name in names:
                 directory = file
                 file = keep(
-                    os.open(name, flags | os.O_NOFOLLOW, dir_fd=directory))
+                    os.open(name, flags | os.O_NOFOLLOW, dir_fd=directory)
+                )
                 if stat.S_ISLNK(os.fstat(file).st_mode):
                     raise _Refusal('unsafe', f'{name!r} is a symbolic link')
         except FileNotFoundError as error:
             raise _Refusal('missing', 'there is no such file') from error
         except NotADirectoryError as error:
-            raise _Refusal(
-                'unsafe', 'a part of it is no directory') from error
+            raise _Refusal('unsafe', 'a part of it is no directory') from error
         except OSError as error:
             raise _Refusal('refused', f'{error.strerror}') from error
         status = os.fstat(file)

@@ -18,9 +18,7 @@ ReadLabel = Callable[[str], contexts.Context | None]
 """What reads a file's context, such as :func:`svirt_nova.files.read`."""
 
 
-def _differs(
-    found: contexts.Context | None, wanted: contexts.Context
-) -> bool:
+def _differs(found: contexts.Context | None, wanted: contexts.Context) -> bool:
     return (
         found is None
         or found.type != wanted.type

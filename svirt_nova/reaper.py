@@ -51,9 +51,7 @@ def _absent(
     }
 
 
-def _check_controls(
-    allocator: allocators.Allocator, servers: Servers
-) -> None:
+def _check_controls(allocator: allocators.Allocator, servers: Servers) -> None:
     """Check that Nova shows instances that hosts have.
 
     Wrong credentials or a wrong endpoint can make it deny all of them.
@@ -61,7 +59,8 @@ def _check_controls(
     claimed = [
         allocation.instance_uuid
         for allocation in allocator.list(
-            states=frozenset([allocators.State.HELD]))
+            states=frozenset([allocators.State.HELD])
+        )
         if allocation.hosts and allocation.instance_uuid is not None
     ]
     step = max(1, len(claimed) // _CONTROLS)
@@ -96,7 +95,8 @@ def find(
         unclaimed = {
             allocation.instance_uuid: allocation
             for allocation in allocator.list(
-                states=frozenset([allocators.State.HELD]))
+                states=frozenset([allocators.State.HELD])
+            )
             if not allocation.hosts and allocation.instance_uuid is not None
         }
         if suspects is not None:
@@ -113,10 +113,14 @@ def find(
         suspects = _absent(unclaimed.values(), servers)
         LOG.info(
             'Pass %d of %d: %d of %d unclaimed instances are gone',
-            number + 1, passes, len(suspects), len(unclaimed)
+            number + 1,
+            passes,
+            len(suspects),
+            len(unclaimed),
         )
     return sorted(
-        (suspects or {}).values(), key=lambda found: found.created_at)
+        (suspects or {}).values(), key=lambda found: found.created_at
+    )
 
 
 def retire(
@@ -136,5 +140,6 @@ def retire(
         allocator.retire(allocation.instance_uuid)
         LOG.info(
             'Retired level %s of instance %s, which Nova says is gone',
-            allocation.level, allocation.instance_uuid
+            allocation.level,
+            allocation.instance_uuid,
         )

@@ -210,8 +210,9 @@ def owner(domain: str) -> Owner | None:
     """Whose domain it is; None where Nova did not make it."""
     root = _parse(domain)
     uuid = root.findtext('uuid')
-    project = root.find(f'metadata/{_NOVA}instance/{_NOVA}owner/'
-                        f'{_NOVA}project')
+    project = root.find(
+        f'metadata/{_NOVA}instance/{_NOVA}owner/{_NOVA}project'
+    )
     if not uuid or project is None or not project.get('uuid'):
         return None
     return Owner(uuid, project.get('uuid', ''))

@@ -65,8 +65,7 @@ class LevelSpace:
 
     def __str__(self) -> str:
         return (
-            f'{self.per_level} of '
-            f'{levels.format_categories(self.categories)}'
+            f'{self.per_level} of {levels.format_categories(self.categories)}'
         )
 
     @functools.cached_property

@@ -12,10 +12,24 @@ MOUNTS = '/proc/self/mountinfo'
 # Types whose files another host may have mounted too. What is not named
 # counts as local: a claim that stays too long is safe, one that goes too
 # early is not.
-_SHARED = frozenset([
-    'beegfs', 'ceph', 'cifs', 'fuse.ceph', 'fuse.glusterfs', 'fuse.quobyte',
-    'fuse.vstorage', 'gfs2', 'gpfs', 'lustre', 'nfs', 'nfs4', 'ocfs2', 'smb3',
-])
+_SHARED = frozenset(
+    [
+        'beegfs',
+        'ceph',
+        'cifs',
+        'fuse.ceph',
+        'fuse.glusterfs',
+        'fuse.quobyte',
+        'fuse.vstorage',
+        'gfs2',
+        'gpfs',
+        'lustre',
+        'nfs',
+        'nfs4',
+        'ocfs2',
+        'smb3',
+    ]
+)
 _ESCAPE = re.compile(r'\\([0-7]{3})')
 
 
@@ -47,7 +61,8 @@ def _mounts() -> list[FileSystem]:
         for line in file:
             fields, _, rest = line.partition(' - ')
             point = _ESCAPE.sub(
-                lambda match: chr(int(match[1], 8)), fields.split()[4])
+                lambda match: chr(int(match[1], 8)), fields.split()[4]
+            )
             found.append(FileSystem(rest.split()[0], point))
     return found
 

@@ -82,8 +82,7 @@ class Purge(base.Command, show.ShowOne):
             confirmed = self._ask(host, len(claimed))
         if confirmed not in (host, None):
             raise exception.NotConfirmed(
-                f'{confirmed!r} is not the host {host!r}: nothing was '
-                f'changed'
+                f'{confirmed!r} is not the host {host!r}: nothing was changed'
             )
         states = collections.Counter(
             allocation.state for allocation in _drop(allocator, host, claimed)
@@ -141,8 +140,6 @@ def _drop(
                 f'dropped before: run it again'
             ) from error
         left.append(
-            dataclasses.replace(
-                allocation, hosts=allocation.hosts - {host}
-            )
+            dataclasses.replace(allocation, hosts=allocation.hosts - {host})
         )
     return left

@@ -86,8 +86,10 @@ class HostClaims:
             level = remembered
             LOG.warning(
                 'The allocator cannot be reached; the instance keeps the '
-                'level %s that its domain has. %s', level, error,
-                instance=instance
+                'level %s that its domain has. %s',
+                level,
+                error,
+                instance=instance,
             )
         if instance.system_metadata.get(LEVEL_KEY) != str(level):
             instance.system_metadata[LEVEL_KEY] = str(level)
@@ -127,13 +129,16 @@ class HostClaims:
                 LOG.warning(
                     'Instance %s keeps running at the level %s, which is '
                     'not its own: hard-reboot it to give it one. %s',
-                    outcome.instance_uuid, outcome.level, outcome.problem
+                    outcome.instance_uuid,
+                    outcome.level,
+                    outcome.problem,
                 )
             else:
                 LOG.info(
                     'Instance %s, started before svirt-nova, holds the '
                     'level %s that it runs with',
-                    outcome.instance_uuid, outcome.level
+                    outcome.instance_uuid,
+                    outcome.level,
                 )
 
     def is_gone_for_good(self, instance: Any) -> bool:
@@ -152,8 +157,7 @@ class HostClaims:
         gone = was_gone or self.is_gone_for_good(instance)
         left = remains.of_instance(self._host, instance)
         if not lifecycle.may_unclaim(left, gone):
-            LOG.debug(
-                'This host keeps its claim: %s', left, instance=instance)
+            LOG.debug('This host keeps its claim: %s', left, instance=instance)
             return False
         try:
             if gone:
@@ -164,7 +168,9 @@ class HostClaims:
             LOG.warning(
                 'The level of the instance stays claimed by this host '
                 'although nothing of it is left here; the claim is '
-                'dropped later. %s', error, instance=instance
+                'dropped later. %s',
+                error,
+                instance=instance,
             )
             return False
         return True
@@ -201,14 +207,16 @@ class HostClaims:
                     'The domain of instance %s has the level %s, which the '
                     'allocator does not know: another instance may get it. '
                     'Hard-reboot the instance to give it a level of its own',
-                    uuid, label.label
+                    uuid,
+                    label.label,
                 )
             return
         assert held.project_id is not None
         self._allocator.acquire(uuid, held.project_id, self._name)
         LOG.warning(
             'This host has the domain of instance %s and did not claim it; '
-            'it does now', uuid
+            'it does now',
+            uuid,
         )
 
     def _drop_stale(self, uuid: str) -> None:
@@ -228,5 +236,6 @@ class HostClaims:
         if self.settle(instance):
             LOG.info(
                 'Dropped the stale claim: this host has had nothing of the '
-                'instance for the grace time', instance=instance
+                'instance for the grace time',
+                instance=instance,
             )

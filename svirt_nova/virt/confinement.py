@@ -86,5 +86,6 @@ def warn_of_strangers(host: Any, space: spaces.LevelSpace) -> None:
             'the level space %s, so an instance may come to share one: %s. '
             'Hard-reboot those that are instances; for others give libvirtd '
             'a category range outside of the space.',
-            space, ', '.join(sorted(found)),
+            space,
+            ', '.join(sorted(found)),
         )

@@ -85,17 +85,18 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
                 raise nova_exception.InternalError(str(error)) from error
             LOG.warning('Guests on this host are NOT isolated: %s', error)
         self._claims = claims.HostClaims(
-            self._allocator, host, self._host, CONF.svirt.claim_grace)
+            self._allocator, host, self._host, CONF.svirt.claim_grace
+        )
         self._reconcile_at = time.monotonic()
         try:
             if CONF.svirt.adopt_running_guests:
                 self._claims.adopt_running_guests()
-            confinement.warn_of_strangers(
-                self._host, self._allocator.space())
+            confinement.warn_of_strangers(self._host, self._allocator.space())
         except exception.StoreUnreachable as error:
             LOG.warning(
                 'The allocator cannot be reached: new instances are '
-                'refused until it is back. %s', error
+                'refused until it is back. %s',
+                error,
             )
         except exception.SvirtError as error:
             LOG.critical('nova-compute cannot start: %s', error)
@@ -117,23 +118,30 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
 
     # Nothing is written before the level is claimed
 
-    def spawn(self, context: Any, instance: Any, *args: Any,
-              **kwargs: Any) -> None:
+    def spawn(
+        self, context: Any, instance: Any, *args: Any, **kwargs: Any
+    ) -> None:
         """Boot, rebuild, evacuate to here, unshelve."""
         if self._allocator is not None:
             self._level(instance)
         super().spawn(context, instance, *args, **kwargs)
 
-    def finish_migration(self, context: Any, migration: Any, instance: Any,
-                         *args: Any, **kwargs: Any) -> None:
+    def finish_migration(
+        self,
+        context: Any,
+        migration: Any,
+        instance: Any,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
         """Cold migration and resize to here."""
         if self._allocator is not None:
             self._level(instance)
-        super().finish_migration(
-            context, migration, instance, *args, **kwargs)
+        super().finish_migration(context, migration, instance, *args, **kwargs)
 
-    def _hard_reboot(self, context: Any, instance: Any, *args: Any,
-                     **kwargs: Any) -> None:
+    def _hard_reboot(
+        self, context: Any, instance: Any, *args: Any, **kwargs: Any
+    ) -> None:
         """Hard reboot, start, resume on host boot.
 
         The level is known before the domain is destroyed: where there is
@@ -148,8 +156,9 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         finally:
             del self._rebooting[instance.uuid]
 
-    def resume(self, context: Any, instance: Any, *args: Any,
-               **kwargs: Any) -> None:
+    def resume(
+        self, context: Any, instance: Any, *args: Any, **kwargs: Any
+    ) -> None:
         """Resume a suspended guest.
 
         Its memory image carries the label that it was suspended with,
@@ -193,8 +202,13 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         confined = self._confinement
         if level is None or confined is None:
             return create(
-                context, xml, instance, power_on=power_on, pause=pause,
-                post_xml_callback=post_xml_callback)
+                context,
+                xml,
+                instance,
+                power_on=power_on,
+                pause=pause,
+                post_xml_callback=post_xml_callback,
+            )
         xml = confined.confine(xml, level)
 
         def label_files() -> None:
@@ -204,8 +218,13 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
                 self._label_instance_files(instance, xml, level)
 
         guest = create(
-            context, xml, instance, power_on=power_on,
-            pause=power_on or pause, post_xml_callback=label_files)
+            context,
+            xml,
+            instance,
+            power_on=power_on,
+            pause=power_on or pause,
+            post_xml_callback=label_files,
+        )
         if power_on or pause:
             try:
                 self._read_back(guest, instance, confined, level)
@@ -219,8 +238,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
     def _label_instance_files(
         self, instance: Any, xml: str, level: levels.Level
     ) -> None:
-        directory = os.path.join(
-            libvirt_utils.get_instance_path(instance), '')
+        directory = os.path.join(libvirt_utils.get_instance_path(instance), '')
         for disk in seclabel.disks(xml):
             if (
                 disk.is_file
@@ -252,8 +270,9 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
 
     # Live migration: the level goes along
 
-    def pre_live_migration(self, context: Any, instance: Any, *args: Any,
-                           **kwargs: Any) -> Any:
+    def pre_live_migration(
+        self, context: Any, instance: Any, *args: Any, **kwargs: Any
+    ) -> Any:
         """On the destination, before anything is written."""
         if self._allocator is not None:
             with faults.raised_to_nova(instance):
@@ -266,13 +285,18 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
                         f'hard-reboot it, before it is migrated'
                     ) from error
                 self._level(instance)
-        return super().pre_live_migration(
-            context, instance, *args, **kwargs)
+        return super().pre_live_migration(context, instance, *args, **kwargs)
 
-    def live_migration(self, context: Any, instance: Any, dest: str,
-                       post_method: Any, recover_method: Any,
-                       block_migration: bool = False,
-                       migrate_data: Any = None) -> None:
+    def live_migration(
+        self,
+        context: Any,
+        instance: Any,
+        dest: str,
+        post_method: Any,
+        recover_method: Any,
+        block_migration: bool = False,
+        migrate_data: Any = None,
+    ) -> None:
         """On the source, once the destination has prepared itself."""
         if self._allocator is not None and self._confinement is not None:
             try:
@@ -288,41 +312,67 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
                 # Nothing has moved; raising would put the instance into
                 # ERROR.
                 recover_method(
-                    context, instance, dest, migrate_data=migrate_data)
+                    context, instance, dest, migrate_data=migrate_data
+                )
                 return
         try:
             super().live_migration(
-                context, instance, dest, post_method, recover_method,
-                block_migration, migrate_data)
+                context,
+                instance,
+                dest,
+                post_method,
+                recover_method,
+                block_migration,
+                migrate_data,
+            )
         finally:
             self._migrating.pop(instance.uuid, None)
 
     def _live_migration_operation(
-        self, context: Any, instance: Any, dest: str, block_migration: bool,
-        migrate_data: Any, guest: Any, device_names: Any
+        self,
+        context: Any,
+        instance: Any,
+        dest: str,
+        block_migration: bool,
+        migrate_data: Any,
+        guest: Any,
+        device_names: Any,
     ) -> None:
         level = self._migrating.get(instance.uuid)
         if level is not None and self._confinement is not None:
             guest = migration.ConfinedGuest(guest, self._confinement, level)
         super()._live_migration_operation(
-            context, instance, dest, block_migration, migrate_data, guest,
-            device_names)
+            context,
+            instance,
+            dest,
+            block_migration,
+            migrate_data,
+            guest,
+            device_names,
+        )
 
     # Volumes
 
     def _own_file(self, connection_info: dict[str, Any]) -> str | None:
         return volumes.own_file(
-            self._get_volume_driver(connection_info), connection_info)
+            self._get_volume_driver(connection_info), connection_info
+        )
 
-    def _connect_volume(self, context: Any, connection_info: dict[str, Any],
-                        instance: Any, encryption: Any = None) -> None:
+    def _connect_volume(
+        self,
+        context: Any,
+        connection_info: dict[str, Any],
+        instance: Any,
+        encryption: Any = None,
+    ) -> None:
         """Label a file-backed volume before a guest gets it.
 
         While an instance migrates, its source has labelled the file and
         still uses it.
         """
         super()._connect_volume(
-            context, connection_info, instance, encryption=encryption)
+            context, connection_info, instance, encryption=encryption
+        )
         if (
             self._allocator is None
             or self._confinement is None
@@ -339,12 +389,18 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
                     volumes.label(path, level)
         except Exception:
             super()._disconnect_volume(
-                context, connection_info, instance, encryption=encryption)
+                context, connection_info, instance, encryption=encryption
+            )
             raise
 
-    def _disconnect_volume(self, context: Any,
-                           connection_info: dict[str, Any], instance: Any,
-                           *args: Any, **kwargs: Any) -> None:
+    def _disconnect_volume(
+        self,
+        context: Any,
+        connection_info: dict[str, Any],
+        instance: Any,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
         """Put a volume's label back while its file can still be reached.
 
         Not when the instance is, or is going to be, on another host: the
@@ -359,39 +415,42 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             if path is not None:
                 volumes.restore(instance, path)
         super()._disconnect_volume(
-            context, connection_info, instance, *args, **kwargs)
+            context, connection_info, instance, *args, **kwargs
+        )
 
     # What is left of an instance here, once Nova has cleaned up
 
-    def cleanup(self, context: Any, instance: Any, *args: Any,
-                **kwargs: Any) -> None:
+    def cleanup(
+        self, context: Any, instance: Any, *args: Any, **kwargs: Any
+    ) -> None:
         """Delete and every other way of leaving this host.
 
         Nova saves the instance in between (LibvirtDriver._cleanup), which
         reads its states anew: of a resized one that is deleted, those that
         the source has set when it confirmed the resize.
         """
-        was_gone = (self._claims is not None
-                    and self._claims.is_gone_for_good(instance))
+        was_gone = self._claims is not None and self._claims.is_gone_for_good(
+            instance
+        )
         super().cleanup(context, instance, *args, **kwargs)
         self._settle(instance, was_gone)
 
-    def post_live_migration_at_source(self, context: Any, instance: Any,
-                                      network_info: Any) -> None:
+    def post_live_migration_at_source(
+        self, context: Any, instance: Any, network_info: Any
+    ) -> None:
         """A live migration away from here has succeeded.
 
         With a directory on this host's own storage Nova calls cleanup
         later, which drops the claim then.
         """
-        super().post_live_migration_at_source(
-            context, instance, network_info)
+        super().post_live_migration_at_source(context, instance, network_info)
         self._settle(instance)
 
-    def confirm_migration(self, context: Any, migration: Any, instance: Any,
-                          network_info: Any) -> None:
+    def confirm_migration(
+        self, context: Any, migration: Any, instance: Any, network_info: Any
+    ) -> None:
         """A resize or cold migration away from here is final."""
-        super().confirm_migration(
-            context, migration, instance, network_info)
+        super().confirm_migration(context, migration, instance, network_info)
         self._settle(instance)
 
     def delete_instance_files(self, instance: Any) -> bool:
@@ -425,5 +484,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             # Resources must be reported all the same.
             LOG.warning(
                 'The claims of this host could not be compared with what '
-                'it has; the next try is in %s s. %s', interval, error
+                'it has; the next try is in %s s. %s',
+                interval,
+                error,
             )

@@ -50,7 +50,8 @@ def raised_to_nova(instance: Any) -> Iterator[None]:
         if _is_tolerated(error):
             LOG.warning(
                 'The instance is NOT isolated by a level of its own: %s',
-                error, instance=instance
+                error,
+                instance=instance,
             )
             return
         LOG.error('%s', error, instance=instance)

@@ -37,14 +37,13 @@ class ConfinedGuest:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._guest, name)
 
-    def migrate(
-        self, *args: Any, destination_xml: str, **kwargs: Any
-    ) -> None:
+    def migrate(self, *args: Any, destination_xml: str, **kwargs: Any) -> None:
         """As ``Guest.migrate``, with the level in the destination's XML."""
         self._guest.migrate(
             *args,
             destination_xml=self._confined.confine(
-                destination_xml, self._level),
+                destination_xml, self._level
+            ),
             **kwargs,
         )
 

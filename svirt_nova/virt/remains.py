@@ -23,8 +23,10 @@ CONF = nova.conf.CONF
 # (migrate_disk_and_power_off) and deleted (delete_instance_files), it is
 # renamed.
 _SUFFIXES = ('', '_resize', '_del')
-_DIRECTORY = re.compile(r'([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})'
-                        r'(?:_resize|_del)?')
+_DIRECTORY = re.compile(
+    r'([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})'
+    r'(?:_resize|_del)?'
+)
 
 
 def of_instance(host: Any, instance: Any) -> lifecycle.Remains:
@@ -42,8 +44,7 @@ def of_instance(host: Any, instance: Any) -> lifecycle.Remains:
         domain = True
     path = libvirt_utils.get_instance_path(instance)
     found = tuple(
-        path + suffix for suffix in _SUFFIXES
-        if os.path.lexists(path + suffix)
+        path + suffix for suffix in _SUFFIXES if os.path.lexists(path + suffix)
     )
     if found and storage.file_system(CONF.instances_path).is_shared:
         return lifecycle.Remains(domain=domain, shared=found)

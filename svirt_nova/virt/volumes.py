@@ -51,6 +51,7 @@ def restore(instance: Any, path: str) -> None:
         # The volume is leaving all the same; its old level keeps
         # everybody else out until it is labelled anew.
         LOG.warning(
-            'The label of the volume was not put back: %s', error,
-            instance=instance
+            'The label of the volume was not put back: %s',
+            error,
+            instance=instance,
         )

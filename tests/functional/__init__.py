@@ -28,7 +28,5 @@ def load_tests(
             )
             tests.addTests(found)
         elif path.is_file() and fnmatch.fnmatch(path.name, pattern):
-            tests.addTests(
-                loader.loadTestsFromName(f'{__name__}.{path.stem}')
-            )
+            tests.addTests(loader.loadTestsFromName(f'{__name__}.{path.stem}'))
     return tests

@@ -285,9 +285,7 @@ class BadInputTest(ProgramTestCase):
 
 
 class BadStoreTest(ProgramTestCase):
-    def check_refused(
-        self, *reasons: str, user: int | None = None
-    ) -> None:
+    def check_refused(self, *reasons: str, user: int | None = None) -> None:
         before = self.contents()
         for args in (
             ('label', 'list'),

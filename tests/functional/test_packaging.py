@@ -177,9 +177,7 @@ class PackagingTestCase(testtools.TestCase):
         self.assertEqual(
             'svirt_nova.virt.driver.SvirtLibvirtDriver', found['class']
         )
-        self.assertIn(
-            'nova.virt.libvirt.driver.LibvirtDriver', found['bases']
-        )
+        self.assertIn('nova.virt.libvirt.driver.LibvirtDriver', found['bases'])
         self.assertEqual(
             ['nova.virt', 'nova.virt.svirt_nova'],
             found['early'],

@@ -15,23 +15,25 @@ from svirt_nova import privsep
 
 
 class HelperProcessTest(testtools.TestCase):
-
     def setUp(self):
         super().setUp()
         self.assertEqual(0, os.geteuid(), 'the helper process needs root')
         section = privsep.svirt_pctxt.cfg_section
         helper = os.path.join(
-            os.path.dirname(sys.executable), 'privsep-helper')
+            os.path.dirname(sys.executable), 'privsep-helper'
+        )
         cfg.CONF.set_override('helper_command', helper, group=section)
         self.addCleanup(
-            cfg.CONF.clear_override, 'helper_command', group=section)
+            cfg.CONF.clear_override, 'helper_command', group=section
+        )
         privsep.svirt_pctxt.set_client_mode(True)
         # The daemon of another test would have other options.
         privsep.svirt_pctxt.stop()
         self.addCleanup(privsep.svirt_pctxt.stop)
         self.root = self.useFixture(fixtures.TempDir()).path
         os.setxattr(
-            self.root, 'security.selinux', b'system_u:object_r:var_lib_t:s0')
+            self.root, 'security.selinux', b'system_u:object_r:var_lib_t:s0'
+        )
         self.disk = os.path.join(self.root, 'disk')
         with open(self.disk, 'w', encoding='utf-8') as file:
             file.write('content')
@@ -48,15 +50,20 @@ class HelperProcessTest(testtools.TestCase):
 
         files.restore(self.root, self.disk)
         self.assertEqual(
-            'system_u:object_r:var_lib_t:s0', str(files.read(self.disk)))
+            'system_u:object_r:var_lib_t:s0', str(files.read(self.disk))
+        )
 
     def test_a_refusal_comes_back_as_an_error_for_people(self):
         link = os.path.join(self.root, 'link')
         os.symlink('/etc/passwd', link)
 
         error = self.assertRaises(
-            exception.UnsafeFile, files.label, self.root, link,
-            levels.Level.parse('s0:c3,c9'))
+            exception.UnsafeFile,
+            files.label,
+            self.root,
+            link,
+            levels.Level.parse('s0:c3,c9'),
+        )
 
         self.assertIn('symbolic link', str(error))
         self.assertIn(link, str(error))

@@ -30,8 +30,11 @@ def choose(image: Image, progress: Progress) -> str:
     """
     if not os.access('/dev/kvm', os.R_OK | os.W_OK):
         return EMULATION
-    machine = cache.key(platform.release(), image.directory.name,
-                        Path('/proc/sys/kernel/random/boot_id'))
+    machine = cache.key(
+        platform.release(),
+        image.directory.name,
+        Path('/proc/sys/kernel/random/boot_id'),
+    )
     memory = cache.root() / 'accelerator'
     if memory.exists():
         known, _, answer = memory.read_text().partition(' ')
@@ -39,8 +42,11 @@ def choose(image: Image, progress: Progress) -> str:
             return answer
     with progress.step('KVM: does a kernel boot?'):
         answer = 'kvm' if _boots(image) else EMULATION
-    progress.say('KVM works' if answer == 'kvm' else
-                 'KVM does not boot a Debian kernel here: emulation instead')
+    progress.say(
+        'KVM works'
+        if answer == 'kvm'
+        else 'KVM does not boot a Debian kernel here: emulation instead'
+    )
     memory.write_text(f'{machine} {answer}')
     return answer
 
@@ -48,13 +54,31 @@ def choose(image: Image, progress: Progress) -> str:
 def _boots(image: Image) -> bool:
     with tempfile.NamedTemporaryFile(dir=cache.root()) as console:
         process = subprocess.Popen(
-            ['qemu-system-x86_64', '-accel', 'kvm', '-cpu', 'host', '-m',
-             '512', '-nodefaults', '-display', 'none', '-kernel',
-             image.kernel, '-initrd', image.initrd, '-serial',
-             f'file:{console.name}', '-append',
-             'console=ttyS0 break=top panic=1'],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, start_new_session=True)
+            [
+                'qemu-system-x86_64',
+                '-accel',
+                'kvm',
+                '-cpu',
+                'host',
+                '-m',
+                '512',
+                '-nodefaults',
+                '-display',
+                'none',
+                '-kernel',
+                image.kernel,
+                '-initrd',
+                image.initrd,
+                '-serial',
+                f'file:{console.name}',
+                '-append',
+                'console=ttyS0 break=top panic=1',
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         try:
             deadline = time.monotonic() + _PATIENCE
             while time.monotonic() < deadline and process.poll() is None:

@@ -70,8 +70,8 @@ def show_levels(cloud: Cloud, servers: Sequence[Any]) -> Levels:
     """Compare the store's levels with processes and files."""
     host = cloud.hosts[0]
     instances = isolation.confined(
-        names_of(servers), host.svirt_nova('label', 'list'),
-        host.probe('look'))
+        names_of(servers), host.svirt_nova('label', 'list'), host.probe('look')
+    )
     faults = [fault for each in instances for fault in each.faults()]
     return Levels(instances, faults + isolation.antichain_faults(instances))
 
@@ -83,8 +83,13 @@ def attack(cloud: Cloud, servers: Sequence[Any]) -> Assault:
     seen = host.probe('look')
     names = names_of(servers)
     order = list(names)
-    rows = sorted(host.probe('attack', timeout=300), key=lambda row: (
-        order.index(row['attacker']), order.index(row['owner'])))
+    rows = sorted(
+        host.probe('attack', timeout=300),
+        key=lambda row: (
+            order.index(row['attacker']),
+            order.index(row['owner']),
+        ),
+    )
     outcome = Attack(rows, names)
     deadline = time.monotonic() + 30
     while True:
@@ -96,9 +101,11 @@ def attack(cloud: Cloud, servers: Sequence[Any]) -> Assault:
         time.sleep(2)
     faults = outcome.faults() + [
         f'no enforced AVC denial in the audit log for {attempt}'
-        for attempt in unproven]
-    return Assault(outcome, outcome.counts()['foreign_denied']
-                   - len(unproven), faults)
+        for attempt in unproven
+    ]
+    return Assault(
+        outcome, outcome.counts()['foreign_denied'] - len(unproven), faults
+    )
 
 
 def contrast(cloud: Cloud) -> Contrast:
@@ -106,14 +113,20 @@ def contrast(cloud: Cloud) -> Contrast:
     host = cloud.hosts[0]
     level = isolation.free_pair(
         isolation.categories(isolation.level_of(domain['process']))
-        for domain in host.probe('look'))
+        for domain in host.probe('look')
+    )
     answer = host.probe('shared-level', level, timeout=300)
-    names = {domain['uuid']: domain['name'].rpartition('svirt-nova-')[2]
-             for domain in answer['domains']}
+    names = {
+        domain['uuid']: domain['name'].rpartition('svirt-nova-')[2]
+        for domain in answer['domains']
+    }
     outcome = Attack(answer['attack'], names)
     faults = outcome.errors()
-    faults += [f'{row["path"]} did not open, though both have {level}'
-               for row in answer['attack'] if row['outcome'] == 'denied']
+    faults += [
+        f'{row["path"]} did not open, though both have {level}'
+        for row in answer['attack']
+        if row['outcome'] == 'denied'
+    ]
     if outcome.counts()['foreign_attempts'] != 2:
         faults.append('the contrast had not two foreign disks to try')
     return Contrast(level, outcome, faults)
@@ -127,17 +140,29 @@ def depart(cloud: Cloud, servers: Sequence[Any]) -> Departure:
     # Nova's API forgets an instance a moment before the host's last word.
     deadline = time.monotonic() + 90
     while True:
-        states = {row['Instance']: row['State']
-                  for row in host.svirt_nova('label', 'list')}
-        faults = [f'the level of {uuid} is {states.get(uuid, "free")}, '
-                  'neither retired nor cooling' for uuid in uuids
-                  if states.get(uuid) not in ('retired', 'cooling')]
+        states = {
+            row['Instance']: row['State']
+            for row in host.svirt_nova('label', 'list')
+        }
+        faults = [
+            f'the level of {uuid} is {states.get(uuid, "free")}, '
+            'neither retired nor cooling'
+            for uuid in uuids
+            if states.get(uuid) not in ('retired', 'cooling')
+        ]
         if not faults or time.monotonic() > deadline:
             break
-    left = [name for name in host.run(
-        f'ls {INSTANCES}; virsh -q list --all --uuid').split()
-        if name.partition('_')[0] in uuids]
-    faults += [f'{name} is still in {INSTANCES} or defined in libvirt'
-               for name in left]
-    return Departure({uuid: states.get(uuid, 'free') for uuid in uuids},
-                     faults)
+    left = [
+        name
+        for name in host.run(
+            f'ls {INSTANCES}; virsh -q list --all --uuid'
+        ).split()
+        if name.partition('_')[0] in uuids
+    ]
+    faults += [
+        f'{name} is still in {INSTANCES} or defined in libvirt'
+        for name in left
+    ]
+    return Departure(
+        {uuid: states.get(uuid, 'free') for uuid in uuids}, faults
+    )

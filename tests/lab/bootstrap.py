@@ -63,14 +63,20 @@ def _build(progress: Progress) -> None:
     wanted = image.current()
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         try:
-            tree = (None if wanted.present else pool.submit(
-                image.build_tree, progress, logs / 'image.log'))
+            tree = (
+                None
+                if wanted.present
+                else pool.submit(
+                    image.build_tree, progress, logs / 'image.log'
+                )
+            )
             if not wheels.present():
                 with progress.step('OpenStack from wheels'):
                     wheels.build(logs / 'wheels.log')
             if tree is not None:
-                image.assemble(tree.result(), wanted, progress,
-                               logs / 'image.log')
+                image.assemble(
+                    tree.result(), wanted, progress, logs / 'image.log'
+                )
         except BaseException:
             processes.end_commands()
             raise
@@ -85,7 +91,8 @@ def main_guard(error: BaseException) -> int:
         complain(LabError('interrupted; all is stopped and cleaned up'))
         return 130
     if isinstance(error, (LabError, OSError)) or type(
-            error).__module__.startswith(('openstack.', 'keystoneauth1.')):
+        error
+    ).__module__.startswith(('openstack.', 'keystoneauth1.')):
         complain(error)
         return 1
     raise error

@@ -23,16 +23,16 @@ _LOCK_VARIABLE = 'SVIRT_NOVA_LAB_LOCK'
 
 def root() -> Path:
     """Give the cache directory."""
-    return Path(os.environ.get('SVIRT_NOVA_LAB_CACHE',
-                               '/var/cache/svirt-nova-lab')).absolute()
+    return Path(
+        os.environ.get('SVIRT_NOVA_LAB_CACHE', '/var/cache/svirt-nova-lab')
+    ).absolute()
 
 
 def key(*parts: str | Path) -> str:
     """Hash texts and the contents of files into a short name."""
     digest = hashlib.sha256()
     for part in parts:
-        data = (part.read_bytes() if isinstance(part, Path)
-                else part.encode())
+        data = part.read_bytes() if isinstance(part, Path) else part.encode()
         digest.update(b'%d:' % len(data) + data)
     return digest.hexdigest()[:12]
 
@@ -51,14 +51,18 @@ def lock() -> None:
         root().mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        raise LabError(f'{root()} cannot be the cache directory: '
-                       f'{error.strerror}; set SVIRT_NOVA_LAB_CACHE to '
-                       'another') from error
+        raise LabError(
+            f'{root()} cannot be the cache directory: '
+            f'{error.strerror}; set SVIRT_NOVA_LAB_CACHE to '
+            'another'
+        ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise LabError(f'another lab runs on this machine (it holds {path});'
-                       f' wait for its end') from None
+        raise LabError(
+            f'another lab runs on this machine (it holds {path});'
+            f' wait for its end'
+        ) from None
     os.environ[_LOCK_VARIABLE] = str(descriptor)
 
 

@@ -35,7 +35,8 @@ PATIENCE = 420.0
 BOOT_SECTOR = (
     bytes([0xFA, 0xF4, 0xEB, 0xFD]).ljust(446, b'\0')
     + struct.pack('<B3xB3xII', 0x80, 0x83, 1, 2047).ljust(64, b'\0')
-    + b'\x55\xAA')
+    + b'\x55\xaa'
+)
 
 
 class Cloud:
@@ -47,8 +48,9 @@ class Cloud:
 
     api: Any
 
-    def __init__(self, progress: Progress, hosts: int = 1,
-                 driver: str = DRIVER) -> None:
+    def __init__(
+        self, progress: Progress, hosts: int = 1, driver: str = DRIVER
+    ) -> None:
         self.progress = progress
         self._driver = driver
         self._run = cache.run_directory()
@@ -57,8 +59,10 @@ class Cloud:
         self.logs = self._run / 'logs'
         self._daemons = Daemons(self._run / 'pids', self.logs)
         self._image = image.current()
-        self.hosts = [Host(index, self._image, self._run, self._daemons)
-                      for index in range(1, hosts + 1)]
+        self.hosts = [
+            Host(index, self._image, self._run, self._daemons)
+            for index in range(1, hosts + 1)
+        ]
         self.plane = ControlPlane(self._run, self._daemons, progress)
 
     def __enter__(self) -> Cloud:
@@ -69,9 +73,12 @@ class Cloud:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None,
-                 error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._end(error)
 
     # Bringing it up and down
@@ -79,13 +86,17 @@ class Cloud:
     def _start(self) -> None:
         mode = accelerator.choose(self._image, self.progress)
         with concurrent.futures.ThreadPoolExecutor(
-                len(self.hosts) + 1) as pool:
-            jobs = [pool.submit(self._start_host, host, mode)
-                    for host in self.hosts]
+            len(self.hosts) + 1
+        ) as pool:
+            jobs = [
+                pool.submit(self._start_host, host, mode)
+                for host in self.hosts
+            ]
             try:
                 with self.progress.step('wheel of svirt-nova'):
-                    archive = wheels.pack_project(self._run,
-                                                  self.logs / 'wheel.log')
+                    archive = wheels.pack_project(
+                        self._run, self.logs / 'wheel.log'
+                    )
                 self.plane.start()
                 seeded = pool.submit(self._seed)
                 for host, job in zip(self.hosts, jobs, strict=True):
@@ -112,11 +123,12 @@ class Cloud:
             'DEFAULT': {'compute_driver': self._driver},
             'svirt': {'mode': 'enforcing'},
             'svirt_nova_privileged': {
-                'helper_command': controlplane.privsep_command()}}
+                'helper_command': controlplane.privsep_command()
+            },
+        }
 
     def _end(self, error: BaseException | None) -> None:
-        failed = error is not None and not isinstance(error,
-                                                      KeyboardInterrupt)
+        failed = error is not None and not isinstance(error, KeyboardInterrupt)
         if failed:
             for host in self.hosts:
                 with contextlib.suppress(LabError):
@@ -137,56 +149,95 @@ class Cloud:
         with raw.open('wb') as file:
             file.write(BOOT_SECTOR)
             file.truncate(1 << 20)
-        processes.run(['qemu-img', 'convert', '-O', 'qcow2', raw, disk],
-                      log=self.logs / 'guest.log', timeout=60)
-        self.api.create_image('idle', filename=str(disk), wait=True,
-                              disk_format='qcow2', container_format='bare',
-                              min_disk=0, timeout=120)
+        processes.run(
+            ['qemu-img', 'convert', '-O', 'qcow2', raw, disk],
+            log=self.logs / 'guest.log',
+            timeout=60,
+        )
+        self.api.create_image(
+            'idle',
+            filename=str(disk),
+            wait=True,
+            disk_format='qcow2',
+            container_format='bare',
+            min_disk=0,
+            timeout=120,
+        )
         network = self.api.network.create_network(name='private')
-        self.api.network.create_subnet(network_id=network.id, ip_version=4,
-                                       cidr='192.0.2.0/24', name='private')
+        self.api.network.create_subnet(
+            network_id=network.id,
+            ip_version=4,
+            cidr='192.0.2.0/24',
+            name='private',
+        )
 
     def _wait_for_compute(self, host: Host) -> None:
         deadline = time.monotonic() + PATIENCE
         for count in itertools.count(1):
-            up = [service for service in self.api.compute.services(
-                binary='nova-compute', host=host.name)
-                if service.state == 'up']
+            up = [
+                service
+                for service in self.api.compute.services(
+                    binary='nova-compute', host=host.name
+                )
+                if service.state == 'up'
+            ]
             if up and list(self.api.compute.hypervisors()):
                 return
             self._daemons.check()
             # A look into an emulated host takes time from nova-compute.
             failure = host.compute_failed() if count % 8 == 0 else ''
             if failure:
-                raise LabError(f'nova-compute on {host.name} ended:\n'
-                               f'{failure}')
+                raise LabError(
+                    f'nova-compute on {host.name} ended:\n{failure}'
+                )
             if time.monotonic() > deadline:
-                raise LabError(f'nova-compute on {host.name} did not '
-                               f'register within {PATIENCE:.0f} s')
+                raise LabError(
+                    f'nova-compute on {host.name} did not '
+                    f'register within {PATIENCE:.0f} s'
+                )
             time.sleep(3)
 
     # For people
 
     def reach(self) -> str:
         """Say how to get at the services and hosts."""
-        lines = [f'export OS_{name.upper()}={value}'
-                 for name, value in self.plane.credentials().items()]
-        lines += ['export OS_IDENTITY_API_VERSION=3',
-                  f'export OS_REGION_NAME={controlplane.REGION}']
-        lines += [f'{host.name}: {host.ssh_command()}'
-                  for host in self.hosts]
+        lines = [
+            f'export OS_{name.upper()}={value}'
+            for name, value in self.plane.credentials().items()
+        ]
+        lines += [
+            'export OS_IDENTITY_API_VERSION=3',
+            f'export OS_REGION_NAME={controlplane.REGION}',
+        ]
+        lines += [f'{host.name}: {host.ssh_command()}' for host in self.hosts]
         return '\n'.join([*lines, f'logs: {self.logs}'])
 
     def versions(self) -> dict[str, str]:
         """Give the versions of what was run."""
-        found = {name: metadata.version(name) for name in (
-            'keystone', 'glance', 'neutron', 'nova', 'openstack-placement',
-            'svirt-nova')}
-        lines = self.hosts[0].run(
-            'uname -r; dpkg-query -W -f \'${Package} ${Version}\\n\' '
-            'libvirt-daemon qemu-system-x86 selinux-policy-default').split()
-        return {**found, 'host kernel': lines[0],
-                **dict(zip(lines[1::2], lines[2::2], strict=True))}
+        found = {
+            name: metadata.version(name)
+            for name in (
+                'keystone',
+                'glance',
+                'neutron',
+                'nova',
+                'openstack-placement',
+                'svirt-nova',
+            )
+        }
+        lines = (
+            self.hosts[0]
+            .run(
+                "uname -r; dpkg-query -W -f '${Package} ${Version}\\n' "
+                'libvirt-daemon qemu-system-x86 selinux-policy-default'
+            )
+            .split()
+        )
+        return {
+            **found,
+            'host kernel': lines[0],
+            **dict(zip(lines[1::2], lines[2::2], strict=True)),
+        }
 
     def keep_logs(self) -> None:
         """Copy all logs to a place that outlives the lab, and say where."""
@@ -201,9 +252,15 @@ class Cloud:
         flavor = self.api.compute.find_flavor('tiny')
         source = self.api.image.find_image('idle')
         network = self.api.network.find_network('private')
-        servers = [self.api.compute.create_server(
-            name=name, flavor_id=flavor.id, image_id=source.id,
-            networks=[{'uuid': network.id}]) for name in names]
+        servers = [
+            self.api.compute.create_server(
+                name=name,
+                flavor_id=flavor.id,
+                image_id=source.id,
+                networks=[{'uuid': network.id}],
+            )
+            for name in names
+        ]
         return [self.wait_active(server) for server in servers]
 
     def wait_active(self, server: Any) -> Any:
@@ -215,12 +272,13 @@ class Cloud:
                 return server
             if server.status == 'ERROR':
                 fault = (server.fault or {}).get('message', 'no fault given')
-                raise LabError(f'instance {server.name} is in ERROR: '
-                               f'{fault}')
+                raise LabError(f'instance {server.name} is in ERROR: {fault}')
             if time.monotonic() > deadline:
-                raise LabError(f'instance {server.name} is '
-                               f'{server.status} ({server.task_state}) '
-                               f'after {PATIENCE:.0f} s')
+                raise LabError(
+                    f'instance {server.name} is '
+                    f'{server.status} ({server.task_state}) '
+                    f'after {PATIENCE:.0f} s'
+                )
             time.sleep(1)
 
     def delete(self, servers: Iterable[Any]) -> None:
@@ -229,7 +287,6 @@ class Cloud:
         for server in gone:
             self.api.compute.delete_server(server)
         for server in gone:
-            self.api.compute.wait_for_delete(server, interval=1,
-                                             wait=int(PATIENCE))
-
-
+            self.api.compute.wait_for_delete(
+                server, interval=1, wait=int(PATIENCE)
+            )

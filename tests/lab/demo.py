@@ -19,13 +19,19 @@ from tests.lab.progress import write_json
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        prog='tools/demo', description=
-        'Builds a lab (an OpenStack with an SELinux-enforcing compute '
-        'host), starts instances in it and lets them attack each other.')
-    parser.add_argument('--json', type=Path, metavar='FILE',
-                        help='keep all figures in FILE')
-    parser.add_argument('--keep', action='store_true',
-                        help='leave the lab up at the end, until Ctrl-C')
+        prog='tools/demo',
+        description='Builds a lab (an OpenStack with an SELinux-enforcing '
+        'compute host), starts instances in it and lets them attack each '
+        'other.',
+    )
+    parser.add_argument(
+        '--json', type=Path, metavar='FILE', help='keep all figures in FILE'
+    )
+    parser.add_argument(
+        '--keep',
+        action='store_true',
+        help='leave the lab up at the end, until Ctrl-C',
+    )
     options = parser.parse_args(arguments)
     if options.json is not None:
         caller = Path(os.environ.get('SVIRT_NOVA_LAB_CALLER', '.'))
@@ -40,6 +46,7 @@ def show(progress: Progress, options: argparse.Namespace) -> list[str]:
     # Only the lab's environment has what these need.
     from tests.lab import acts
     from tests.lab.cloud import Cloud
+
     faults: list[str] = []
     figures: dict[str, Any] = {}
     with Cloud(progress) as cloud:
@@ -52,37 +59,66 @@ def show(progress: Progress, options: argparse.Namespace) -> list[str]:
         faults += levels.faults
         figures['instances'] = [
             {**vars(each), 'files': dict(each.files)}
-            for each in levels.instances]
-        rows = [[each.name, each.level, brief(each.process),
-                 brief(each.files.get('disk', '-')),
-                 brief(each.files.get('disk.config', '-')),
-                 'yes' if not each.faults() else 'NO']
-                for each in levels.instances]
-        say(table(['instance', 'level (allocator)', 'QEMU process', 'disk',
-                   'disk.config', 'agree'], rows))
+            for each in levels.instances
+        ]
+        rows = [
+            [
+                each.name,
+                each.level,
+                brief(each.process),
+                brief(each.files.get('disk', '-')),
+                brief(each.files.get('disk.config', '-')),
+                'yes' if not each.faults() else 'NO',
+            ]
+            for each in levels.instances
+        ]
+        say(
+            table(
+                [
+                    'instance',
+                    'level (allocator)',
+                    'QEMU process',
+                    'disk',
+                    'disk.config',
+                    'agree',
+                ],
+                rows,
+            )
+        )
 
         with progress.step('attack: each QEMU opens each file, over QMP'):
             assault = acts.attack(cloud, servers)
         faults += assault.faults
         counts = assault.attack.counts()
-        figures['attack'] = {**counts, 'avc_denials': assault.denials,
-                             'matrix': assault.attack.attempts}
+        figures['attack'] = {
+            **counts,
+            'avc_denials': assault.denials,
+            'matrix': assault.attack.attempts,
+        }
         say(assault.attack.matrix())
-        say('own files: {own_opened} of {own_attempts} opened; foreign '
+        say(
+            'own files: {own_opened} of {own_attempts} opened; foreign '
             'files: {foreign_opened} of {foreign_attempts} opened'.format(
-                **counts) + f'; refusals in the kernel\'s audit log: '
-            f'{assault.denials}')
+                **counts
+            )
+            + f"; refusals in the kernel's audit log: "
+            f'{assault.denials}'
+        )
 
         with progress.step('contrast: two domains at one level'):
             contrast = acts.contrast(cloud)
         faults += contrast.faults
-        figures['contrast'] = {**contrast.attack.counts(),
-                               'level': contrast.level,
-                               'matrix': contrast.attack.attempts}
+        figures['contrast'] = {
+            **contrast.attack.counts(),
+            'level': contrast.level,
+            'matrix': contrast.attack.attempts,
+        }
         say(contrast.attack.matrix())
-        say(f'both at {contrast.level}, outside of Nova: '
+        say(
+            f'both at {contrast.level}, outside of Nova: '
             '{foreign_opened} of {foreign_attempts} foreign disks '
-            'opened'.format(**contrast.attack.counts()))
+            'opened'.format(**contrast.attack.counts())
+        )
 
         if options.keep:
             wait(progress, cloud.reach())
@@ -90,14 +126,21 @@ def show(progress: Progress, options: argparse.Namespace) -> list[str]:
             departure = acts.depart(cloud, servers)
         faults += departure.faults
         figures['deletion'] = dict(departure.states)
-        say(table(['instance', 'level', 'state'], [
-            [each.name, each.level, departure.states[each.uuid]]
-            for each in levels.instances]))
+        say(
+            table(
+                ['instance', 'level', 'state'],
+                [
+                    [each.name, each.level, departure.states[each.uuid]]
+                    for each in levels.instances
+                ],
+            )
+        )
         if faults:
             host.save_logs()
             cloud.keep_logs()
-    figures.update(seconds=round(progress.elapsed, 1), steps=progress.steps,
-                   faults=faults)
+    figures.update(
+        seconds=round(progress.elapsed, 1), steps=progress.steps, faults=faults
+    )
     if options.json is not None:
         write_json(options.json, figures)
     return faults
@@ -105,14 +148,19 @@ def show(progress: Progress, options: argparse.Namespace) -> list[str]:
 
 def brief(context: str) -> str:
     """Leave out a context's user and role, the same for all guests."""
-    return context.removeprefix('system_u:').removeprefix(
-        'system_r:').removeprefix('object_r:')
+    return (
+        context.removeprefix('system_u:')
+        .removeprefix('system_r:')
+        .removeprefix('object_r:')
+    )
 
 
 def say(text: str) -> None:
     """Print a result, indented and set off."""
-    print('\n' + '\n'.join('  ' + line for line in text.splitlines())
-          + '\n', flush=True)
+    print(
+        '\n' + '\n'.join('  ' + line for line in text.splitlines()) + '\n',
+        flush=True,
+    )
 
 
 def wait(progress: Progress, reach: str) -> None:
@@ -138,8 +186,11 @@ def main(arguments: list[str]) -> int:
         return bootstrap.main_guard(error)
     for fault in faults:
         progress.say(f'DID NOT HOLD: {fault}')
-    progress.say('all of it held' if not faults else
-                 f'{len(faults)} things did not hold')
+    progress.say(
+        'all of it held'
+        if not faults
+        else f'{len(faults)} things did not hold'
+    )
     return 1 if faults else 0
 
 

@@ -47,7 +47,8 @@ PACKAGES = (
 _DISK = '8G'
 _LABEL = (
     'mount -t proc proc "$1/proc"; exec chroot "$1" setfiles -F -e /proc '
-    '-e /sys -e /dev /etc/selinux/default/contexts/files/file_contexts /')
+    '-e /sys -e /dev /etc/selinux/default/contexts/files/file_contexts /'
+)
 # Units that cost an emulated host time and give the lab nothing.
 _MASKED = (
     'apt-daily-upgrade.timer',
@@ -84,17 +85,20 @@ _FILES = {
     'etc/selinux/config': 'SELINUX=permissive\nSELINUXTYPE=default\n',
     'etc/systemd/network/10-lab.network': (
         '[Match]\nName=eth0\n\n[Network]\nAddress=10.0.2.15/24\n'
-        'Gateway=10.0.2.2\nIPv6AcceptRA=no\nLinkLocalAddressing=no\n'),
+        'Gateway=10.0.2.2\nIPv6AcceptRA=no\nLinkLocalAddressing=no\n'
+    ),
     'etc/ssh/sshd_config.d/lab.conf': (
         'PermitRootLogin prohibit-password\nPasswordAuthentication no\n'
-        'UseDNS no\nGSSAPIAuthentication no\nMaxSessions 30\n'),
+        'UseDNS no\nGSSAPIAuthentication no\nMaxSessions 30\n'
+    ),
     'etc/systemd/system/nova-compute.service': (
         '[Unit]\nAfter=libvirtd.service\n\n[Service]\nExecStart='
         f'{cache.VENV}/bin/python3 {cache.VENV}/bin/nova-compute '
         '--config-file /etc/nova/nova.conf --log-file '
         '/var/log/nova/nova-compute.log\n'
         f'Environment=PATH={cache.VENV}/bin:/usr/sbin:/usr/bin:/sbin:/bin\n'
-        'LimitNOFILE=65536\nTimeoutStopSec=30\n'),
+        'LimitNOFILE=65536\nTimeoutStopSec=30\n'
+    ),
 }
 
 
@@ -149,8 +153,18 @@ def build_tree(progress: Progress, log: Path) -> Path:
     sources = _apt_sources()
     env = dict(os.environ, DEBIAN_FRONTEND='noninteractive', LC_ALL='C')
     with progress.step('host image: debootstrap'):
-        processes.run(['debootstrap', '--variant=minbase', RELEASE, tree,
-                       sources[0].split()[0]], log=log, timeout=600, env=env)
+        processes.run(
+            [
+                'debootstrap',
+                '--variant=minbase',
+                RELEASE,
+                tree,
+                sources[0].split()[0],
+            ],
+            log=log,
+            timeout=600,
+            env=env,
+        )
     with progress.step('host image: Debian packages'):
         _copy_apt_settings(tree, sources)
         policy = tree / 'usr/sbin/policy-rc.d'
@@ -159,21 +173,28 @@ def build_tree(progress: Progress, log: Path) -> Path:
         chroot = ['chroot', str(tree)]
         apt = [*chroot, 'apt-get', '-q', '-y']
         processes.run([*apt, 'update'], log=log, timeout=300, env=env)
-        processes.run([*apt, 'install', '--no-install-recommends',
-                       *PACKAGES], log=log, timeout=1200, env=env)
+        processes.run(
+            [*apt, 'install', '--no-install-recommends', *PACKAGES],
+            log=log,
+            timeout=1200,
+            env=env,
+        )
         processes.run([*apt, 'clean'], log=log, timeout=60, env=env)
         policy.unlink()
         shutil.rmtree(tree / 'var/lib/apt/lists')
         _configure(tree)
     with progress.step('host image: SELinux policy module'):
         shutil.copy(cache.HERE / 'policy.cil', tree / 'root/svirt_lab.cil')
-        processes.run([*chroot, 'semodule', '-n', '-i',
-                       '/root/svirt_lab.cil'], log=log, timeout=300, env=env)
+        processes.run(
+            [*chroot, 'semodule', '-n', '-i', '/root/svirt_lab.cil'],
+            log=log,
+            timeout=300,
+            env=env,
+        )
     return tree
 
 
-def assemble(tree: Path, image: Image, progress: Progress,
-             log: Path) -> None:
+def assemble(tree: Path, image: Image, progress: Progress, log: Path) -> None:
     """Make the image from a tree and the venv; the tree goes away.
 
     Files are labelled before the file system is made: mke2fs copies the
@@ -184,25 +205,58 @@ def assemble(tree: Path, image: Image, progress: Progress,
         shutil.copytree(cache.VENV, inside, symlinks=True)
         # libvirt's and SELinux's bindings are Debian's, in the host alone.
         settings = inside / 'pyvenv.cfg'
-        settings.write_text(settings.read_text().replace(
-            'include-system-site-packages = false',
-            'include-system-site-packages = true'))
+        settings.write_text(
+            settings.read_text().replace(
+                'include-system-site-packages = false',
+                'include-system-site-packages = true',
+            )
+        )
         new = Path(tempfile.mkdtemp(prefix='new-', dir=cache.root()))
-        processes.run(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-C',
-                       'svirt-nova lab', '-f', new / 'ssh_key'], log=log,
-                      timeout=60)
+        processes.run(
+            [
+                'ssh-keygen',
+                '-q',
+                '-t',
+                'ed25519',
+                '-N',
+                '',
+                '-C',
+                'svirt-nova lab',
+                '-f',
+                new / 'ssh_key',
+            ],
+            log=log,
+            timeout=60,
+        )
         authorized = tree / 'root/.ssh/authorized_keys'
         authorized.parent.mkdir(mode=0o700)
         authorized.write_text((new / 'ssh_key.pub').read_text())
-        for name, pattern in (('vmlinuz', 'vmlinuz-*'),
-                              ('initrd', 'initrd.img-*')):
+        for name, pattern in (
+            ('vmlinuz', 'vmlinuz-*'),
+            ('initrd', 'initrd.img-*'),
+        ):
             [found] = (tree / 'boot').glob(pattern)
             shutil.copy(found, new / name)
         # setfiles reaches files by /proc/self/fd; the mount ends with it.
-        processes.run(['unshare', '--mount', 'sh', '-ec', _LABEL, 'label',
-                       tree], log=log, timeout=300)
-        processes.run(['mke2fs', '-q', '-t', 'ext4', '-d', tree,
-                       new / 'root.img', _DISK], log=log, timeout=300)
+        processes.run(
+            ['unshare', '--mount', 'sh', '-ec', _LABEL, 'label', tree],
+            log=log,
+            timeout=300,
+        )
+        processes.run(
+            [
+                'mke2fs',
+                '-q',
+                '-t',
+                'ext4',
+                '-d',
+                tree,
+                new / 'root.img',
+                _DISK,
+            ],
+            log=log,
+            timeout=300,
+        )
         (new / 'root.img').chmod(0o444)
         image.directory.parent.mkdir(parents=True, exist_ok=True)
         new.rename(image.directory)
@@ -214,34 +268,53 @@ def assemble(tree: Path, image: Image, progress: Progress,
 def _apt_sources() -> list[str]:
     """Give the machine's own Debian sources: URI, suite, component."""
     answer = subprocess.run(
-        ['apt-get', 'indextargets', '--format',
-         '$(CODENAME) $(REPO_URI) $(RELEASE) $(COMPONENT)',
-         'Created-By: Packages'],
-        capture_output=True, text=True, check=False)
+        [
+            'apt-get',
+            'indextargets',
+            '--format',
+            '$(CODENAME) $(REPO_URI) $(RELEASE) $(COMPONENT)',
+            'Created-By: Packages',
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     found: list[str] = []
     for line in answer.stdout.splitlines():
         codename, _, source = line.partition(' ')
         wanted = (RELEASE, f'{RELEASE}-updates', f'{RELEASE}-security')
-        if codename in wanted and source.endswith(' main') \
-                and source not in found:
+        if (
+            codename in wanted
+            and source.endswith(' main')
+            and source not in found
+        ):
             # debootstrap's mirror is the first.
             found.insert(0 if codename == RELEASE else len(found), source)
     if not found:
-        raise LabError(f'apt on this machine knows no source of {RELEASE}; '
-                       'add one below /etc/apt and run apt-get update')
+        raise LabError(
+            f'apt on this machine knows no source of {RELEASE}; '
+            'add one below /etc/apt and run apt-get update'
+        )
     return found
 
 
 def _copy_apt_settings(tree: Path, sources: list[str]) -> None:
     (tree / 'etc/apt/sources.list').write_text(
-        ''.join(f'deb {source}\n' for source in sources))
-    dump = subprocess.run(['apt-config', 'dump'], capture_output=True,
-                          text=True, check=True).stdout
-    (tree / 'etc/apt/apt.conf.d/99lab').write_text(''.join(
-        f'{line}\n' for line in dump.splitlines()
-        if line.startswith('Acquire::') and 'IndexTargets' not in line))
-    shutil.copytree('/etc/ssl/certs', tree / 'etc/ssl/certs',
-                    dirs_exist_ok=True)
+        ''.join(f'deb {source}\n' for source in sources)
+    )
+    dump = subprocess.run(
+        ['apt-config', 'dump'], capture_output=True, text=True, check=True
+    ).stdout
+    (tree / 'etc/apt/apt.conf.d/99lab').write_text(
+        ''.join(
+            f'{line}\n'
+            for line in dump.splitlines()
+            if line.startswith('Acquire::') and 'IndexTargets' not in line
+        )
+    )
+    shutil.copytree(
+        '/etc/ssl/certs', tree / 'etc/ssl/certs', dirs_exist_ok=True
+    )
 
 
 def _configure(tree: Path) -> None:
@@ -254,11 +327,13 @@ def _configure(tree: Path) -> None:
         (units / unit).unlink(missing_ok=True)
         (units / unit).symlink_to('/dev/null')
     (units / 'default.target').symlink_to(
-        '/lib/systemd/system/multi-user.target')
+        '/lib/systemd/system/multi-user.target'
+    )
     wanted = units / 'multi-user.target.wants'
     wanted.mkdir(exist_ok=True)
     (wanted / 'systemd-networkd.service').symlink_to(
-        '/lib/systemd/system/systemd-networkd.service')
+        '/lib/systemd/system/systemd-networkd.service'
+    )
     for name in ('nova', 'svirt-nova'):
         (tree / 'etc' / name).mkdir()
         (tree / 'var/lib' / name).mkdir()
@@ -267,12 +342,16 @@ def _configure(tree: Path) -> None:
     # Without the driver a host would run guests unconfined; no domain of
     # libvirt's own network is ever needed.
     conf = tree / 'etc/libvirt/qemu.conf'
-    conf.write_text(conf.read_text()
-                    + '\nsecurity_driver = "selinux"\n')
+    conf.write_text(conf.read_text() + '\nsecurity_driver = "selinux"\n')
     (tree / 'etc/libvirt/qemu/networks/autostart/default.xml').unlink(
-        missing_ok=True)
+        missing_ok=True
+    )
     # A logind session for each command costs an emulated host a second.
     session = tree / 'etc/pam.d/common-session'
-    session.write_text(''.join(
-        line for line in session.read_text().splitlines(keepends=True)
-        if 'pam_systemd.so' not in line))
+    session.write_text(
+        ''.join(
+            line
+            for line in session.read_text().splitlines(keepends=True)
+            if 'pam_systemd.so' not in line
+        )
+    )

@@ -63,45 +63,66 @@ class Confined:
         """Say where the categories differ; nothing where all agree."""
         found = []
         if not self.categories:
-            found.append(f'{self.name}: its level {self.level} has no '
-                         'category')
+            found.append(
+                f'{self.name}: its level {self.level} has no category'
+            )
         carried = {'the process': self.process, **self.files}
         for what, context in carried.items():
             if categories(level_of(context)) != self.categories:
-                found.append(f'{self.name}: {what} has {context}, not '
-                             f'{self.level}')
+                found.append(
+                    f'{self.name}: {what} has {context}, not {self.level}'
+                )
         if not {'disk', 'disk.config'} <= self.files.keys():
-            found.append(f'{self.name}: has no disk and config drive, but '
-                         f'{", ".join(self.files)}')
+            found.append(
+                f'{self.name}: has no disk and config drive, but '
+                f'{", ".join(self.files)}'
+            )
         return found
 
 
-def confined(names: Mapping[str, str], allocations: Iterable[Mapping[
-        str, Any]], seen: Iterable[Mapping[str, Any]]) -> list[Confined]:
+def confined(
+    names: Mapping[str, str],
+    allocations: Iterable[Mapping[str, Any]],
+    seen: Iterable[Mapping[str, Any]],
+) -> list[Confined]:
     """Put together what the store, the host and the files say.
 
     :param names: instance names by UUID
     :param allocations: rows of ``svirt-nova label list``
     :param seen: the answer of ``probe.py look``
     """
-    levels = {row['Instance']: row['Level'] for row in allocations
-              if row['State'] == 'held'}
+    levels = {
+        row['Instance']: row['Level']
+        for row in allocations
+        if row['State'] == 'held'
+    }
     domains = {domain['uuid']: domain for domain in seen}
-    return [Confined(
-        name=name, uuid=uuid, level=levels.get(uuid, ''),
-        process=domains[uuid]['process'] if uuid in domains else ':::',
-        files={file['path'].rpartition('/')[2]: file['context']
-               for file in domains[uuid]['files']}
-        if uuid in domains else {})
-        for uuid, name in names.items()]
+    return [
+        Confined(
+            name=name,
+            uuid=uuid,
+            level=levels.get(uuid, ''),
+            process=domains[uuid]['process'] if uuid in domains else ':::',
+            files={
+                file['path'].rpartition('/')[2]: file['context']
+                for file in domains[uuid]['files']
+            }
+            if uuid in domains
+            else {},
+        )
+        for uuid, name in names.items()
+    ]
 
 
 def antichain_faults(instances: Sequence[Confined]) -> list[str]:
     """Say which levels contain one another; none may."""
-    return [f'{one.name} ({one.level}) has all that {other.name} '
-            f'({other.level}) has'
-            for one in instances for other in instances
-            if one is not other and one.categories >= other.categories]
+    return [
+        f'{one.name} ({one.level}) has all that {other.name} '
+        f'({other.level}) has'
+        for one in instances
+        for other in instances
+        if one is not other and one.categories >= other.categories
+    ]
 
 
 @dataclass(frozen=True)
@@ -116,70 +137,114 @@ class Attack:
     names: Mapping[str, str]
 
     def _where(self, *, own: bool) -> list[Mapping[str, Any]]:
-        return [row for row in self.attempts
-                if (row['attacker'] == row['owner']) is own]
+        return [
+            row
+            for row in self.attempts
+            if (row['attacker'] == row['owner']) is own
+        ]
 
     def counts(self) -> dict[str, int]:
         """Count attempts, opens and refusals: own and foreign."""
-        return {f'{whose}_{what}': sum(
-            1 for row in self._where(own=whose == 'own')
-            if what == 'attempts' or row['outcome'] == what)
+        return {
+            f'{whose}_{what}': sum(
+                1
+                for row in self._where(own=whose == 'own')
+                if what == 'attempts' or row['outcome'] == what
+            )
             for whose in ('own', 'foreign')
-            for what in ('attempts', OPENED, DENIED)}
+            for what in ('attempts', OPENED, DENIED)
+        }
 
     def errors(self) -> list[str]:
         """Say which attempts failed for a reason that is not a refusal."""
-        return [f'{self.names[row["attacker"]]} on {row["path"]}: '
-                f'{row["outcome"]}' for row in self.attempts
-                if row['outcome'] not in (OPENED, DENIED)]
+        return [
+            f'{self.names[row["attacker"]]} on {row["path"]}: {row["outcome"]}'
+            for row in self.attempts
+            if row['outcome'] not in (OPENED, DENIED)
+        ]
 
     def faults(self) -> list[str]:
         """Say what is not as it must be: own opened, foreign denied."""
-        wrong = [f'{self.names[row["attacker"]]} opened {row["path"]} of '
-                 f'{self.names[row["owner"]]}'
-                 for row in self._where(own=False)
-                 if row['outcome'] == OPENED]
-        wrong += [f'{self.names[row["attacker"]]} could not open its own '
-                  f'{row["path"]}' for row in self._where(own=True)
-                  if row['outcome'] == DENIED]
+        wrong = [
+            f'{self.names[row["attacker"]]} opened {row["path"]} of '
+            f'{self.names[row["owner"]]}'
+            for row in self._where(own=False)
+            if row['outcome'] == OPENED
+        ]
+        wrong += [
+            f'{self.names[row["attacker"]]} could not open its own '
+            f'{row["path"]}'
+            for row in self._where(own=True)
+            if row['outcome'] == DENIED
+        ]
         if not self._where(own=True) or not self._where(own=False):
             wrong.append('the attack had nothing to try')
         return wrong + self.errors()
 
     def matrix(self) -> str:
         """Draw attackers against files."""
-        columns = list(dict.fromkeys((row['owner'], row['path'])
-                                     for row in self.attempts))
-        outcomes = {(row['attacker'], row['path']): row['outcome']
-                    for row in self.attempts}
+        columns = list(
+            dict.fromkeys((row['owner'], row['path']) for row in self.attempts)
+        )
+        outcomes = {
+            (row['attacker'], row['path']): row['outcome']
+            for row in self.attempts
+        }
         return table(
-            ["QEMU of \\ opens", *(
-                f'{self.names[owner]}/{path.rpartition("/")[2]}'
-                for owner, path in columns)],
-            [[self.names[attacker], *(
-                outcomes[attacker, path].partition(':')[0]
-                for _, path in columns)]
-             for attacker in dict.fromkeys(
-                 row['attacker'] for row in self.attempts)])
+            [
+                'QEMU of \\ opens',
+                *(
+                    f'{self.names[owner]}/{path.rpartition("/")[2]}'
+                    for owner, path in columns
+                ),
+            ],
+            [
+                [
+                    self.names[attacker],
+                    *(
+                        outcomes[attacker, path].partition(':')[0]
+                        for _, path in columns
+                    ),
+                ]
+                for attacker in dict.fromkeys(
+                    row['attacker'] for row in self.attempts
+                )
+            ],
+        )
 
-    def unproven(self, seen: Iterable[Mapping[str, Any]],
-                 denials: Iterable[Mapping[str, Any]]) -> list[str]:
+    def unproven(
+        self,
+        seen: Iterable[Mapping[str, Any]],
+        denials: Iterable[Mapping[str, Any]],
+    ) -> list[str]:
         """Say which refusals the kernel's audit log does not tell of.
 
         A denial counts when it was enforced and names the categories of
         both sides and the file's inode.
         """
         domains = {domain['uuid']: domain for domain in seen}
-        contexts = {file['path']: file['context']
-                    for domain in domains.values()
-                    for file in domain['files']}
-        told = {(categories(level_of(row['source'])),
-                 categories(level_of(row['target'])), row['inode'])
-                for row in denials
-                if row['kind'] == 'file' and row['permissive'] == '0'}
-        return [f'{self.names[row["attacker"]]} on {row["path"]}'
-                for row in self.attempts if row['outcome'] == DENIED and (
-                    categories(level_of(
-                        domains[row['attacker']]['process'])),
-                    categories(level_of(contexts[row['path']])),
-                    row['inode']) not in told]
+        contexts = {
+            file['path']: file['context']
+            for domain in domains.values()
+            for file in domain['files']
+        }
+        told = {
+            (
+                categories(level_of(row['source'])),
+                categories(level_of(row['target'])),
+                row['inode'],
+            )
+            for row in denials
+            if row['kind'] == 'file' and row['permissive'] == '0'
+        }
+        return [
+            f'{self.names[row["attacker"]]} on {row["path"]}'
+            for row in self.attempts
+            if row['outcome'] == DENIED
+            and (
+                categories(level_of(domains[row['attacker']]['process'])),
+                categories(level_of(contexts[row['path']])),
+                row['inode'],
+            )
+            not in told
+        ]

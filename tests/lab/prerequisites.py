@@ -42,14 +42,17 @@ def check() -> None:
     """
     missing = []
     if os.geteuid():
-        missing.append('root (it builds a file system with owners, and '
-                       'installs packages)')
+        missing.append(
+            'root (it builds a file system with owners, and installs packages)'
+        )
     try:
         release = Path('/etc/os-release').read_text()
     except OSError:
         release = ''
-    if 'VERSION_CODENAME=bookworm' not in release or 'ID=debian' not in \
-            release.splitlines():
+    if (
+        'VERSION_CODENAME=bookworm' not in release
+        or 'ID=debian' not in release.splitlines()
+    ):
         missing.append('Debian 12')
     if os.uname().machine != 'x86_64':
         missing.append('an x86_64 processor')
@@ -58,14 +61,17 @@ def check() -> None:
         place = place.parent
     free = shutil.disk_usage(place).free / 2**30
     if free < DISK_GIB:
-        missing.append(f'{DISK_GIB} GiB of disk at {place} (there are '
-                       f'{free:.1f})')
+        missing.append(
+            f'{DISK_GIB} GiB of disk at {place} (there are {free:.1f})'
+        )
     for line in Path('/proc/meminfo').read_text().splitlines():
         if line.startswith('MemAvailable:'):
             available = int(line.split()[1]) / 2**20
             if available < MEMORY_GIB:
-                missing.append(f'{MEMORY_GIB} GiB of free memory (there '
-                               f'are {available:.1f})')
+                missing.append(
+                    f'{MEMORY_GIB} GiB of free memory (there '
+                    f'are {available:.1f})'
+                )
     if missing:
         raise LabError('the lab needs ' + '; '.join(missing))
 
@@ -75,19 +81,25 @@ def install(progress: Progress, log: Path) -> None:
     lacking = [name for name in PACKAGES if not _installed(name)]
     if not lacking:
         return
-    with progress.step(f'apt-get install {" ".join(lacking)}'), \
-            _no_services():
+    with progress.step(f'apt-get install {" ".join(lacking)}'), _no_services():
         env = dict(os.environ, DEBIAN_FRONTEND='noninteractive', LC_ALL='C')
         apt = ['apt-get', '-q', '-y', '-o', 'DPkg::Lock::Timeout=300']
         processes.run([*apt, 'update'], log=log, timeout=400, env=env)
-        processes.run([*apt, 'install', '--no-install-recommends', *lacking],
-                      log=log, timeout=900, env=env)
+        processes.run(
+            [*apt, 'install', '--no-install-recommends', *lacking],
+            log=log,
+            timeout=900,
+            env=env,
+        )
 
 
 def _installed(name: str) -> bool:
     answer = subprocess.run(
         ['dpkg-query', '-W', '-f', '${db:Status-Status}', name],
-        capture_output=True, text=True, check=False)
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return answer.stdout == 'installed'
 
 

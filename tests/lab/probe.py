@@ -40,34 +40,55 @@ def look_at(domain: Any) -> dict[str, Any]:
         process = file.read().rstrip('\0\n')
     root = ElementTree.fromstring(domain.XMLDesc())
     labels = [
-        {'type': item.get('type'), 'relabel': item.get('relabel'),
-         'label': item.findtext('label'),
-         'imagelabel': item.findtext('imagelabel')}
-        for item in root.findall('seclabel') if item.get('model') == 'selinux']
+        {
+            'type': item.get('type'),
+            'relabel': item.get('relabel'),
+            'label': item.findtext('label'),
+            'imagelabel': item.findtext('imagelabel'),
+        }
+        for item in root.findall('seclabel')
+        if item.get('model') == 'selinux'
+    ]
     files = []
     for disk in root.findall('devices/disk'):
         source = disk.find('source')
         path = source.get('file') if source is not None else None
         if path is None:  # an empty drive, or a block device
             continue
-        files.append({'path': path, 'device': disk.get('device'),
-                      'context': context_of_file(path)})
-    return {'uuid': domain.UUIDString(), 'name': domain.name(), 'pid': pid,
-            'process': process, 'seclabels': labels, 'files': files}
+        files.append(
+            {
+                'path': path,
+                'device': disk.get('device'),
+                'context': context_of_file(path),
+            }
+        )
+    return {
+        'uuid': domain.UUIDString(),
+        'name': domain.name(),
+        'pid': pid,
+        'process': process,
+        'seclabels': labels,
+        'files': files,
+    }
 
 
 def look(connection: Any) -> list[dict[str, Any]]:
     """Describe all running domains."""
-    return [look_at(domain) for domain in sorted(
-        connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE),
-        key=lambda each: each.UUIDString())]
+    return [
+        look_at(domain)
+        for domain in sorted(
+            connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE),
+            key=lambda each: each.UUIDString(),
+        )
+    ]
 
 
 def qmp(domain: Any, command: str, **arguments: Any) -> dict[str, Any]:
     """Send a QMP command; return its answer."""
     text = json.dumps({'execute': command, 'arguments': arguments})
     answer: dict[str, Any] = json.loads(
-        libvirt_qemu.qemuMonitorCommand(domain, text, 0))
+        libvirt_qemu.qemuMonitorCommand(domain, text, 0)
+    )
     return answer
 
 
@@ -78,9 +99,18 @@ def open_file(domain: Any, path: str) -> str:
     decides.
     """
     node = 'probe-' + uuid.uuid4().hex[:8]
-    answer = qmp(domain, 'blockdev-add', **{
-        'driver': 'file', 'node-name': node, 'filename': path,
-        'read-only': True, 'auto-read-only': False, 'locking': 'off'})
+    answer = qmp(
+        domain,
+        'blockdev-add',
+        **{
+            'driver': 'file',
+            'node-name': node,
+            'filename': path,
+            'read-only': True,
+            'auto-read-only': False,
+            'locking': 'off',
+        },
+    )
     if 'error' not in answer:
         removed = qmp(domain, 'blockdev-del', **{'node-name': node})
         if 'error' in removed:
@@ -92,19 +122,24 @@ def open_file(domain: Any, path: str) -> str:
     return 'error: ' + text
 
 
-def attack(connection: Any,
-           domains: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def attack(
+    connection: Any, domains: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
     """Let each domain's QEMU open each domain's files."""
     result = []
     for attacker in domains:
         handle = connection.lookupByUUIDString(attacker['uuid'])
         for owner in domains:
             for file in owner['files']:
-                result.append({
-                    'attacker': attacker['uuid'], 'owner': owner['uuid'],
-                    'path': file['path'],
-                    'inode': os.stat(file['path']).st_ino,
-                    'outcome': open_file(handle, file['path'])})
+                result.append(
+                    {
+                        'attacker': attacker['uuid'],
+                        'owner': owner['uuid'],
+                        'path': file['path'],
+                        'inode': os.stat(file['path']).st_ino,
+                        'outcome': open_file(handle, file['path']),
+                    }
+                )
     return result
 
 
@@ -139,8 +174,9 @@ def shared_level(connection: Any, level: str) -> dict[str, Any]:
             with open(disk, 'wb') as file:
                 file.truncate(1 << 20)
             disks.append(disk)
-            domain = connection.defineXML(SHARED.format(
-                name=name, disk=disk, label=label))
+            domain = connection.defineXML(
+                SHARED.format(name=name, disk=disk, label=label)
+            )
             domains.append(domain)
             domain.create()
         seen = [look_at(domain) for domain in domains]
@@ -157,7 +193,8 @@ def shared_level(connection: Any, level: str) -> dict[str, Any]:
 AVC = re.compile(
     r'audit\((?P<time>[\d.]+):\d+\).*?avc:\s+denied\s+\{ (?P<access>[^}]*) \}'
     r'.*?scontext=(?P<source>\S+) tcontext=(?P<target>\S+) '
-    r'tclass=(?P<kind>\S+)(?: permissive=(?P<permissive>\d))?')
+    r'tclass=(?P<kind>\S+)(?: permissive=(?P<permissive>\d))?'
+)
 
 
 def denials(since: float) -> list[dict[str, Any]]:
@@ -169,9 +206,13 @@ def denials(since: float) -> list[dict[str, Any]]:
                 match = AVC.search(line)
                 if match and float(match['time']) >= since:
                     inode = re.search(r' ino=(\d+)', line)
-                    found.append(dict(
-                        match.groupdict(), access=match['access'].split(),
-                        inode=int(inode[1]) if inode else None))
+                    found.append(
+                        dict(
+                            match.groupdict(),
+                            access=match['access'].split(),
+                            inode=int(inode[1]) if inode else None,
+                        )
+                    )
     return found
 
 

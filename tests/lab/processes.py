@@ -19,9 +19,15 @@ Command = Sequence[str | os.PathLike[str]]
 _commands: set[int] = set()
 
 
-def run(command: Command, *, log: Path, timeout: float,
-        env: Mapping[str, str] | None = None, cwd: Path | None = None,
-        stdin: str | None = None) -> str:
+def run(
+    command: Command,
+    *,
+    log: Path,
+    timeout: float,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: str | None = None,
+) -> str:
     """Run a command to its end and return its standard output.
 
     Standard error, and the command line, go to ``log``. The command gets a
@@ -36,10 +42,16 @@ def run(command: Command, *, log: Path, timeout: float,
         err.write('$ ' + ' '.join(words)[:2000] + '\n')
         err.flush()
         process = subprocess.Popen(
-            words, stdout=subprocess.PIPE, stderr=err, text=True, cwd=cwd,
+            words,
+            stdout=subprocess.PIPE,
+            stderr=err,
+            text=True,
+            cwd=cwd,
             stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
-            env=None if env is None else dict(env), start_new_session=True,
-            errors='replace')
+            env=None if env is None else dict(env),
+            start_new_session=True,
+            errors='replace',
+        )
         _commands.add(process.pid)
         try:
             out, _ = process.communicate(stdin, timeout=timeout)
@@ -47,16 +59,18 @@ def run(command: Command, *, log: Path, timeout: float,
             _end_group(process.pid, signal.SIGKILL)
             process.communicate()
             if isinstance(error, subprocess.TimeoutExpired):
-                raise LabError(f'{words[0]} did not end within {timeout:.0f} '
-                               f's; see {log}') from None
+                raise LabError(
+                    f'{words[0]} did not end within {timeout:.0f} s; see {log}'
+                ) from None
             raise
         finally:
             _commands.discard(process.pid)
         err.write(out)
     if process.returncode:
-        raise LabError(f'{" ".join(words)[:120]} failed with status '
-                       f'{process.returncode}; {log} ends with:\n'
-                       + tail(log))
+        raise LabError(
+            f'{" ".join(words)[:120]} failed with status '
+            f'{process.returncode}; {log} ends with:\n' + tail(log)
+        )
     return out
 
 
@@ -74,8 +88,9 @@ def tail(path: Path, lines: int = 12) -> str:
     return '\n'.join('  ' + line[:300] for line in text[-lines:])
 
 
-def wait_for(what: str, ready: Callable[[], bool], timeout: float,
-             interval: float = 0.5) -> None:
+def wait_for(
+    what: str, ready: Callable[[], bool], timeout: float, interval: float = 0.5
+) -> None:
     """Poll until ``ready`` is true.
 
     :param timeout: seconds, after which LabError names ``what``
@@ -97,8 +112,7 @@ def port_is_open(port: int) -> bool:
 def free_ports(count: int) -> list[int]:
     """Find TCP ports of 127.0.0.1 that nobody uses at the moment."""
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket())
-                   for _ in range(count)]
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
             each.bind(('127.0.0.1', 0))
         return [each.getsockname()[1] for each in sockets]
@@ -119,19 +133,29 @@ class Daemons:
         directory.mkdir(parents=True, exist_ok=True)
         logs.mkdir(parents=True, exist_ok=True)
 
-    def start(self, name: str, command: Command, *,
-              env: Mapping[str, str] | None = None,
-              cwd: Path | None = None) -> None:
+    def start(
+        self,
+        name: str,
+        command: Command,
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
         """Start a daemon; its output goes to NAME.log."""
         with (self.logs / f'{name}.log').open('ab') as log:
             process = subprocess.Popen(
-                [os.fspath(word) for word in command], stdout=log,
-                stderr=log, stdin=subprocess.DEVNULL, cwd=cwd,
+                [os.fspath(word) for word in command],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                cwd=cwd,
                 env=None if env is None else dict(env),
-                start_new_session=True)
+                start_new_session=True,
+            )
         self._running.append((name, process))
         (self.directory / f'{name}.pid').write_text(
-            f'{process.pid} {_start_time(process.pid)}')
+            f'{process.pid} {_start_time(process.pid)}'
+        )
 
     def abandon(self) -> None:
         """Let no thread wait any longer for a daemon."""
@@ -144,16 +168,20 @@ class Daemons:
         for name, process in self._running:
             if process.poll() is not None:
                 log = self.logs / f'{name}.log'
-                raise LabError(f'{name} ended with status '
-                               f'{process.returncode}; {log} ends with:\n'
-                               + tail(log))
+                raise LabError(
+                    f'{name} ended with status '
+                    f'{process.returncode}; {log} ends with:\n' + tail(log)
+                )
 
-    def wait_for(self, what: str, ready: Callable[[], bool],
-                 timeout: float) -> None:
+    def wait_for(
+        self, what: str, ready: Callable[[], bool], timeout: float
+    ) -> None:
         """Poll as ``wait_for``, but give up at once when a daemon dies."""
+
         def alive_and_ready() -> bool:
             self.check()
             return ready()
+
         wait_for(what, alive_and_ready, timeout)
 
     def stop(self, name: str) -> None:

@@ -31,7 +31,8 @@ class Progress:
         self._lock = threading.Lock()
         self.started = float(os.environ.get(_START_VARIABLE, time.time()))
         self.steps: dict[str, float] = json.loads(
-            os.environ.get(_STEPS_VARIABLE, '{}'))
+            os.environ.get(_STEPS_VARIABLE, '{}')
+        )
 
     @property
     def elapsed(self) -> float:
@@ -40,8 +41,10 @@ class Progress:
 
     def export(self) -> dict[str, str]:
         """Environment that lets a successor process go on counting."""
-        return {_START_VARIABLE: repr(self.started),
-                _STEPS_VARIABLE: json.dumps(self.steps)}
+        return {
+            _START_VARIABLE: repr(self.started),
+            _STEPS_VARIABLE: json.dumps(self.steps),
+        }
 
     def say(self, text: str) -> None:
         """Print one line with the time since the run began."""
@@ -67,12 +70,15 @@ class Progress:
 
 def table(header: list[str], rows: list[list[str]]) -> str:
     """Lay out rows under a header in aligned columns."""
-    widths = [max(len(line[i]) for line in [header, *rows])
-              for i in range(len(header))]
+    widths = [
+        max(len(line[i]) for line in [header, *rows])
+        for i in range(len(header))
+    ]
 
     def line(cells: list[str]) -> str:
-        return '  '.join(c.ljust(w) for c, w in
-                         zip(cells, widths, strict=True)).rstrip()
+        return '  '.join(
+            c.ljust(w) for c, w in zip(cells, widths, strict=True)
+        ).rstrip()
 
     rule = ['-' * width for width in widths]
     return '\n'.join(line(cells) for cells in [header, rule, *rows])

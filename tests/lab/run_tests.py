@@ -34,15 +34,23 @@ def run(path: Path | None) -> int:
         for kind in classes:
             kind.doClassCleanups()
     skipped = len(result.skipped)
-    passed = max(0, result.testsRun - skipped - len(result.failures)
-                 - len(result.errors) - len(result.unexpectedSuccesses))
+    passed = max(
+        0,
+        result.testsRun
+        - skipped
+        - len(result.failures)
+        - len(result.errors)
+        - len(result.unexpectedSuccesses),
+    )
     # What never ran, because the lab did not come up, failed.
     failed = total - passed - skipped
     if path is not None:
-        write_json(path, {'passed': passed, 'failed': failed,
-                          'skipped': skipped})
-    print(f'lab: {passed} passed, {failed} failed, {skipped} skipped',
-          flush=True)
+        write_json(
+            path, {'passed': passed, 'failed': failed, 'skipped': skipped}
+        )
+    print(
+        f'lab: {passed} passed, {failed} failed, {skipped} skipped', flush=True
+    )
     return 0 if passed == total and result.wasSuccessful() else 1
 
 

@@ -27,8 +27,11 @@ class TapMechanismDriver(api.MechanismDriver):
         """Bind to the first segment; the port is active from then on."""
         for segment in context.segments_to_bind:
             context.set_binding(
-                segment[api.ID], 'tap', {'port_filter': False},
-                status=constants.PORT_STATUS_ACTIVE)
+                segment[api.ID],
+                'tap',
+                {'port_filter': False},
+                status=constants.PORT_STATUS_ACTIVE,
+            )
             return
 
 
@@ -40,7 +43,9 @@ def write_entry_point(directory: Path) -> None:
     info = directory / 'svirt_nova_lab-0.dist-info'
     info.mkdir(parents=True)
     (info / 'METADATA').write_text(
-        'Metadata-Version: 2.1\nName: svirt-nova-lab\nVersion: 0\n')
+        'Metadata-Version: 2.1\nName: svirt-nova-lab\nVersion: 0\n'
+    )
     (info / 'entry_points.txt').write_text(
         '[neutron.ml2.mechanism_drivers]\n'
-        f'{NAME} = tests.lab.tap:TapMechanismDriver\n')
+        f'{NAME} = tests.lab.tap:TapMechanismDriver\n'
+    )

@@ -18,8 +18,11 @@ from tests.lab import isolation
 from tests.lab.cloud import Cloud
 from tests.lab.progress import Progress
 
-PERMISSIVE = set(re.findall(r'\(typepermissive (\w+)\)',
-                            (cache.HERE / 'policy.cil').read_text()))
+PERMISSIVE = set(
+    re.findall(
+        r'\(typepermissive (\w+)\)', (cache.HERE / 'policy.cil').read_text()
+    )
+)
 
 
 class IsolationTest(unittest.TestCase):
@@ -37,8 +40,9 @@ class IsolationTest(unittest.TestCase):
     def setUp(self) -> None:
         self.host = self.cloud.hosts[0]
 
-    def run(self, result: unittest.TestResult | None = None
-            ) -> unittest.TestResult | None:
+    def run(
+        self, result: unittest.TestResult | None = None
+    ) -> unittest.TestResult | None:
         """Run the test; where it fails, keep what the host logged."""
         assert result is not None
         bad = len(result.failures) + len(result.errors)
@@ -50,7 +54,8 @@ class IsolationTest(unittest.TestCase):
 
     def test_1_kernel_enforces_the_policy_on_guests(self) -> None:
         self.assertEqual(
-            '1', self.host.run('cat /sys/fs/selinux/enforce').strip())
+            '1', self.host.run('cat /sys/fs/selinux/enforce').strip()
+        )
         for domain in self.host.probe('look'):
             kind = domain['process'].split(':')[2]
             self.assertEqual('svirt_t', kind)
@@ -58,11 +63,17 @@ class IsolationTest(unittest.TestCase):
 
     def test_8_only_the_lab_policy_s_types_are_permissive(self) -> None:
         told = self.host.probe('denials', self.host.enforced_at)
-        excused = {row['source'].split(':')[2] for row in told
-                   if row['permissive'] == '1'}
+        excused = {
+            row['source'].split(':')[2]
+            for row in told
+            if row['permissive'] == '1'
+        }
         self.assertLessEqual(excused, PERMISSIVE)
-        guests = {row['permissive'] for row in told
-                  if row['source'].split(':')[2] == 'svirt_t'}
+        guests = {
+            row['permissive']
+            for row in told
+            if row['source'].split(':')[2] == 'svirt_t'
+        }
         self.assertEqual({'0'}, guests)
 
     def test_2_allocator_process_and_files_agree(self) -> None:
@@ -73,18 +84,27 @@ class IsolationTest(unittest.TestCase):
     def test_2_label_is_static_and_relabels(self) -> None:
         for domain in self.host.probe('look'):
             [label] = domain['seclabels']
-            self.assertEqual(('static', 'yes'),
-                             (label['type'], label['relabel']))
-            self.assertTrue(isolation.categories(
-                isolation.level_of(label['label'])))
+            self.assertEqual(
+                ('static', 'yes'), (label['type'], label['relabel'])
+            )
+            self.assertTrue(
+                isolation.categories(isolation.level_of(label['label']))
+            )
 
     def test_3_only_own_files_open(self) -> None:
         assault = acts.attack(self.cloud, self.servers)
         self.assertEqual([], assault.faults)
         self.assertEqual(
-            {'own_attempts': 6, 'own_opened': 6, 'own_denied': 0,
-             'foreign_attempts': 12, 'foreign_opened': 0,
-             'foreign_denied': 12}, assault.attack.counts())
+            {
+                'own_attempts': 6,
+                'own_opened': 6,
+                'own_denied': 0,
+                'foreign_attempts': 12,
+                'foreign_opened': 0,
+                'foreign_denied': 12,
+            },
+            assault.attack.counts(),
+        )
         self.assertEqual(12, assault.denials)
 
     def test_4_same_level_does_open(self) -> None:
@@ -108,8 +128,9 @@ class IsolationTest(unittest.TestCase):
         before = self._of(server)
         compute = self.cloud.api.compute
         compute.stop_server(server)
-        compute.wait_for_server(compute.get_server(server.id), 'SHUTOFF',
-                                interval=1, wait=300)
+        compute.wait_for_server(
+            compute.get_server(server.id), 'SHUTOFF', interval=1, wait=300
+        )
         compute.start_server(server)
         self.cloud.wait_active(server)
         self.assertEqual(before['process'], self._of(server)['process'])
@@ -121,6 +142,9 @@ class IsolationTest(unittest.TestCase):
 
     def _of(self, server: Any) -> dict[str, Any]:
         found: dict[str, Any]
-        [found] = [domain for domain in self.host.probe('look')
-                   if domain['uuid'] == server.id]
+        [found] = [
+            domain
+            for domain in self.host.probe('look')
+            if domain['uuid'] == server.id
+        ]
         return found

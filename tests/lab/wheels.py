@@ -19,8 +19,9 @@ _SITE = cache.VENV / 'lib/python3.11/site-packages'
 
 def key() -> str:
     """Name what the environment is made of."""
-    return cache.key(cache.HERE / 'requirements.txt',
-                     cache.HERE / 'constraints.txt')
+    return cache.key(
+        cache.HERE / 'requirements.txt', cache.HERE / 'constraints.txt'
+    )
 
 
 def present() -> bool:
@@ -39,14 +40,39 @@ def build(log: Path) -> None:
     shutil.rmtree(cache.VENV, ignore_errors=True)
     processes.run([_PYTHON, '-m', 'venv', cache.VENV], log=log, timeout=120)
     processes.run(
-        [cache.VENV / 'bin/pip', 'install', '-q', '--no-compile',
-         '--only-binary', ':all:', '--no-binary', 'ovs,simplegeneric',
-         '-c', cache.HERE / 'constraints.txt',
-         '-r', cache.HERE / 'requirements.txt'], log=log, timeout=900)
+        [
+            cache.VENV / 'bin/pip',
+            'install',
+            '-q',
+            '--no-compile',
+            '--only-binary',
+            ':all:',
+            '--no-binary',
+            'ovs,simplegeneric',
+            '-c',
+            cache.HERE / 'constraints.txt',
+            '-r',
+            cache.HERE / 'requirements.txt',
+        ],
+        log=log,
+        timeout=900,
+    )
     # unchecked: trust the .pyc without a look at the source's time stamp.
-    processes.run([_PYTHON, '-m', 'compileall', '-q', '-j', '2',
-                   '--invalidation-mode', 'unchecked-hash', _SITE],
-                  log=log, timeout=600)
+    processes.run(
+        [
+            _PYTHON,
+            '-m',
+            'compileall',
+            '-q',
+            '-j',
+            '2',
+            '--invalidation-mode',
+            'unchecked-hash',
+            _SITE,
+        ],
+        log=log,
+        timeout=600,
+    )
     (cache.VENV / 'lab-key').write_text(key())
 
 
@@ -64,18 +90,29 @@ def pack_project(run: Path, log: Path) -> Path:
     # Built from a copy: setuptools leaves build/ and *.egg-info behind.
     source = run / 'source'
     shutil.copytree(
-        cache.CHECKOUT, source, symlinks=True,
-        ignore=shutil.ignore_patterns('.git', '.tox', '.venv', 'build',
-                                      '*.egg-info', '__pycache__', '.*'))
-    processes.run([pip, 'wheel', '-q', '--no-deps', '-w', wheels, source],
-                  log=log, timeout=300)
+        cache.CHECKOUT,
+        source,
+        symlinks=True,
+        ignore=shutil.ignore_patterns(
+            '.git', '.tox', '.venv', 'build', '*.egg-info', '__pycache__', '.*'
+        ),
+    )
+    processes.run(
+        [pip, 'wheel', '-q', '--no-deps', '-w', wheels, source],
+        log=log,
+        timeout=300,
+    )
     found = list(wheels.glob('svirt_nova-*.whl'))
     if len(found) != 1:
         raise LabError(f'no wheel of svirt-nova in {wheels}; see {log}')
-    processes.run([pip, 'install', '-q', '--no-deps', '--force-reinstall',
-                   found[0]], log=log, timeout=120)
-    [distribution] = metadata.distributions(name='svirt-nova',
-                                            path=[str(_SITE)])
+    processes.run(
+        [pip, 'install', '-q', '--no-deps', '--force-reinstall', found[0]],
+        log=log,
+        timeout=120,
+    )
+    [distribution] = metadata.distributions(
+        name='svirt-nova', path=[str(_SITE)]
+    )
     archive = run / 'svirt-nova.tar'
     with tarfile.open(archive, 'w') as tar:
         for file in distribution.files or ():

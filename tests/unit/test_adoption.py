@@ -29,15 +29,16 @@ def _domain(kind='dynamic', owner=OWNER, level=':c4,c9'):
         f"<seclabel type='{kind}' model='selinux' relabel='yes'>"
         f'<label>system_u:system_r:svirt_t:s0{level}</label>'
         f'<imagelabel>system_u:object_r:svirt_image_t:s0{level}'
-        f'</imagelabel></seclabel>{owner}')
+        f'</imagelabel></seclabel>{owner}'
+    )
 
 
 class AdoptTest(testtools.TestCase):
-
     def setUp(self):
         super().setUp()
         self.allocator = mock.create_autospec(
-            allocators.Allocator, instance=True)
+            allocators.Allocator, instance=True
+        )
 
     def _adopt(self, *domains):
         return adoption.adopt(self.allocator, 'here', domains)
@@ -45,9 +46,9 @@ class AdoptTest(testtools.TestCase):
     def test_the_level_that_a_guest_runs_with_becomes_its_own(self):
         level = levels.Level.parse('s0:c4,c9')
         self.assertEqual(
-            [adoption.Outcome(UUID, level)], self._adopt(_domain()))
-        self.allocator.adopt.assert_called_once_with(
-            UUID, 'p', 'here', level)
+            [adoption.Outcome(UUID, level)], self._adopt(_domain())
+        )
+        self.allocator.adopt.assert_called_once_with(UUID, 'p', 'here', level)
 
     def test_a_clash_is_listed_and_the_others_go_on(self):
         self.allocator.adopt.side_effect = [
@@ -58,25 +59,28 @@ class AdoptTest(testtools.TestCase):
         outcomes = self._adopt(_domain(), _domain(), _domain())
         self.assertEqual(
             ['held by another', 'outside', ''],
-            [outcome.problem for outcome in outcomes])
+            [outcome.problem for outcome in outcomes],
+        )
 
     def test_other_domains_are_passed_over(self):
-        self.assertEqual([], self._adopt(
-            _domain(kind='static'), _domain(owner=''),
-            test_seclabel.DOMAIN % OWNER))
+        self.assertEqual(
+            [],
+            self._adopt(
+                _domain(kind='static'),
+                _domain(owner=''),
+                test_seclabel.DOMAIN % OWNER,
+            ),
+        )
         self.allocator.adopt.assert_not_called()
 
     def test_a_store_that_is_away_is_an_error(self):
         self.allocator.adopt.side_effect = exception.StoreUnreachable('away')
-        self.assertRaises(
-            exception.StoreUnreachable, self._adopt, _domain())
+        self.assertRaises(exception.StoreUnreachable, self._adopt, _domain())
 
 
 class OwnerTest(testtools.TestCase):
-
     def test_novas_metadata_names_the_owner(self):
-        self.assertEqual(
-            seclabel.Owner(UUID, 'p'), seclabel.owner(_domain()))
+        self.assertEqual(seclabel.Owner(UUID, 'p'), seclabel.owner(_domain()))
 
     def test_a_domain_of_somebody_else_has_none(self):
         self.assertIsNone(seclabel.owner(test_seclabel.DOMAIN % ''))

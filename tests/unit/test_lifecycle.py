@@ -15,27 +15,51 @@ class GoneForGoodTest(testtools.TestCase):
         (name, {'state': state, 'gone': gone})
         for name, state, gone in [
             ('delete', (False, 'active', 'deleting', 'here'), True),
-            ('delete while the compute was down',
-             (True, 'deleted', None, 'here'), True),
-            ('the same, after an evacuation',
-             (True, 'deleted', None, 'there'), True),
+            (
+                'delete while the compute was down',
+                (True, 'deleted', None, 'here'),
+                True,
+            ),
+            (
+                'the same, after an evacuation',
+                (True, 'deleted', None, 'there'),
+                True,
+            ),
             ('marked as deleted', (False, 'deleted', None, 'there'), True),
             ('reclaim', (False, 'soft-delete', None, 'here'), True),
             ('failed build', (False, 'building', 'spawning', 'here'), False),
             ('rebuild', (False, 'active', 'rebuilding', 'here'), False),
-            ('shelve offload',
-             (False, 'shelved', 'shelving_offloading', 'here'), False),
+            (
+                'shelve offload',
+                (False, 'shelved', 'shelving_offloading', 'here'),
+                False,
+            ),
             ('confirm of a resize', (False, 'resized', None, 'there'), False),
-            ('confirm because the server is deleted',
-             (False, 'resized', 'deleting', 'there'), False),
-            ('revert on the destination',
-             (False, 'resized', 'resize_reverting', 'here'), False),
-            ('source back after an evacuation',
-             (False, 'active', None, 'there'), False),
-            ('rolled back live migration',
-             (False, 'active', 'migrating', 'there'), False),
-            ('soft-deleted and now elsewhere',
-             (False, 'soft-delete', None, 'there'), False),
+            (
+                'confirm because the server is deleted',
+                (False, 'resized', 'deleting', 'there'),
+                False,
+            ),
+            (
+                'revert on the destination',
+                (False, 'resized', 'resize_reverting', 'here'),
+                False,
+            ),
+            (
+                'source back after an evacuation',
+                (False, 'active', None, 'there'),
+                False,
+            ),
+            (
+                'rolled back live migration',
+                (False, 'active', 'migrating', 'there'),
+                False,
+            ),
+            (
+                'soft-deleted and now elsewhere',
+                (False, 'soft-delete', None, 'there'),
+                False,
+            ),
             ('no host', (False, 'error', 'deleting', None), False),
         ]
     ]
@@ -45,11 +69,11 @@ class GoneForGoodTest(testtools.TestCase):
         instance = lifecycle.InstanceState(deleted, vm_state, task_state, host)
 
         self.assertEqual(
-            self.gone, lifecycle.is_gone_for_good(instance, 'here'))
+            self.gone, lifecycle.is_gone_for_good(instance, 'here')
+        )
 
 
 class MayUnclaimTest(testtools.TestCase):
-
     def test_a_claim_goes_when_nothing_is_left(self):
         self.assertTrue(lifecycle.may_unclaim(lifecycle.Remains(), False))
         self.assertTrue(lifecycle.may_unclaim(lifecycle.Remains(), True))
@@ -69,7 +93,6 @@ class MayUnclaimTest(testtools.TestCase):
 
 
 class StaleClaimsTest(testtools.TestCase):
-
     def test_a_claim_is_stale_after_the_grace_time(self):
         stale = lifecycle.StaleClaims(60)
         self.assertEqual([], stale.find(['a', 'b'], ['b'], 0))

@@ -23,7 +23,6 @@ CONTEXTS = (
 
 
 class _Base(testtools.TestCase):
-
     def setUp(self):
         super().setUp()
         privsep.svirt_pctxt.set_client_mode(False)
@@ -33,8 +32,11 @@ class _Base(testtools.TestCase):
         policy = os.path.join(self.outside, 'virtual_image_context')
         with open(policy, 'w', encoding='utf-8') as file:
             file.write(CONTEXTS)
-        self.useFixture(fixtures.MonkeyPatch(
-            'selinux.selinux_virtual_image_context_path', lambda: policy))
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'selinux.selinux_virtual_image_context_path', lambda: policy
+            )
+        )
         self.victim = self._file(self.outside, 'victim')
         os.setxattr(self.victim, 'security.selinux', OTHERS.encode())
         os.mkdir(os.path.join(self.root, 'uuid'))
@@ -51,18 +53,17 @@ class _Base(testtools.TestCase):
 
     def _assert_unsafe(self, path):
         self.assertRaises(exception.UnsafeFile, self._label, path)
-        self.assertRaises(
-            exception.UnsafeFile, files.restore, self.root, path)
+        self.assertRaises(exception.UnsafeFile, files.restore, self.root, path)
         self.assertEqual(OTHERS, str(files.read(self.victim)))
 
 
 class LabelTest(_Base):
-
     def test_a_file_gets_the_policys_context_at_the_level(self):
         self._label(self.disk)
         self.assertEqual(
             'system_u:object_r:svirt_image_t:s0:c7,c8',
-            str(files.read(self.disk)))
+            str(files.read(self.disk)),
+        )
 
     def test_the_directory_itself_may_be_a_link(self):
         link = os.path.join(self.outside, 'instances')
@@ -73,7 +74,11 @@ class LabelTest(_Base):
     def test_a_level_without_categories_is_refused(self):
         self.assertRaises(
             exception.UnsafeFile,
-            files.label, self.root, self.disk, levels.Level.parse('s0'))
+            files.label,
+            self.root,
+            self.disk,
+            levels.Level.parse('s0'),
+        )
 
     def test_what_is_no_level_is_refused_by_the_privileged_side(self):
         for level in ('s0:c5.c2', 's1:c1,c2', '', 's0:c1\n', 's0:c1,c2:x'):
@@ -81,20 +86,24 @@ class LabelTest(_Base):
             self.assertEqual('refused', failure.kind)
 
     def test_a_missing_policy_is_told(self):
-        self.useFixture(fixtures.MonkeyPatch(
-            'selinux.selinux_virtual_image_context_path',
-            lambda: '/nowhere/virtual_image_context'))
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'selinux.selinux_virtual_image_context_path',
+                lambda: '/nowhere/virtual_image_context',
+            )
+        )
         error = self.assertRaises(
-            exception.LabelNotApplied, self._label, self.disk)
+            exception.LabelNotApplied, self._label, self.disk
+        )
         self.assertIn('Install the policy', str(error))
 
     def test_a_missing_file_is_an_error(self):
         self.assertRaises(
-            exception.LabelNotApplied, self._label, self.disk + '.gone')
+            exception.LabelNotApplied, self._label, self.disk + '.gone'
+        )
 
 
 class HostileFilesTest(_Base):
-
     def test_a_link_is_not_followed(self):
         path = os.path.join(self.root, 'uuid', 'link')
         os.symlink(self.victim, path)
@@ -112,7 +121,8 @@ class HostileFilesTest(_Base):
 
     def test_a_path_out_of_the_directory_is_refused(self):
         self._assert_unsafe(
-            os.path.join(self.root, 'uuid', '..', '..', 'victim'))
+            os.path.join(self.root, 'uuid', '..', '..', 'victim')
+        )
         self._assert_unsafe(self.victim)
         self._assert_unsafe(self.root)
 
@@ -143,7 +153,7 @@ class HostileFilesTest(_Base):
         self._assert_unsafe(os.path.join(self.root, 'uuid'))
 
     def test_a_file_swapped_for_a_link_again_and_again_labels_nothing_else(
-        self
+        self,
     ):
         stop = threading.Event()
         spare = os.path.join(self.root, 'uuid', 'spare')
@@ -162,8 +172,7 @@ class HostileFilesTest(_Base):
         outcomes = {'labelled': 0, 'refused': 0}
         try:
             for _ in range(2000):
-                failure = privsep.set_level(
-                    self.root, 'uuid/disk', str(LEVEL))
+                failure = privsep.set_level(self.root, 'uuid/disk', str(LEVEL))
                 outcomes['refused' if failure else 'labelled'] += 1
         finally:
             stop.set()
@@ -174,7 +183,6 @@ class HostileFilesTest(_Base):
 
 
 class RestoreTest(_Base):
-
     def setUp(self):
         super().setUp()
         self.asked = []
@@ -183,14 +191,14 @@ class RestoreTest(_Base):
             self.asked.append(path)
             return [0, 'system_u:object_r:var_lib_t:s0']
 
-        self.useFixture(fixtures.MonkeyPatch(
-            'selinux.matchpathcon', default))
+        self.useFixture(fixtures.MonkeyPatch('selinux.matchpathcon', default))
 
     def test_the_policys_default_for_the_path_comes_back(self):
         self._label(self.disk)
         files.restore(self.root, self.disk)
         self.assertEqual(
-            'system_u:object_r:var_lib_t:s0', str(files.read(self.disk)))
+            'system_u:object_r:var_lib_t:s0', str(files.read(self.disk))
+        )
         self.assertEqual([os.path.realpath(self.disk)], self.asked)
 
     def test_without_a_default_it_gets_the_type_of_its_directory(self):
@@ -200,11 +208,13 @@ class RestoreTest(_Base):
         self.useFixture(fixtures.MonkeyPatch('selinux.matchpathcon', none))
         self._label(self.disk)
         error = self.assertRaises(
-            exception.LabelNotApplied, files.restore, self.root, self.disk)
+            exception.LabelNotApplied, files.restore, self.root, self.disk
+        )
         self.assertIn('neither the policy nor its directory', str(error))
 
         os.setxattr(
-            os.path.dirname(self.disk), 'security.selinux', OTHERS.encode())
+            os.path.dirname(self.disk), 'security.selinux', OTHERS.encode()
+        )
         files.restore(self.root, self.disk)
         self.assertEqual(OTHERS, str(files.read(self.disk)))
 
@@ -218,7 +228,6 @@ class RestoreTest(_Base):
 
 
 class ReadTest(_Base):
-
     def test_a_link_is_not_followed(self):
         path = os.path.join(self.root, 'link')
         os.symlink(self.victim, path)
@@ -229,4 +238,5 @@ class ReadTest(_Base):
 
     def test_a_missing_file_is_an_error(self):
         self.assertRaises(
-            exception.LabelError, files.read, self.disk + '.gone')
+            exception.LabelError, files.read, self.disk + '.gone'
+        )

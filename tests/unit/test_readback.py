@@ -15,19 +15,24 @@ def _running(label=str(PROCESS), image=str(IMAGE)):
     xml = seclabel.confine(test_seclabel.DOMAIN % '', PROCESS, IMAGE)
     return xml.replace(
         f'<label>{PROCESS}</label>',
-        f'<label>{label}</label><imagelabel>{image}</imagelabel>')
+        f'<label>{label}</label><imagelabel>{image}</imagelabel>',
+    )
 
 
 class CheckTest(testtools.TestCase):
-
     def _check(self, domain=None, process=(str(PROCESS), True), read=None):
         readback.check(
-            domain or _running(), process, PROCESS, IMAGE,
-            read or (lambda path: IMAGE))
+            domain or _running(),
+            process,
+            PROCESS,
+            IMAGE,
+            read or (lambda path: IMAGE),
+        )
 
     def _refused(self, **kwargs):
         error = self.assertRaises(
-            exception.LabelNotApplied, self._check, **kwargs)
+            exception.LabelNotApplied, self._check, **kwargs
+        )
         return str(error)
 
     def test_a_guest_as_it_should_be_passes(self):
@@ -36,44 +41,70 @@ class CheckTest(testtools.TestCase):
     def test_levels_compare_as_sets(self):
         self._check(
             domain=_running(label='system_u:system_r:svirt_t:s0:c900,c12'),
-            process=('system_u:system_r:svirt_t:s0:c12,c900\0', True))
+            process=('system_u:system_r:svirt_t:s0:c12,c900\0', True),
+        )
 
     def test_a_domain_without_a_label_is_refused(self):
-        self.assertIn('without an SELinux label', self._refused(
-            domain=test_seclabel.DOMAIN % ''))
+        self.assertIn(
+            'without an SELinux label',
+            self._refused(domain=test_seclabel.DOMAIN % ''),
+        )
 
     def test_a_process_at_more_categories_is_refused(self):
-        self.assertIn('c12,c13,c900', self._refused(process=(
-            'system_u:system_r:svirt_t:s0:c12,c13,c900', True)))
+        self.assertIn(
+            'c12,c13,c900',
+            self._refused(
+                process=('system_u:system_r:svirt_t:s0:c12,c13,c900', True)
+            ),
+        )
 
     def test_a_process_with_a_range_up_to_more_is_refused(self):
-        self._refused(process=(
-            'system_u:system_r:svirt_t:s0:c12,c900-s0:c0.c1023', True))
+        self._refused(
+            process=('system_u:system_r:svirt_t:s0:c12,c900-s0:c0.c1023', True)
+        )
 
     def test_a_process_of_another_type_is_refused(self):
-        self.assertIn('unconfined_t', self._refused(process=(
-            'system_u:system_r:unconfined_t:s0:c12,c900', True)))
+        self.assertIn(
+            'unconfined_t',
+            self._refused(
+                process=('system_u:system_r:unconfined_t:s0:c12,c900', True)
+            ),
+        )
 
     def test_a_process_without_a_label_is_refused(self):
         self.assertIn('no usable label', self._refused(process=('', True)))
 
     def test_a_kernel_that_does_not_enforce_is_refused(self):
-        self.assertIn('does not enforce', self._refused(
-            process=(str(PROCESS), False)))
+        self.assertIn(
+            'does not enforce', self._refused(process=(str(PROCESS), False))
+        )
 
     def test_another_label_for_disks_is_refused(self):
-        self.assertIn('c1,c2', self._refused(domain=_running(
-            image='system_u:object_r:svirt_image_t:s0:c1,c2')))
+        self.assertIn(
+            'c1,c2',
+            self._refused(
+                domain=_running(
+                    image='system_u:object_r:svirt_image_t:s0:c1,c2'
+                )
+            ),
+        )
 
     def test_files_with_no_label_are_listed(self):
-        self.assertEqual(['/i/u/disk'], readback.unlabeled_files(
-            _running(),
-            lambda path: None if path == '/i/u/disk' else IMAGE))
+        self.assertEqual(
+            ['/i/u/disk'],
+            readback.unlabeled_files(
+                _running(), lambda path: None if path == '/i/u/disk' else IMAGE
+            ),
+        )
 
     def test_a_file_with_another_label_is_named(self):
         other = contexts.Context.parse('system_u:object_r:svirt_image_t:s0')
-        self.assertIn('/i/u/disk.config', self._refused(
-            read=lambda path: other if 'config' in path else IMAGE))
+        self.assertIn(
+            '/i/u/disk.config',
+            self._refused(
+                read=lambda path: other if 'config' in path else IMAGE
+            ),
+        )
 
     def test_a_file_that_cannot_be_read_is_a_problem(self):
         def read(path):
@@ -90,4 +121,5 @@ class CheckTest(testtools.TestCase):
 
         self._check(read=read)
         self.assertEqual(
-            ['/i/u/disk', '/i/u/disk.config', '/m/h/read-only'], asked)
+            ['/i/u/disk', '/i/u/disk.config', '/m/h/read-only'], asked
+        )

@@ -16,8 +16,11 @@ NOW = datetime.datetime(2026, 11, 22, tzinfo=datetime.UTC)
 def _held(uuid, number, hosts=()):
     return allocators.Allocation(
         level=levels.Level(frozenset({number, number + 1})),
-        instance_uuid=uuid, project_id='project', hosts=frozenset(hosts),
-        created_at=NOW)
+        instance_uuid=uuid,
+        project_id='project',
+        hosts=frozenset(hosts),
+        created_at=NOW,
+    )
 
 
 class _Servers:
@@ -36,13 +39,14 @@ class _Servers:
 
 
 class FindTest(testtools.TestCase):
-
     def setUp(self):
         super().setUp()
         self.allocator = mock.create_autospec(
-            allocators.Allocator, instance=True)
+            allocators.Allocator, instance=True
+        )
         self.held = [
-            _held('claimed', 0, ['host']), _held('shelved', 2),
+            _held('claimed', 0, ['host']),
+            _held('shelved', 2),
             _held('gone', 4),
         ]
         self.allocator.list.side_effect = lambda **kwargs: list(self.held)
@@ -51,8 +55,11 @@ class FindTest(testtools.TestCase):
 
     def _find(self, sleep=None):
         found = reaper.find(
-            self.allocator, self.servers, interval=7,
-            sleep=sleep or self.slept.append)
+            self.allocator,
+            self.servers,
+            interval=7,
+            sleep=sleep or self.slept.append,
+        )
         return [allocation.instance_uuid for allocation in found]
 
     def test_an_instance_absent_in_every_pass_is_found(self):
@@ -90,9 +97,7 @@ class FindTest(testtools.TestCase):
         self.servers.exists = exists
         self.assertRaises(exception.ComputeApiError, self._find)
 
-    def test_a_nova_that_hides_instances_that_hosts_have_is_not_believed(
-        self
-    ):
+    def test_a_nova_that_hides_instances_that_hosts_have_is_not_believed(self):
         self.servers.existing.clear()
         error = self.assertRaises(exception.ComputeApiError, self._find)
         self.assertIn('credentials', str(error))

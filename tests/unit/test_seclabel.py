@@ -56,53 +56,66 @@ DOMAIN = """<?xml version='1.0' encoding='utf-8'?>
 
 
 class BaseContextTest(testtools.TestCase):
-
     def test_each_type_of_domain_has_its_own_context(self):
         self.assertEqual(
-            'svirt_t', seclabel.base_context(CAPABILITIES, 'kvm').type)
+            'svirt_t', seclabel.base_context(CAPABILITIES, 'kvm').type
+        )
         self.assertEqual(
-            'svirt_tcg_t', seclabel.base_context(CAPABILITIES, 'qemu').type)
+            'svirt_tcg_t', seclabel.base_context(CAPABILITIES, 'qemu').type
+        )
 
     def test_a_type_that_libvirt_does_not_confine_is_refused(self):
         error = self.assertRaises(
             exception.UnconfinedHost,
-            seclabel.base_context, CAPABILITIES, 'lxc')
+            seclabel.base_context,
+            CAPABILITIES,
+            'lxc',
+        )
         self.assertIn("'lxc'", str(error))
 
     def test_a_host_without_the_selinux_driver_is_told_what_to_do(self):
         error = self.assertRaises(
-            exception.UnconfinedHost, seclabel.base_context,
-            '<capabilities><host/></capabilities>', 'kvm')
+            exception.UnconfinedHost,
+            seclabel.base_context,
+            '<capabilities><host/></capabilities>',
+            'kvm',
+        )
         self.assertIn('security_driver', str(error))
         self.assertIn('[svirt] mode', str(error))
 
     def test_no_entity_is_resolved(self):
         hostile = (
             '<!DOCTYPE c [<!ENTITY x SYSTEM "file:///etc/hostname">]>'
-            "<capabilities><host><secmodel><model>selinux</model>"
+            '<capabilities><host><secmodel><model>selinux</model>'
             "<baselabel type='kvm'>&x;</baselabel>"
             '</secmodel></host></capabilities>'
         )
         self.assertRaises(
-            exception.SvirtError, seclabel.base_context, hostile, 'kvm')
+            exception.SvirtError, seclabel.base_context, hostile, 'kvm'
+        )
 
     def test_broken_xml_is_an_error_of_ours(self):
         self.assertRaises(
-            exception.LabelError, seclabel.base_context, '<capab', 'kvm')
+            exception.LabelError, seclabel.base_context, '<capab', 'kvm'
+        )
 
 
 class ConfineTest(testtools.TestCase):
-
     def _confine(self, more=''):
         return seclabel.confine(DOMAIN % more, PROCESS, IMAGE)
 
     def test_the_domain_gets_one_static_label(self):
-        xml = self._confine("<seclabel type='dynamic' model='selinux'/>"
-                            "<seclabel type='none'/>")
+        xml = self._confine(
+            "<seclabel type='dynamic' model='selinux'/><seclabel type='none'/>"
+        )
 
         label = seclabel.read(xml)
-        self.assertEqual(1, xml.count("model=\"selinux\" relabel=\"yes\"><la"
-                                      'bel>system_u:system_r:'))
+        self.assertEqual(
+            1,
+            xml.count(
+                'model="selinux" relabel="yes"><label>system_u:system_r:'
+            ),
+        )
         self.assertTrue(label.is_static)
         self.assertEqual(PROCESS, label.label)
         self.assertNotIn('dynamic', xml)
@@ -127,19 +140,20 @@ class ConfineTest(testtools.TestCase):
         other = levels.Level.parse('s0:c1,c2')
 
         xml = seclabel.confine(
-            self._confine(), PROCESS.at(other), IMAGE.at(other))
+            self._confine(), PROCESS.at(other), IMAGE.at(other)
+        )
 
         self.assertNotIn('c900', xml)
 
 
 class ReadTest(testtools.TestCase):
-
     def test_a_domain_without_a_label_has_none(self):
         self.assertIsNone(seclabel.read(DOMAIN % ''))
 
     def test_a_label_of_type_none_is_none(self):
-        self.assertIsNone(seclabel.read(
-            DOMAIN % "<seclabel type='none' model='selinux'/>"))
+        self.assertIsNone(
+            seclabel.read(DOMAIN % "<seclabel type='none' model='selinux'/>")
+        )
 
     def test_a_running_domain_shows_both_labels(self):
         label = seclabel.read(
@@ -153,7 +167,8 @@ class ReadTest(testtools.TestCase):
     def test_only_local_disks_with_a_source_are_listed(self):
         self.assertEqual(
             ['vda', 'sda', 'vdb', 'vdc', 'vdd'],
-            [disk.target for disk in seclabel.disks(DOMAIN % '')])
+            [disk.target for disk in seclabel.disks(DOMAIN % '')],
+        )
 
     def test_without_labels_of_their_own_libvirt_opens_read_only_disks(self):
         labels = {d.target: d.label for d in seclabel.disks(DOMAIN % '')}

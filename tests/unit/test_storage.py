@@ -17,16 +17,17 @@ MOUNTS = """\
 
 
 class FileSystemTest(testtools.TestCase):
-
     def setUp(self):
         super().setUp()
         mounts = self.useFixture(fixtures.TempDir()).join('mountinfo')
         with open(mounts, 'w', encoding='utf-8') as file:
             file.write(MOUNTS)
-        self.useFixture(fixtures.MonkeyPatch(
-            'svirt_nova.storage.MOUNTS', mounts))
-        self.useFixture(fixtures.MonkeyPatch(
-            'os.path.realpath', os.path.normpath))
+        self.useFixture(
+            fixtures.MonkeyPatch('svirt_nova.storage.MOUNTS', mounts)
+        )
+        self.useFixture(
+            fixtures.MonkeyPatch('os.path.realpath', os.path.normpath)
+        )
 
     def test_the_deepest_mount_counts_and_the_last_one_on_a_point(self):
         for path, kind, shared in (
@@ -43,4 +44,5 @@ class FileSystemTest(testtools.TestCase):
     def test_it_is_named_for_people(self):
         self.assertEqual(
             'nfs4 at /srv/inst ances',
-            str(storage.file_system('/srv/inst ances/x')))
+            str(storage.file_system('/srv/inst ances/x')),
+        )

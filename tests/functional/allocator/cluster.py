@@ -80,8 +80,7 @@ class Host:
         # Files that Nova fails to delete are left; it goes on all the same.
         self.cannot_delete = False
         self.allocator = Calls(self.cloud, self.name)
-        self.claims = claims.HostClaims(
-            self.allocator, self.name, self, GRACE)
+        self.claims = claims.HostClaims(self.allocator, self.name, self, GRACE)
 
     def has(self, uuid: str) -> bool:
         return bool(self.left.get(uuid))
@@ -145,8 +144,9 @@ class Cloud:
         return [
             mock.patch.object(claims, 'remains', self),
             mock.patch.object(claims, 'objects', mock.Mock(Instance=self)),
-            mock.patch.object(claims, 'time', mock.Mock(
-                monotonic=lambda: self.now)),
+            mock.patch.object(
+                claims, 'time', mock.Mock(monotonic=lambda: self.now)
+            ),
             mock.patch.object(claims.nova_utils, 'synchronized', self._lock),
             mock.patch.object(claims, 'LOG'),
         ]
@@ -155,12 +155,14 @@ class Cloud:
         found = host.left.get(instance.uuid, set())
         return claims.lifecycle.Remains(
             domain='domain' in found,
-            local=('directory',) if 'files' in found else ())
+            local=('directory',) if 'files' in found else (),
+        )
 
     def of_host(self, host: Host) -> Any:
         return remains.HostRemains(
             {u: None for u, left in host.left.items() if 'domain' in left},
-            frozenset(u for u, left in host.left.items() if 'files' in left))
+            frozenset(u for u, left in host.left.items() if 'files' in left),
+        )
 
     def get_by_uuid(self, _context: Any, uuid: str) -> Instance:
         instance = self.instances[uuid]
@@ -183,7 +185,8 @@ class Cloud:
 
     def is_locked(self, host: str, uuid: str) -> bool:
         return any(
-            op.uuid == uuid and host in op.hosts for op in self.operations)
+            op.uuid == uuid and host in op.hosts for op in self.operations
+        )
 
     # The reaper's view of Nova
 
@@ -207,8 +210,13 @@ class Cloud:
 
     # Operations and crashes
 
-    def begin(self, instance: Instance, task: str | None,
-              hosts: tuple[str, ...], steps: Iterator[None]) -> None:
+    def begin(
+        self,
+        instance: Instance,
+        task: str | None,
+        hosts: tuple[str, ...],
+        steps: Iterator[None],
+    ) -> None:
         if task is not None:
             instance.task_state = task
         self.operations.append(Operation(instance.uuid, hosts, steps))
@@ -231,9 +239,8 @@ class Cloud:
             return
         self.operations.remove(operation)
         instance = self.instances[operation.uuid]
-        if (
-            instance.task_state != 'deleting'
-            and not self.has_operation(instance.uuid)
+        if instance.task_state != 'deleting' and not self.has_operation(
+            instance.uuid
         ):
             instance.task_state = None
         for entry in list(self.waiting):
@@ -267,20 +274,17 @@ class Cloud:
         host = self.hosts[name]
         host.start()
         for instance in self.instances.values():
-            if (
-                instance.is_archived
-                or self.has_operation(instance.uuid)
-            ):
+            if instance.is_archived or self.has_operation(instance.uuid):
                 continue
             if instance.host == name and instance.task_state == 'deleting':
                 self.delete(instance)
             elif host.has(instance.uuid) and (
-                instance.deleted if instance.host == name
+                instance.deleted
+                if instance.host == name
                 # Evacuated from here, or confirmed while this was down.
                 else instance.old_host != name
             ):
-                self.begin(
-                    instance, None, (name,), self.wipe(name, instance))
+                self.begin(instance, None, (name,), self.wipe(name, instance))
 
     def reconcile(self, name: str) -> None:
         self._on(name, self.hosts[name].claims.reconcile)
@@ -320,6 +324,7 @@ class Cloud:
 
     def spawn(self, instance: Instance, name: str, fails: bool) -> None:
         """Boot, unshelve."""
+
         def steps() -> Iterator[None]:
             instance.host = name
             try:
@@ -352,8 +357,10 @@ class Cloud:
 
     def delete(self, instance: Instance) -> None:
         hosts = tuple(
-            name for name in (instance.host, instance.old_host)
-            if name is not None)
+            name
+            for name in (instance.host, instance.old_host)
+            if name is not None
+        )
 
         def steps() -> Iterator[None]:
             if instance.old_host is not None:
@@ -428,8 +435,9 @@ class Cloud:
 
         self.begin(instance, 'resize_reverting', (here, source), steps())
 
-    def live_migrate(self, instance: Instance, to: str, fails: bool,
-                     is_told: bool) -> None:
+    def live_migrate(
+        self, instance: Instance, to: str, fails: bool, is_told: bool
+    ) -> None:
         source = instance.host
         assert source is not None
 
@@ -453,6 +461,7 @@ class Cloud:
 
     def evacuate(self, instance: Instance, to: str) -> None:
         """The instance's host is down."""
+
         def steps() -> Iterator[None]:
             self.level(to, instance)
             yield
@@ -483,9 +492,8 @@ class Cloud:
         """Remove by hand what failed operations left on a host."""
         for uuid, left in self.hosts[name].left.items():
             instance = self.instances[uuid]
-            if (
-                not self.has_operation(uuid)
-                and (instance.deleted
-                     or name not in (instance.host, instance.old_host))
+            if not self.has_operation(uuid) and (
+                instance.deleted
+                or name not in (instance.host, instance.old_host)
             ):
                 left.clear()

@@ -97,7 +97,8 @@ chances = st.builds(
     one=st.booleans(),
     two=st.booleans(),
     trouble=st.lists(
-        st.sampled_from(('none',) * 6 + cluster.FAULTS), max_size=3),
+        st.sampled_from(('none',) * 6 + cluster.FAULTS), max_size=3
+    ),
 )
 
 
@@ -122,8 +123,7 @@ class CloudMachine(stateful.RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.stack = contextlib.ExitStack()
-        self.store = self.stack.enter_context(
-            fixture.SqliteStore(root=MEMORY))
+        self.store = self.stack.enter_context(fixture.SqliteStore(root=MEMORY))
         self.store.path.write_bytes(new_store())
         conf = fixture.make_conf(self.store.path, COOLING)
         conf.set_override('sqlite_synchronous', False, 'svirt_database')
@@ -145,7 +145,8 @@ class CloudMachine(stateful.RuleBasedStateMachine):
     def pick(self, chance: Chance, *states: str, up: bool = True) -> Any:
         """A live instance in one of the states that nothing is done to."""
         found = [
-            i for i in self.cloud.instances.values()
+            i
+            for i in self.cloud.instances.values()
             if i.is_live
             and i.task_state is None
             and i.vm_state in states
@@ -159,7 +160,8 @@ class CloudMachine(stateful.RuleBasedStateMachine):
     def up(self, chance: Chance, *but: str | None) -> str:
         """A host that is up and is not one of those."""
         found = [
-            name for name, host in self.cloud.hosts.items()
+            name
+            for name, host in self.cloud.hosts.items()
             if host.is_up and name not in but
         ]
         need(found)
@@ -170,7 +172,8 @@ class CloudMachine(stateful.RuleBasedStateMachine):
 
     @stateful.rule(
         action=st.sampled_from(
-            [name for name, often in ACTIONS.items() for _ in range(often)]),
+            [name for name, often in ACTIONS.items() for _ in range(often)]
+        ),
         chance=chances,
     )
     def step(self, action: str, chance: Chance) -> None:
@@ -203,9 +206,17 @@ class CloudMachine(stateful.RuleBasedStateMachine):
         self.cloud.reboot(instance)
 
     def delete(self, chance: Chance) -> None:
-        self.cloud.delete(self.pick(
-            chance, 'active', 'error', 'resized', 'shelved_offloaded',
-            'building', up=chance.one or chance.two))
+        self.cloud.delete(
+            self.pick(
+                chance,
+                'active',
+                'error',
+                'resized',
+                'shelved_offloaded',
+                'building',
+                up=chance.one or chance.two,
+            )
+        )
 
     def shelve(self, chance: Chance) -> None:
         self.cloud.shelve(self.pick(chance, 'active'))
@@ -229,8 +240,11 @@ class CloudMachine(stateful.RuleBasedStateMachine):
         need(not instance.old_host)
         need('domain' in self.cloud.hosts[instance.host].left[instance.uuid])
         self.cloud.live_migrate(
-            instance, self.up(chance, instance.host),
-            fails=chance.one and chance.n % 2 == 0, is_told=chance.two)
+            instance,
+            self.up(chance, instance.host),
+            fails=chance.one and chance.n % 2 == 0,
+            is_told=chance.two,
+        )
 
     def evacuate(self, chance: Chance) -> None:
         instance = self.pick(chance, 'active', 'resized', up=False)
@@ -295,7 +309,8 @@ class CloudMachine(stateful.RuleBasedStateMachine):
 
         with contextlib.suppress(exception.SvirtError):
             self.found = reaper.find(
-                cluster.Calls(self.cloud, None), self.cloud, sleep=sleep)
+                cluster.Calls(self.cloud, None), self.cloud, sleep=sleep
+            )
 
     def the_reaper_retires(self, chance: Chance) -> None:
         """What it found, maybe long ago and maybe not for the first time."""
@@ -361,8 +376,10 @@ class CloudMachine(stateful.RuleBasedStateMachine):
             self.wait(cluster.GRACE + 1)
         for name in HOSTS:
             cloud.reconcile(name)
-        reaper.retire(self.allocator, reaper.find(
-            self.allocator, cloud, sleep=lambda _seconds: None))
+        reaper.retire(
+            self.allocator,
+            reaper.find(self.allocator, cloud, sleep=lambda _seconds: None),
+        )
         self.wait(COOLING + 1)
         for allocation in self.allocator.list():
             uuid = allocation.instance_uuid
@@ -378,7 +395,6 @@ class CloudMachine(stateful.RuleBasedStateMachine):
 
 
 class ClusterTest(testtools.TestCase):
-
     def test_random_walks(self) -> None:
         done = CloudMachine.done
         done.clear()

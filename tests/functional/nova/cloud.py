@@ -60,8 +60,10 @@ class Cloud:
         files.steps = steps
         self.hosts = {
             name: hypervisor.Hypervisor(
-                name, root / name / 'libvirt',
-                root / ('shared' if is_shared else name) / 'instances')
+                name,
+                root / name / 'libvirt',
+                root / ('shared' if is_shared else name) / 'instances',
+            )
             for name in ('A', 'B')
         }
         for host in self.hosts.values():
@@ -69,8 +71,10 @@ class Cloud:
 
     @property
     def volume_info(self) -> dict[str, Any]:
-        return {'driver_volume_type': 'nfs',
-                'data': {'device_path': str(self.volume)}}
+        return {
+            'driver_volume_type': 'nfs',
+            'data': {'device_path': str(self.volume)},
+        }
 
     # Nova's database
 
@@ -78,8 +82,8 @@ class Cloud:
         vars(instance).update(changes)
         with self.steps.changes('nova save'):
             hypervisor.write(
-                self.root / 'nova' / instance.uuid,
-                json.dumps(vars(instance)))
+                self.root / 'nova' / instance.uuid, json.dumps(vars(instance))
+            )
 
     def load(self, uuid: str) -> Any:
         text = (self.root / 'nova' / uuid).read_text()
@@ -95,8 +99,7 @@ class Cloud:
         try:
             return self.load(uuid)
         except FileNotFoundError:
-            raise nova_exception.InstanceNotFound(
-                instance_id=uuid) from None
+            raise nova_exception.InstanceNotFound(instance_id=uuid) from None
 
     # What the reaper asks
 
@@ -129,10 +132,13 @@ class Cloud:
         driver = self.on(name)
         for instance in self.instances():
             if name in instance.evacuated_from:
-                if any(domain.uuid == instance.uuid
-                       for domain in self.hosts[name].domains()):
+                if any(
+                    domain.uuid == instance.uuid
+                    for domain in self.hosts[name].domains()
+                ):
                     driver.destroy(
-                        None, instance, destroy_disks=not self.is_shared)
+                        None, instance, destroy_disks=not self.is_shared
+                    )
                 self.save(instance, evacuated_from=[])
             elif instance.host == name and not instance.deleted:
                 self._init_instance(driver, instance)
@@ -177,8 +183,12 @@ class Cloud:
         claims.reconcile()
 
     def reap(self) -> None:
-        reaper.retire(self.allocator, reaper.find(
-            self.allocator, self, interval=0, sleep=lambda seconds: None))
+        reaper.retire(
+            self.allocator,
+            reaper.find(
+                self.allocator, self, interval=0, sleep=lambda seconds: None
+            ),
+        )
 
     def leftovers(self) -> dict[str, list[pathlib.Path]]:
         """The directories of all instances, by instance."""
@@ -200,10 +210,17 @@ class Cloud:
 
     def boot(self, uuid: str = VICTIM, volumes: int = 0) -> None:
         instance = SimpleNamespace(
-            uuid=uuid, project_id='project', host='A', deleted=False,
-            vm_state='building', task_state='spawning', system_metadata={},
-            volumes=[self.volume_info] * volumes, evacuated_from=[],
-            failed_to=None)
+            uuid=uuid,
+            project_id='project',
+            host='A',
+            deleted=False,
+            vm_state='building',
+            task_state='spawning',
+            system_metadata={},
+            volumes=[self.volume_info] * volumes,
+            evacuated_from=[],
+            failed_to=None,
+        )
         self.save(instance)
         self.on('A').spawn(None, instance)
         self.save(instance, vm_state='active', task_state=None)
@@ -265,8 +282,7 @@ class Cloud:
     def revert(self) -> None:
         instance = self.load(VICTIM)
         self.save(instance, task_state='resize_reverting')
-        self.on('B').destroy(
-            None, instance, destroy_disks=not self.is_shared)
+        self.on('B').destroy(None, instance, destroy_disks=not self.is_shared)
         self.save(instance, host='A')
         self.on('A').finish_revert_migration(None, instance)
         self.save(instance, task_state=None, vm_state='active')
@@ -274,11 +290,12 @@ class Cloud:
     def offload(self) -> None:
         instance = self.load(VICTIM)
         self.save(
-            instance, task_state='shelving_offloading', vm_state='shelved')
+            instance, task_state='shelving_offloading', vm_state='shelved'
+        )
         self.on('A').destroy(None, instance)
         self.save(
-            instance, task_state=None, vm_state='shelved_offloaded',
-            host=None)
+            instance, task_state=None, vm_state='shelved_offloaded', host=None
+        )
 
     def unshelve(self) -> None:
         instance = self.load(VICTIM)
@@ -291,7 +308,8 @@ class Cloud:
         if instance.host == 'B':
             return
         self.save(
-            instance, task_state='rebuild_spawning', evacuated_from=['A'])
+            instance, task_state='rebuild_spawning', evacuated_from=['A']
+        )
         self.on('B').spawn(None, instance)
         self.save(instance, task_state=None, host='B')
 
@@ -311,7 +329,8 @@ class Cloud:
         self.save(instance, task_state='migrating')
         self.on('B').pre_live_migration(None, instance)
         self.on('A').live_migration(
-            None, instance, 'B', self._arrived, self._rolled_back)
+            None, instance, 'B', self._arrived, self._rolled_back
+        )
 
     def _arrived(self, context: Any, instance: Any, dest: str) -> None:
         source = self.on('A')
@@ -321,11 +340,11 @@ class Cloud:
         self.on('B')
         self.save(instance, task_state=None, host='B')
 
-    def _rolled_back(self, context: Any, instance: Any, dest: str,
-                     **kwargs: Any) -> None:
+    def _rolled_back(
+        self, context: Any, instance: Any, dest: str, **kwargs: Any
+    ) -> None:
         if not self.is_shared:
-            self.on('B').rollback_live_migration_at_destination(
-                None, instance)
+            self.on('B').rollback_live_migration_at_destination(None, instance)
         self.on('A')
         self.save(instance, task_state=None, failed_to='B')
 

@@ -45,16 +45,16 @@ _SECMODEL = (
 class Domain(fakelibvirt.Domain):
     """A domain that keeps its seclabel, as libvirt's does."""
 
-    def __init__(self, connection: Any, xml: Any, *args: Any,
-                 **kwargs: Any) -> None:
+    def __init__(
+        self, connection: Any, xml: Any, *args: Any, **kwargs: Any
+    ) -> None:
         super().__init__(connection, xml, *args, **kwargs)
         root = etree.fromstring(xml)
         self.given_xml = etree.tostring(root, encoding='unicode')
         self.seclabel = root.find('seclabel[@model="selinux"]')
         # What the kernel would show; a test may make it differ.
         self.process_label = (
-            None if self.seclabel is None
-            else self.seclabel.findtext('label')
+            None if self.seclabel is None else self.seclabel.findtext('label')
         )
 
     def XMLDesc(self, flags: int) -> str:  # noqa: N802
@@ -98,13 +98,14 @@ class ConfinedHostFixture(fixtures.Fixture):
         svirt_conf.register_opts(CONF)
         store = self.useFixture(fixtures.TempDir()).join('levels.sqlite')
         CONF.set_override(
-            'connection', f'sqlite:///{store}', group='svirt_database')
+            'connection', f'sqlite:///{store}', group='svirt_database'
+        )
         self.addCleanup(
-            CONF.clear_override, 'connection', group='svirt_database')
+            CONF.clear_override, 'connection', group='svirt_database'
+        )
         self.files = Files()
         for name in ('label', 'restore', 'read'):
-            self._patch(
-                f'svirt_nova.files.{name}', getattr(self.files, name))
+            self._patch(f'svirt_nova.files.{name}', getattr(self.files, name))
         self._patch('selinux.is_selinux_enabled', lambda: 1)
         self._patch('selinux.security_getenforce', lambda: 1)
         self._patch(
@@ -116,14 +117,18 @@ class ConfinedHostFixture(fixtures.Fixture):
         self._patch(
             'nova.tests.fixtures.libvirt.Connection.getCapabilities',
             lambda connection: capabilities(connection).replace(
-                '</host>', _SECMODEL, 1),
+                '</host>', _SECMODEL, 1
+            ),
         )
         self.allocator = allocators.load(CONF)
         self.levels = Levels()
         kind = type(self.allocator)
-        self.useFixture(fixtures.MonkeyPatch(
-            f'{kind.__module__}.{kind.__name__}.acquire',
-            self.levels.recording(kind.acquire)))
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                f'{kind.__module__}.{kind.__name__}.acquire',
+                self.levels.recording(kind.acquire),
+            )
+        )
 
     def _patch(self, name: str, new: Any) -> None:
         self.useFixture(fixtures.MonkeyPatch(name, new))
@@ -197,14 +202,16 @@ class ConfinedMixin:
         for name, driver in drivers.items():
             present = remains.of_host(driver._host).uuids
             busy = {
-                uuid for uuid in self.host_fixture.levels.seen
+                uuid
+                for uuid in self.host_fixture.levels.seen
                 if self._is_busy(uuid)
             }
-            claimed = {
-                a.instance_uuid for a in in_use if name in a.hosts}
+            claimed = {a.instance_uuid for a in in_use if name in a.hosts}
             self.assertEqual(
-                set(), claimed - present - busy,
-                f'{name} claims what it has nothing of')
+                set(),
+                claimed - present - busy,
+                f'{name} claims what it has nothing of',
+            )
 
         self._check_the_deleted()
 
@@ -218,7 +225,8 @@ class ConfinedMixin:
             if not allocation.hosts:
                 self.assertTrue(
                     servers.exists(allocation.instance_uuid),
-                    f'leaked: {allocation}')
+                    f'leaked: {allocation}',
+                )
 
     @property
     def _reaper_api(self) -> Any:
@@ -232,11 +240,13 @@ class ConfinedMixin:
         ):
             # So few instances that the reaper's control would not tell
             # them from a Nova that denies everything.
-            self.enterContext(mock.patch.object(
-                reaper, '_check_controls'))
-        reaper.retire(self.allocator, reaper.find(
-            self.allocator, servers, interval=0,
-            sleep=lambda seconds: None))
+            self.enterContext(mock.patch.object(reaper, '_check_controls'))
+        reaper.retire(
+            self.allocator,
+            reaper.find(
+                self.allocator, servers, interval=0, sleep=lambda seconds: None
+            ),
+        )
 
     def _check_domains_are_claimed(self, name: str, driver: Any) -> None:
         for uuid, label in remains.of_host(driver._host).domains.items():
@@ -254,7 +264,8 @@ class ConfinedMixin:
     def _is_busy(self, uuid: str) -> bool:
         try:
             instance = objects.Instance.get_by_uuid(
-                context.get_admin_context(read_deleted='yes'), uuid)
+                context.get_admin_context(read_deleted='yes'), uuid
+            )
         except nova_exception.NotFound:
             return False
         return instance.task_state is not None and not instance.deleted

@@ -136,7 +136,8 @@ class Domain:
         if label is not None:
             process = contexts.Context.parse(label.findtext('label'))
             etree.SubElement(label, 'imagelabel').text = str(
-                contexts.Context.parse(IMAGE).at(process.level))
+                contexts.Context.parse(IMAGE).at(process.level)
+            )
         return str(etree.tostring(root, encoding='unicode'))
 
     def get_xml_desc(self, **kwargs: Any) -> str:
@@ -186,8 +187,10 @@ class Domain:
         root = etree.fromstring(self._definition.read_text())
         process = contexts.Context.parse(root.findtext('seclabel/label'))
         for source in root.findall('devices/disk/source'):
-            write(source.get('file'), str(
-                contexts.Context.parse(IMAGE).at(process.level)))
+            write(
+                source.get('file'),
+                str(contexts.Context.parse(IMAGE).at(process.level)),
+            )
 
     def undefine(self) -> None:
         with self.host.steps.changes('libvirt undefine'):
@@ -212,10 +215,13 @@ class Hypervisor:
     def domains(self) -> list[Domain]:
         return [
             Domain(self, uuid)
-            for uuid in sorted({
-                path.stem for path in self.directory.iterdir()
-                if path.suffix in ('.xml', '.run')
-            })
+            for uuid in sorted(
+                {
+                    path.stem
+                    for path in self.directory.iterdir()
+                    if path.suffix in ('.xml', '.run')
+                }
+            )
         ]
 
     def get_connection(self) -> Hypervisor:
@@ -227,7 +233,8 @@ class Hypervisor:
     def list_guests(self, only_running: bool = True) -> list[Domain]:
         self.steps.reads('libvirt list')
         return [
-            domain for domain in self.domains()
+            domain
+            for domain in self.domains()
             if domain.is_running or not only_running
         ]
 

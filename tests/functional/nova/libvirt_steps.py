@@ -50,12 +50,20 @@ class LibvirtDriver:
             for number, disk in enumerate(disks)
         )
         return self._create_guest(
-            context, f'<domain><uuid>{instance.uuid}</uuid>'
-            f'<devices>{elements}</devices></domain>', instance)
+            context,
+            f'<domain><uuid>{instance.uuid}</uuid>'
+            f'<devices>{elements}</devices></domain>',
+            instance,
+        )
 
     def _create_guest(
-        self, context: Any, xml: str, instance: Any, power_on: bool = True,
-        pause: bool = False, post_xml_callback: Any = None
+        self,
+        context: Any,
+        xml: str,
+        instance: Any,
+        power_on: bool = True,
+        pause: bool = False,
+        post_xml_callback: Any = None,
     ) -> hypervisor.Domain:
         guest = hypervisor.Domain(self._host, instance.uuid)
         guest.define(xml)
@@ -80,17 +88,27 @@ class LibvirtDriver:
         if domain is not None:
             domain.poweroff()
 
-    def destroy(self, context: Any, instance: Any, network_info: Any = None,
-                block_device_info: Any = None,
-                destroy_disks: bool = True) -> None:
+    def destroy(
+        self,
+        context: Any,
+        instance: Any,
+        network_info: Any = None,
+        block_device_info: Any = None,
+        destroy_disks: bool = True,
+    ) -> None:
         self._power_off(instance)
         self.cleanup(
-            context, instance, network_info, block_device_info,
-            destroy_disks)
+            context, instance, network_info, block_device_info, destroy_disks
+        )
 
-    def cleanup(self, context: Any, instance: Any, network_info: Any,
-                block_device_info: Any = None,
-                destroy_disks: bool = True) -> None:
+    def cleanup(
+        self,
+        context: Any,
+        instance: Any,
+        network_info: Any,
+        block_device_info: Any = None,
+        destroy_disks: bool = True,
+    ) -> None:
         for info in instance.volumes:
             self._disconnect_volume(context, info, instance)
         if destroy_disks:
@@ -108,7 +126,8 @@ class LibvirtDriver:
                     directory.rename(doomed)
         left = any(
             self._directory(instance, suffix).exists()
-            for suffix in ('', '_resize'))
+            for suffix in ('', '_resize')
+        )
         if doomed.exists() and not left:
             with self._host.steps.changes('remove directory'):
                 shutil.rmtree(doomed)
@@ -118,15 +137,14 @@ class LibvirtDriver:
         self.destroy(context, instance, destroy_disks=False)
         self._start(context, instance)
 
-    def migrate_disk_and_power_off(
-        self, context: Any, instance: Any
-    ) -> None:
+    def migrate_disk_and_power_off(self, context: Any, instance: Any) -> None:
         self._power_off(instance)
         for info in instance.volumes:
             self._disconnect_volume(context, info, instance)
         with self._host.steps.changes('rename directory'):
             self._directory(instance).rename(
-                self._directory(instance, '_resize'))
+                self._directory(instance, '_resize')
+            )
 
     def finish_migration(
         self, context: Any, migration: Any, instance: Any
@@ -161,22 +179,40 @@ class LibvirtDriver:
             self._connect_volume(context, info, instance)
 
     def live_migration(
-        self, context: Any, instance: Any, dest: str, post_method: Any,
-        recover_method: Any, block_migration: bool, migrate_data: Any
+        self,
+        context: Any,
+        instance: Any,
+        dest: str,
+        post_method: Any,
+        recover_method: Any,
+        block_migration: bool,
+        migrate_data: Any,
     ) -> None:
         guest = self._find(instance)
         try:
             self._live_migration_operation(
-                context, instance, dest, block_migration, migrate_data,
-                guest, [])
+                context,
+                instance,
+                dest,
+                block_migration,
+                migrate_data,
+                guest,
+                [],
+            )
         except nova_exception.MigrationError:
             recover_method(context, instance, dest)
             return
         post_method(context, instance, dest)
 
     def _live_migration_operation(
-        self, context: Any, instance: Any, dest: str, block_migration: bool,
-        migrate_data: Any, guest: Any, device_names: Any
+        self,
+        context: Any,
+        instance: Any,
+        dest: str,
+        block_migration: bool,
+        migrate_data: Any,
+        guest: Any,
+        device_names: Any,
     ) -> None:
         guest.migrate(destination_xml=guest.xml())
 
@@ -190,12 +226,22 @@ class LibvirtDriver:
     ) -> None:
         self.destroy(context, instance, destroy_disks=not self.is_shared)
 
-    def _connect_volume(self, context: Any, connection_info: Any,
-                        instance: Any, encryption: Any = None) -> None:
+    def _connect_volume(
+        self,
+        context: Any,
+        connection_info: Any,
+        instance: Any,
+        encryption: Any = None,
+    ) -> None:
         with self._host.steps.changes('connect volume'):
             pass
 
-    def _disconnect_volume(self, context: Any, connection_info: Any,
-                           instance: Any, encryption: Any = None) -> None:
+    def _disconnect_volume(
+        self,
+        context: Any,
+        connection_info: Any,
+        instance: Any,
+        encryption: Any = None,
+    ) -> None:
         with self._host.steps.changes('disconnect volume'):
             pass

@@ -58,8 +58,11 @@ OPERATIONS = (
     Operation('spawn with volume', 'boot_with_volume', ()),
     Operation('delete', 'delete'),
     Operation('delete with volume', 'delete', ('boot_with_volume',)),
-    Operation('delete while the host was down', 'return_and_clean',
-              ('boot', 'delete_unseen')),
+    Operation(
+        'delete while the host was down',
+        'return_and_clean',
+        ('boot', 'delete_unseen'),
+    ),
     Operation('hard reboot', 'reboot', ('boot_with_volume',)),
     Operation('rebuild', 'rebuild'),
     Operation('cold migration', 'migrate', ('boot_with_volume',)),
@@ -70,12 +73,20 @@ OPERATIONS = (
     Operation('failed live migration', 'fail_to_migrate_live'),
     Operation('shelve offload', 'offload'),
     Operation('unshelve', 'unshelve', ('boot', 'offload')),
-    Operation('evacuate', 'evacuate', after=('evacuate', 'source_returns'),
-              down=('A',)),
-    Operation('return of the evacuated host', 'source_returns',
-              ('boot', 'evacuate')),
-    Operation('return after deletion', 'source_returns',
-              ('boot', 'evacuate', 'delete')),
+    Operation(
+        'evacuate',
+        'evacuate',
+        after=('evacuate', 'source_returns'),
+        down=('A',),
+    ),
+    Operation(
+        'return of the evacuated host', 'source_returns', ('boot', 'evacuate')
+    ),
+    Operation(
+        'return after deletion',
+        'source_returns',
+        ('boot', 'evacuate', 'delete'),
+    ),
     Operation('volume attach', 'attach'),
     Operation('volume detach', 'detach', ('boot', 'attach')),
 )
@@ -83,44 +94,53 @@ KILLED = ('spawn', 'delete', 'cold migration')
 
 
 class _Base(testtools.TestCase):
-
     def setUp(self):
         super().setUp()
         svirt_conf.register_opts(CONF)
-        self.directory = pathlib.Path(
-            self.useFixture(fixtures.TempDir()).path)
+        self.directory = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
         self.files = hypervisor.Files()
         for group, name in (
-            (None, 'instances_path'), (None, 'host'),
+            (None, 'instances_path'),
+            (None, 'host'),
             ('svirt_database', 'connection'),
         ):
             self.addCleanup(CONF.clear_override, name, group=group)
         for name in ('label', 'restore', 'read'):
-            self._patch(f'svirt_nova.files.{name}',
-                        getattr(self.files, name))
+            self._patch(f'svirt_nova.files.{name}', getattr(self.files, name))
         self._patch('selinux.is_selinux_enabled', lambda: 1)
         self._patch('selinux.security_getenforce', lambda: 1)
-        self._patch('svirt_nova.privsep.image_context',
-                    lambda: contexts.Context.parse(hypervisor.IMAGE))
+        self._patch(
+            'svirt_nova.privsep.image_context',
+            lambda: contexts.Context.parse(hypervisor.IMAGE),
+        )
         for name, method in vars(libvirt_steps.LibvirtDriver).items():
             if callable(method):
-                self.useFixture(fixtures.MonkeyPatch(
-                    f'nova.virt.libvirt.driver.LibvirtDriver.{name}',
-                    method))
+                self.useFixture(
+                    fixtures.MonkeyPatch(
+                        f'nova.virt.libvirt.driver.LibvirtDriver.{name}',
+                        method,
+                    )
+                )
         self._patch(
             'nova.virt.libvirt.driver.LibvirtDriver._get_volume_driver',
-            lambda driver, info: mock.Mock(spec=nfs.LibvirtNFSVolumeDriver))
+            lambda driver, info: mock.Mock(spec=nfs.LibvirtNFSVolumeDriver),
+        )
 
         self._patch(
             'svirt_nova.storage.file_system',
-            lambda path: mock.Mock(is_shared=self.cloud.is_shared))
-        self._patch('nova.objects.Instance.get_by_uuid',
-                    lambda cls, context, uuid: self.cloud.get_by_uuid(uuid))
+            lambda path: mock.Mock(is_shared=self.cloud.is_shared),
+        )
+        self._patch(
+            'nova.objects.Instance.get_by_uuid',
+            lambda cls, context, uuid: self.cloud.get_by_uuid(uuid),
+        )
         self._load = allocators.load
         self._patch(
             'svirt_nova.allocator.base.load',
             lambda conf: hypervisor.WatchedAllocator(
-                self.cloud.allocator, self.cloud.steps))
+                self.cloud.allocator, self.cloud.steps
+            ),
+        )
 
     def _patch(self, name, new):
         self.useFixture(fixtures.MonkeyPatch(name, new))
@@ -129,11 +149,18 @@ class _Base(testtools.TestCase):
         """The cloud as its processes find it when they start."""
         root = self.directory / 'cloud'
         root.mkdir(exist_ok=True)
-        CONF.set_override('connection', f'sqlite:///{root}/levels.sqlite',
-                          group='svirt_database')
+        CONF.set_override(
+            'connection',
+            f'sqlite:///{root}/levels.sqlite',
+            group='svirt_database',
+        )
         self.cloud = clouds.Cloud(
-            root, self._load(CONF), is_shared, self.files,
-            steps or hypervisor.Steps())
+            root,
+            self._load(CONF),
+            is_shared,
+            self.files,
+            steps or hypervisor.Steps(),
+        )
         return self.cloud
 
     def _close(self):
@@ -168,8 +195,8 @@ class _Base(testtools.TestCase):
                 uuid = path.parent.name.partition('_')[0]
                 if label is not None:
                     self._check_level(
-                        found, uuid, None if cloud.is_shared else name,
-                        label)
+                        found, uuid, None if cloud.is_shared else name, label
+                    )
         return found
 
     def _check_level(self, found, uuid, host, label):
@@ -177,11 +204,14 @@ class _Base(testtools.TestCase):
         self.assertEqual(found[uuid].level, label.level)
         if host is None:
             self.assertIsNot(
-                allocators.State.COOLING, found[uuid].state,
-                f'the level of {uuid} comes free while files have it')
+                allocators.State.COOLING,
+                found[uuid].state,
+                f'the level of {uuid} comes free while files have it',
+            )
         else:
             self.assertIn(
-                host, found[uuid].hosts, f'{host} does not claim {uuid}')
+                host, found[uuid].hosts, f'{host} does not claim {uuid}'
+            )
 
     def _check_claims(self, names):
         """Claims and what hosts have are the same."""
@@ -195,12 +225,14 @@ class _Base(testtools.TestCase):
             # What is left on shared storage belongs to the host that the
             # instance lives on, or to nobody.
             present |= {
-                uuid for uuid in self.cloud.leftovers() if uuid in gone}
-            claimed = {
-                uuid for uuid, a in found.items() if name in a.hosts}
+                uuid for uuid in self.cloud.leftovers() if uuid in gone
+            }
+            claimed = {uuid for uuid, a in found.items() if name in a.hosts}
             self.assertEqual(
-                set(), claimed - present - busy,
-                f'{name} claims what it has nothing of')
+                set(),
+                claimed - present - busy,
+                f'{name} claims what it has nothing of',
+            )
 
     def _recover(self, operation, is_shared, first):
         """Everything starts again; then the instance is deleted."""
@@ -245,8 +277,10 @@ class _Base(testtools.TestCase):
         self.assertEqual({'A'}, neighbour.hosts)
         if clouds.VICTIM in found:
             self.assertIs(
-                allocators.State.COOLING, found[clouds.VICTIM].state,
-                f'leaked: {found[clouds.VICTIM]}')
+                allocators.State.COOLING,
+                found[clouds.VICTIM].state,
+                f'leaked: {found[clouds.VICTIM]}',
+            )
 
     def _first_level(self):
         try:
@@ -273,9 +307,11 @@ class _Base(testtools.TestCase):
         table = ''.join(
             f'{operation.name} | {storage} | {how} | {number} | {step} | '
             f'{result}\n'
-            for number, (step, result) in enumerate(results))
+            for number, (step, result) in enumerate(results)
+        )
         self.addDetail(
-            f'{operation.name}, {storage}', content.text_content(table))
+            f'{operation.name}, {storage}', content.text_content(table)
+        )
         path = os.environ.get('SVIRT_NOVA_REPORT')
         if path:
             with open(path, 'a', encoding='utf-8') as file:
@@ -294,7 +330,9 @@ class _Base(testtools.TestCase):
             try:
                 self._recover(operation, is_shared, first)
             except (
-                AssertionError, OSError, exception.SvirtError,
+                AssertionError,
+                OSError,
+                exception.SvirtError,
                 nova_exception.NovaException,
             ) as error:
                 results.append((step, f'{type(error).__name__}: {error}'))
@@ -305,8 +343,7 @@ class _Base(testtools.TestCase):
     def _raise_at(self, operation, is_shared, number):
         cloud = self._open(is_shared, hypervisor.Steps(number))
         try:
-            self.assertRaises(
-                hypervisor.Died, getattr(cloud, operation.run))
+            self.assertRaises(hypervisor.Died, getattr(cloud, operation.run))
         finally:
             self._close()
 
@@ -315,7 +352,8 @@ class _Base(testtools.TestCase):
         if child == 0:
             try:
                 cloud = self._open(
-                    is_shared, hypervisor.Steps(number, kill=True))
+                    is_shared, hypervisor.Steps(number, kill=True)
+                )
                 getattr(cloud, operation.run)()
             finally:
                 os._exit(1)
@@ -334,8 +372,7 @@ class KillTest(_Base):
 
 def _add(case, method, how, operation, is_shared):
     def test(self):
-        self._die_everywhere(
-            operation, is_shared, how, getattr(self, method))
+        self._die_everywhere(operation, is_shared, how, getattr(self, method))
 
     storage = 'shared' if is_shared else 'local'
     name = f'test_{operation.name} on {storage} storage'

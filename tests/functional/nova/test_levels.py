@@ -19,8 +19,10 @@ from svirt_nova.allocator import base as allocators
 from svirt_nova.virt import claims
 from tests.functional.nova import confined
 
-_ALL = (fakelibvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE
-        | fakelibvirt.VIR_CONNECT_LIST_DOMAINS_INACTIVE)
+_ALL = (
+    fakelibvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE
+    | fakelibvirt.VIR_CONNECT_LIST_DOMAINS_INACTIVE
+)
 _ACQUIRE = 'svirt_nova.allocator.sql.driver.SqlAllocator.acquire'
 
 
@@ -40,7 +42,6 @@ class _Base(confined.ConfinedMixin, base.ServersTestBase):
 
 
 class BootTest(_Base):
-
     def setUp(self):
         super().setUp()
         self.start_compute()
@@ -48,16 +49,18 @@ class BootTest(_Base):
     def test_each_server_runs_behind_its_own_level(self):
         first, second = self._boot(), self._boot()
 
-        labels = [seclabel.read(self._domain(server).given_xml)
-                  for server in (first, second)]
+        labels = [
+            seclabel.read(self._domain(server).given_xml)
+            for server in (first, second)
+        ]
         held = [self.allocator.get(server['id']) for server in (first, second)]
 
         self.assertEqual(
-            [a.level for a in held], [label.label.level for label in labels])
+            [a.level for a in held], [label.label.level for label in labels]
+        )
         self.assertFalse(held[0].level.is_comparable(held[1].level))
         self.assertTrue(all(label.is_static for label in labels))
-        self.assertEqual(
-            [{'compute1'}] * 2, [set(a.hosts) for a in held])
+        self.assertEqual([{'compute1'}] * 2, [set(a.hosts) for a in held])
 
     def test_files_carry_the_level_before_the_guest_starts(self):
         seen = {}
@@ -85,8 +88,7 @@ class BootTest(_Base):
         disks = seclabel.disks(self._domain(server).given_xml)
         drives = [d for d in disks if d.path.endswith('disk.config')]
 
-        self.assertEqual(
-            [seclabel.DiskLabel.OWN], [d.label for d in drives])
+        self.assertEqual([seclabel.DiskLabel.OWN], [d.label for d in drives])
 
     def test_a_deleted_server_gives_its_level_back(self):
         server = self._boot()
@@ -101,11 +103,14 @@ class BootTest(_Base):
         server = self._boot()
         before = self.allocator.get(server['id'])
 
-        with mock.patch.object(
-            allocators.Allocator, 'unclaim', side_effect=AssertionError
-        ), mock.patch(
-            'svirt_nova.allocator.sql.driver.SqlAllocator.unclaim',
-            side_effect=AssertionError,
+        with (
+            mock.patch.object(
+                allocators.Allocator, 'unclaim', side_effect=AssertionError
+            ),
+            mock.patch(
+                'svirt_nova.allocator.sql.driver.SqlAllocator.unclaim',
+                side_effect=AssertionError,
+            ),
         ):
             self._reboot_server(server, hard=True)
 
@@ -127,8 +132,7 @@ class BootTest(_Base):
         server = self._boot()
         before = self.allocator.get(server['id'])
 
-        self._rebuild_server(
-            server, '155d900f-4e14-4e4c-a73d-069cbf4541e6')
+        self._rebuild_server(server, '155d900f-4e14-4e4c-a73d-069cbf4541e6')
 
         after = self.allocator.get(server['id'])
         self.assertEqual(before.level, after.level)
@@ -150,10 +154,11 @@ class BootTest(_Base):
 
         level = self.allocator.get(server['id']).level
         record = objects.Instance.get_by_uuid(
-            context.get_admin_context(), server['id'],
-            expected_attrs=['system_metadata'])
-        self.assertEqual(
-            str(level), record.system_metadata[claims.LEVEL_KEY])
+            context.get_admin_context(),
+            server['id'],
+            expected_attrs=['system_metadata'],
+        )
+        self.assertEqual(str(level), record.system_metadata[claims.LEVEL_KEY])
 
 
 class FaultTest(_Base):
@@ -168,8 +173,7 @@ class FaultTest(_Base):
         for host in ('compute1', 'compute2'):
             connection = self.computes[host].driver._host.get_connection()
             self.assertEqual([], connection.listAllDomains(_ALL))
-        held = self.allocator.list(
-            states=frozenset([allocators.State.HELD]))
+        held = self.allocator.list(states=frozenset([allocators.State.HELD]))
         self.assertEqual([], [a for a in held if a.hosts])
 
     def test_a_full_space_aborts_the_build_on_the_first_host(self):
@@ -225,21 +229,24 @@ class FaultTest(_Base):
         self._assert_nothing_left(server)
 
     def test_a_failed_build_can_be_deleted_with_the_store_away(self):
-        with mock.patch(
-            _ACQUIRE, side_effect=exception.StoreUnreachable('away')
-        ), mock.patch(
-            'svirt_nova.allocator.sql.driver.SqlAllocator.unclaim',
-            side_effect=exception.StoreUnreachable('away'),
-        ), mock.patch(
-            'svirt_nova.allocator.sql.driver.SqlAllocator.give_back',
-            side_effect=exception.StoreUnreachable('away'),
+        with (
+            mock.patch(
+                _ACQUIRE, side_effect=exception.StoreUnreachable('away')
+            ),
+            mock.patch(
+                'svirt_nova.allocator.sql.driver.SqlAllocator.unclaim',
+                side_effect=exception.StoreUnreachable('away'),
+            ),
+            mock.patch(
+                'svirt_nova.allocator.sql.driver.SqlAllocator.give_back',
+                side_effect=exception.StoreUnreachable('away'),
+            ),
         ):
             server = self._boot(expected_state='ERROR')
             self._delete_server(server)
 
 
 class OutageTest(_Base):
-
     def setUp(self):
         super().setUp()
         self.start_compute()
@@ -259,26 +266,28 @@ class OutageTest(_Base):
 
 
 class ModeTest(_Base):
-
     def test_enforcing_refuses_a_host_without_selinux(self):
         with mock.patch('selinux.security_getenforce', lambda: 0):
             error = self.assertRaises(
-                nova_exception.InternalError, self.start_compute)
+                nova_exception.InternalError, self.start_compute
+            )
         self.assertIn('setenforce 1', str(error))
 
     def test_enforcing_refuses_a_libvirt_without_the_selinux_driver(self):
-        with mock.patch(
-            'nova.tests.fixtures.libvirt.Connection.getCapabilities',
-            lambda connection: '<capabilities><host/></capabilities>',
-        ), mock.patch.object(
-            libvirt_driver.LibvirtDriver, 'init_host'
+        with (
+            mock.patch(
+                'nova.tests.fixtures.libvirt.Connection.getCapabilities',
+                lambda connection: '<capabilities><host/></capabilities>',
+            ),
+            mock.patch.object(libvirt_driver.LibvirtDriver, 'init_host'),
         ):
             error = self.assertRaises(
-                nova_exception.InternalError, self.start_compute)
+                nova_exception.InternalError, self.start_compute
+            )
         self.assertIn('security_driver', str(error))
 
     def test_permissive_starts_guests_and_says_that_they_are_not_isolated(
-        self
+        self,
     ):
         self.flags(mode='permissive', group='svirt')
         self.start_compute()
@@ -288,7 +297,8 @@ class ModeTest(_Base):
 
         self.assertIn('NOT isolated', self.stdlog.logger.output)
         self.assertEqual(
-            {'compute1'}, set(self.allocator.get(server['id']).hosts))
+            {'compute1'}, set(self.allocator.get(server['id']).hosts)
+        )
 
     def test_permissive_works_on_a_host_without_selinux(self):
         self.flags(mode='permissive', group='svirt')
@@ -302,9 +312,12 @@ class ModeTest(_Base):
 
     def test_disabled_is_exactly_novas_driver(self):
         self.flags(mode='disabled', group='svirt')
-        with mock.patch(
-            'svirt_nova.allocator.base.load', side_effect=AssertionError
-        ), mock.patch('selinux.security_getenforce', lambda: 0):
+        with (
+            mock.patch(
+                'svirt_nova.allocator.base.load', side_effect=AssertionError
+            ),
+            mock.patch('selinux.security_getenforce', lambda: 0),
+        ):
             self.start_compute()
             server = self._boot()
             self.assertIsNone(seclabel.read(self._domain(server).given_xml))

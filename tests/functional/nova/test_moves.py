@@ -12,18 +12,19 @@ from tests.functional.nova import two_hosts
 
 
 class EvacuateTest(two_hosts.TwoHosts):
-
     def setUp(self):
         super().setUp()
         self.host_fixture._patch(
             'nova.virt.libvirt.driver.LibvirtDriver.instance_on_disk',
-            lambda driver, instance: True)
+            lambda driver, instance: True,
+        )
 
     def _evacuated(self):
         server = self._boot()
         self._go_down('here')
         server = self._evacuate_server(
-            server, expected_host='there', expected_state='SHUTOFF')
+            server, expected_host='there', expected_state='SHUTOFF'
+        )
         self._assert_held(server, 'here', 'there')
         return server
 
@@ -48,7 +49,6 @@ class EvacuateTest(two_hosts.TwoHosts):
 
 
 class LiveMigrationTest(base.LibvirtMigrationMixin, two_hosts.TwoHosts):
-
     def setUp(self):
         super().setUp()
         self.src = self.computes['here']
@@ -70,7 +70,8 @@ class LiveMigrationTest(base.LibvirtMigrationMixin, two_hosts.TwoHosts):
         self.server = self._boot()
         seen = []
         self.arriving = lambda: seen.append(
-            self.allocator.get(self.server['id']).hosts)
+            self.allocator.get(self.server['id']).hosts
+        )
 
         self._live_migrate(self.server)
 
@@ -110,8 +111,7 @@ class LiveMigrationTest(base.LibvirtMigrationMixin, two_hosts.TwoHosts):
         with mock.patch(
             'svirt_nova.virt.driver.SvirtLibvirtDriver._level',
         ):
-            self._live_migrate(
-                self.server, migration_expected_state='failed')
+            self._live_migrate(self.server, migration_expected_state='failed')
 
         self.assertFalse(self.migrate_stub_ran)
         self._assert_held(self.server, 'here')

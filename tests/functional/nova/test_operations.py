@@ -18,7 +18,6 @@ _ALLOCATOR = 'svirt_nova.allocator.sql.driver.SqlAllocator'
 
 
 class ResizeTest(two_hosts.TwoHosts):
-
     def setUp(self):
         super().setUp()
 
@@ -31,7 +30,8 @@ class ResizeTest(two_hosts.TwoHosts):
             ('_is_path_shared_with', lambda *args: False),
         ):
             self.host_fixture._patch(
-                f'nova.virt.libvirt.driver.LibvirtDriver.{name}', new)
+                f'nova.virt.libvirt.driver.LibvirtDriver.{name}', new
+            )
 
     def test_a_confirmed_migration_leaves_the_destinations_claim(self):
         server = self._boot()
@@ -63,8 +63,7 @@ class ResizeTest(two_hosts.TwoHosts):
     def test_a_resize_on_one_host_keeps_level_and_claim(self):
         self.flags(allow_resize_to_same_host=True)
         server = self._boot()
-        self.api.put_service(
-            self._service('there'), {'status': 'disabled'})
+        self.api.put_service(self._service('there'), {'status': 'disabled'})
 
         self._resize_server(server, self._create_flavor(vcpu=1))
         self._assert_held(server, 'here')
@@ -75,10 +74,8 @@ class ResizeTest(two_hosts.TwoHosts):
 
 
 class ShelveTest(two_hosts.TwoHosts):
-
     def _unshelve_to(self, server, host, state='ACTIVE'):
-        self.api.post_server_action(
-            server['id'], {'unshelve': {'host': host}})
+        self.api.post_server_action(server['id'], {'unshelve': {'host': host}})
         return self._wait_for_state_change(server, state)
 
     def _offloaded(self):
@@ -108,16 +105,21 @@ class ShelveTest(two_hosts.TwoHosts):
     def test_a_failed_unshelve_leaves_no_claim(self):
         server = self._offloaded()
         with mock.patch.object(
-            confined.Domain, 'createWithFlags',
-            side_effect=nova_exception.NovaException('no start')
+            confined.Domain,
+            'createWithFlags',
+            side_effect=nova_exception.NovaException('no start'),
         ):
             self.api.post_server_action(
-                server['id'], {'unshelve': {'host': 'there'}},
-                check_response_status=[202, 500])
+                server['id'],
+                {'unshelve': {'host': 'there'}},
+                check_response_status=[202, 500],
+            )
             self._wait_for_instance_action_event(
-                server, 'unshelve', 'compute_unshelve_instance', 'error')
+                server, 'unshelve', 'compute_unshelve_instance', 'error'
+            )
         self._wait_for_server_parameter(
-            server, {'OS-EXT-STS:task_state': None})
+            server, {'OS-EXT-STS:task_state': None}
+        )
 
         self._reconcile_host('there')
 
@@ -125,7 +127,6 @@ class ShelveTest(two_hosts.TwoHosts):
 
 
 class SpawnTest(two_hosts.TwoHosts):
-
     def test_a_rescheduled_server_is_claimed_by_its_last_host_alone(self):
         original = confined.Domain.createWithFlags
         failures = [nova_exception.NovaException('no start')]
@@ -144,8 +145,9 @@ class SpawnTest(two_hosts.TwoHosts):
 
     def test_the_level_of_a_build_that_failed_everywhere_is_reaped(self):
         with mock.patch.object(
-            confined.Domain, 'createWithFlags',
-            side_effect=nova_exception.NovaException('no start')
+            confined.Domain,
+            'createWithFlags',
+            side_effect=nova_exception.NovaException('no start'),
         ):
             server = self._boot(host=None, expected_state='ERROR')
         self._assert_held(server)
@@ -157,10 +159,11 @@ class SpawnTest(two_hosts.TwoHosts):
 
 
 class DeleteTest(two_hosts.TwoHosts):
-
     def test_a_server_deleted_while_its_host_is_down_keeps_its_level(self):
-        self.flags(running_deleted_instance_timeout=0,
-                   running_deleted_instance_action='reap')
+        self.flags(
+            running_deleted_instance_timeout=0,
+            running_deleted_instance_action='reap',
+        )
         server = self._boot()
         self._go_down('here')
         self._delete_server(server)
@@ -200,7 +203,7 @@ class DeleteTest(two_hosts.TwoHosts):
         self._wait_for_state_change(server, 'SOFT_DELETED')
         with mock.patch(
             'nova.compute.manager.ComputeManager._deleted_old_enough',
-            return_value=True
+            return_value=True,
         ):
             self._run_task('here', '_reclaim_queued_deletes')
 
@@ -210,7 +213,7 @@ class DeleteTest(two_hosts.TwoHosts):
         server = self._boot()
         with mock.patch(
             f'{_ALLOCATOR}.give_back',
-            side_effect=exception.StoreUnreachable('away')
+            side_effect=exception.StoreUnreachable('away'),
         ):
             self._delete_server(server)
         self._assert_held(server, 'here')
@@ -221,7 +224,6 @@ class DeleteTest(two_hosts.TwoHosts):
 
 
 class RescueTest(two_hosts.TwoHosts):
-
     def test_a_rescued_server_runs_behind_its_level(self):
         server = self._boot()
         os.mkdir(os.path.join(CONF.instances_path, server['id']))

@@ -12,8 +12,10 @@ from svirt_nova import seclabel
 from svirt_nova.allocator import base as allocators
 from tests.functional.nova import confined
 
-_ALL = (fakelibvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE
-        | fakelibvirt.VIR_CONNECT_LIST_DOMAINS_INACTIVE)
+_ALL = (
+    fakelibvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE
+    | fakelibvirt.VIR_CONNECT_LIST_DOMAINS_INACTIVE
+)
 
 
 class TwoHosts(confined.ConfinedMixin, base.ServersTestBase):
@@ -29,8 +31,7 @@ class TwoHosts(confined.ConfinedMixin, base.ServersTestBase):
         self.start_compute('here')
 
     def _boot(self, host='here', **kwargs):
-        server = self._create_server(
-            networks='none', host=host, **kwargs)
+        server = self._create_server(networks='none', host=host, **kwargs)
         self.level = self.allocator.get(server['id']).level
         return server
 
@@ -61,12 +62,10 @@ class TwoHosts(confined.ConfinedMixin, base.ServersTestBase):
         claims.reconcile()
 
     def _run_task(self, host, name):
-        getattr(self.computes[host].manager, name)(
-            context.get_admin_context())
+        getattr(self.computes[host].manager, name)(context.get_admin_context())
 
     def _service(self, host):
-        return self.api.get_services(
-            host=host, binary='nova-compute')[0]['id']
+        return self.api.get_services(host=host, binary='nova-compute')[0]['id']
 
     def _force_down(self, host, is_down):
         self.api.put_service_force_down(self._service(host), is_down)

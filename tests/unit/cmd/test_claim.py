@@ -113,9 +113,7 @@ class ClaimPurgeTest(_Base):
 
     def test_without_a_terminal_the_option_is_asked_for(self):
         self.typed('host1\n', tty=False)
-        self.assert_refused(
-            self.purge('--host', 'host1'), '--fenced host1'
-        )
+        self.assert_refused(self.purge('--host', 'host1'), '--fenced host1')
 
     def test_the_option_must_name_the_same_host(self):
         for name in ('host2', ''):

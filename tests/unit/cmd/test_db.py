@@ -64,9 +64,7 @@ class SyncTest(fake.ProgramTestCase):
             raise exception.InvalidSpace('the store has another space')
 
         self.useFixture(
-            fixtures.MockPatch(
-                'svirt_nova.allocator.sql.store.sync', refuse
-            )
+            fixtures.MockPatch('svirt_nova.allocator.sql.store.sync', refuse)
         )
         self.assertEqual(
             (1, '', 'the store has another space\n'),

@@ -64,8 +64,9 @@ class ReapTest(fake.ProgramTestCase):
     def reap(self, *args):
         status, out, err = self.program('reap', '-f', 'json', *args)
         self.assertEqual((0, ''), (status, err))
-        return [(r['Level'], r['Instance'], r['Outcome'])
-                for r in json.loads(out)]
+        return [
+            (r['Level'], r['Instance'], r['Outcome']) for r in json.loads(out)
+        ]
 
     def test_what_nova_denies_three_times_is_retired(self):
         self.assertEqual(
@@ -90,9 +91,7 @@ class ReapTest(fake.ProgramTestCase):
     def test_an_answer_that_is_missing_retires_nothing(self):
         self.servers.failure = 'Nova answered 503'
         status, out, err = self.program('reap')
-        self.assertEqual(
-            (1, '', 'Nova answered 503\n'), (status, out, err)
-        )
+        self.assertEqual((1, '', 'Nova answered 503\n'), (status, out, err))
         self.assertEqual([], self.made.retired)
 
     def test_fewer_passes_are_refused(self):

@@ -12,7 +12,6 @@ from tests.unit import test_seclabel
 
 
 class OfHostTest(testtools.TestCase):
-
     def _host(self, enabled=1, enforcing=1):
         image = contexts.Context.parse('system_u:object_r:svirt_image_t:s0')
         for name, value in (
@@ -20,8 +19,9 @@ class OfHostTest(testtools.TestCase):
             ('selinux.security_getenforce', enforcing),
             ('svirt_nova.privsep.image_context', image),
         ):
-            self.useFixture(fixtures.MonkeyPatch(
-                name, lambda value=value: value))
+            self.useFixture(
+                fixtures.MonkeyPatch(name, lambda value=value: value)
+            )
         return confinement.of_host(test_seclabel.CAPABILITIES, 'qemu')
 
     def test_contexts_come_from_libvirt_and_the_policy(self):
@@ -31,7 +31,8 @@ class OfHostTest(testtools.TestCase):
 
     def test_a_permissive_kernel_is_refused(self):
         error = self.assertRaises(
-            exception.UnconfinedHost, self._host, enforcing=0)
+            exception.UnconfinedHost, self._host, enforcing=0
+        )
         self.assertIn('setenforce 1', str(error))
 
     def test_a_kernel_without_selinux_is_refused(self):
@@ -39,7 +40,6 @@ class OfHostTest(testtools.TestCase):
 
 
 class MayClashTest(testtools.TestCase):
-
     def test_a_level_clashes_with_the_space_or_does_not(self):
         space = spaces.LevelSpace.parse('c512.c1023')
         for text, clash in (
@@ -52,5 +52,4 @@ class MayClashTest(testtools.TestCase):
             ('s0:c1,c600,c700', True),
         ):
             level = levels.Level.parse(text)
-            self.assertEqual(
-                clash, confinement.may_clash(space, level), text)
+            self.assertEqual(clash, confinement.may_clash(space, level), text)

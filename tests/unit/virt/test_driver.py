@@ -31,48 +31,74 @@ from tests.unit import test_seclabel
 
 CONF = nova.conf.CONF
 LEVEL = levels.Level.parse('s0:c1,c2')
-VOLUME = {'driver_volume_type': 'nfs',
-          'data': {'device_path': '/mnt/hash/volume-1'}}
+VOLUME = {
+    'driver_volume_type': 'nfs',
+    'data': {'device_path': '/mnt/hash/volume-1'},
+}
 
 
 class _Base(testtools.TestCase):
-
     def setUp(self):
         super().setUp()
         svirt_conf.register_opts(CONF)
         self.instances = self.useFixture(fixtures.TempDir()).path
         self._flag('instances_path', self.instances)
         self.driver = driver.SvirtLibvirtDriver.__new__(
-            driver.SvirtLibvirtDriver)
+            driver.SvirtLibvirtDriver
+        )
         self.driver._svirt_host = 'here'
         self.driver._rebooting = {}
         self.driver._migrating = {}
         self.driver._allocator = mock.create_autospec(
-            allocators.Allocator, instance=True)
+            allocators.Allocator, instance=True
+        )
         self.driver._allocator.acquire.return_value.level = LEVEL
         self.driver._confinement = confinement.Confinement(
-            process=test_seclabel.PROCESS, image=test_seclabel.IMAGE)
+            process=test_seclabel.PROCESS, image=test_seclabel.IMAGE
+        )
         self.driver._host = mock.Mock()
         self.driver._claims = claims.HostClaims(
-            self.driver._allocator, 'here', self.driver._host, 600)
+            self.driver._allocator, 'here', self.driver._host, 600
+        )
         self.driver._host.get_guest.side_effect = (
-            nova_exception.InstanceNotFound(instance_id='uuid'))
+            nova_exception.InstanceNotFound(instance_id='uuid')
+        )
         self.volume_driver = mock.Mock(spec=nfs.LibvirtNFSVolumeDriver)
         self.driver._get_volume_driver = lambda info: self.volume_driver
         self.calls = mock.Mock()
         for name in ('label', 'restore'):
-            self.useFixture(fixtures.MonkeyPatch(
-                f'svirt_nova.files.{name}', getattr(self.calls, name)))
-        for name in ('_connect_volume', '_disconnect_volume', 'cleanup',
-                     'pre_live_migration', 'live_migration',
-                     '_live_migration_operation', 'resume',
-                     'confirm_migration', 'delete_instance_files'):
-            self.useFixture(fixtures.MockPatchObject(
-                libvirt_driver.LibvirtDriver, name,
-                getattr(self.calls, name)))
+            self.useFixture(
+                fixtures.MonkeyPatch(
+                    f'svirt_nova.files.{name}', getattr(self.calls, name)
+                )
+            )
+        for name in (
+            '_connect_volume',
+            '_disconnect_volume',
+            'cleanup',
+            'pre_live_migration',
+            'live_migration',
+            '_live_migration_operation',
+            'resume',
+            'confirm_migration',
+            'delete_instance_files',
+        ):
+            self.useFixture(
+                fixtures.MockPatchObject(
+                    libvirt_driver.LibvirtDriver,
+                    name,
+                    getattr(self.calls, name),
+                )
+            )
         self.instance = SimpleNamespace(
-            uuid='uuid', project_id='project', host='here', deleted=False,
-            vm_state='active', task_state=None, system_metadata={})
+            uuid='uuid',
+            project_id='project',
+            host='here',
+            deleted=False,
+            vm_state='active',
+            task_state=None,
+            system_metadata={},
+        )
 
     def _flag(self, name, value, group=None):
         CONF.set_override(name, value, group=group)
@@ -83,46 +109,51 @@ class _Base(testtools.TestCase):
 
 
 class VolumeTest(_Base):
-
     def _connect(self, info=VOLUME):
         self.driver._connect_volume('context', info, self.instance)
 
     def _disconnect(self, info=VOLUME):
         self.driver._disconnect_volume(
-            'context', info, self.instance, encryption=None)
+            'context', info, self.instance, encryption=None
+        )
 
     def test_a_file_is_labelled_once_it_is_connected(self):
         self._connect()
         self.assertEqual(['_connect_volume', 'label'], self._names())
         self.calls.label.assert_called_once_with(
-            '/mnt/hash', '/mnt/hash/volume-1', LEVEL)
+            '/mnt/hash', '/mnt/hash/volume-1', LEVEL
+        )
 
     def test_a_file_is_put_back_while_it_is_still_connected(self):
         self._disconnect()
         self.assertEqual(['restore', '_disconnect_volume'], self._names())
         self.calls.restore.assert_called_once_with(
-            '/mnt/hash', '/mnt/hash/volume-1')
+            '/mnt/hash', '/mnt/hash/volume-1'
+        )
 
     def test_volumes_that_are_no_files_are_left_alone(self):
         self.volume_driver = mock.Mock(spec=iscsi.LibvirtISCSIVolumeDriver)
         self._connect()
         self._disconnect()
         self.assertEqual(
-            ['_connect_volume', '_disconnect_volume'], self._names())
+            ['_connect_volume', '_disconnect_volume'], self._names()
+        )
 
     def test_multiattach_volumes_are_left_alone(self):
         info = dict(VOLUME, multiattach=True)
         self._connect(info)
         self._disconnect(info)
         self.assertEqual(
-            ['_connect_volume', '_disconnect_volume'], self._names())
+            ['_connect_volume', '_disconnect_volume'], self._names()
+        )
 
     def test_nothing_is_relabelled_under_a_migrating_guest(self):
         self.instance.task_state = 'migrating'
         self._connect()
         self._disconnect()
         self.assertEqual(
-            ['_connect_volume', '_disconnect_volume'], self._names())
+            ['_connect_volume', '_disconnect_volume'], self._names()
+        )
 
     def test_a_volume_whose_instance_lives_elsewhere_keeps_its_label(self):
         self.instance.host = 'there'
@@ -134,8 +165,8 @@ class VolumeTest(_Base):
         error = self.assertRaises(nova_exception.InternalError, self._connect)
         self.assertIn('no label', str(error))
         self.assertEqual(
-            ['_connect_volume', 'label', '_disconnect_volume'],
-            self._names())
+            ['_connect_volume', 'label', '_disconnect_volume'], self._names()
+        )
 
     def test_permissive_attaches_it_all_the_same(self):
         self._flag('mode', 'permissive', group='svirt')
@@ -150,7 +181,6 @@ class VolumeTest(_Base):
 
 
 class SettleTest(_Base):
-
     def _cleanup(self):
         self.driver.cleanup('context', self.instance, None)
 
@@ -162,13 +192,13 @@ class SettleTest(_Base):
         self.instance.task_state = 'deleting'
         self._cleanup()
         self.driver._allocator.give_back.assert_called_once_with(
-            'uuid', 'here')
+            'uuid', 'here'
+        )
 
     def test_leaving_a_host_drops_the_claim_alone(self):
         self.instance.task_state = 'shelving_offloading'
         self._cleanup()
-        self.driver._allocator.unclaim.assert_called_once_with(
-            'uuid', 'here')
+        self.driver._allocator.unclaim.assert_called_once_with('uuid', 'here')
         self.driver._allocator.give_back.assert_not_called()
 
     def test_any_directory_of_the_instance_keeps_the_claim(self):
@@ -188,8 +218,9 @@ class SettleTest(_Base):
 
     def test_a_libvirt_that_does_not_answer_keeps_the_claim(self):
         self.instance.task_state = 'deleting'
-        self.driver._host.get_guest.side_effect = (
-            nova_exception.InternalError('libvirt is away'))
+        self.driver._host.get_guest.side_effect = nova_exception.InternalError(
+            'libvirt is away'
+        )
         self._cleanup()
         self._assert_kept()
 
@@ -207,15 +238,15 @@ class SettleTest(_Base):
     def test_a_store_that_is_away_does_not_fail_the_deletion(self):
         self.instance.task_state = 'deleting'
         self.driver._allocator.give_back.side_effect = (
-            exception.StoreUnreachable('away'))
+            exception.StoreUnreachable('away')
+        )
         self._cleanup()
 
     def test_a_confirmed_resize_drops_the_sources_claim_alone(self):
         self.instance.task_state = 'deleting'
         self.instance.host = 'there'
         self.driver.confirm_migration('context', None, self.instance, None)
-        self.driver._allocator.unclaim.assert_called_once_with(
-            'uuid', 'here')
+        self.driver._allocator.unclaim.assert_called_once_with('uuid', 'here')
         self.driver._allocator.give_back.assert_not_called()
 
     def test_files_of_a_deleted_instance_that_are_gone_free_the_level(self):
@@ -223,7 +254,8 @@ class SettleTest(_Base):
         self.calls.delete_instance_files.return_value = True
         self.assertTrue(self.driver.delete_instance_files(self.instance))
         self.driver._allocator.give_back.assert_called_once_with(
-            'uuid', 'here')
+            'uuid', 'here'
+        )
 
     def test_files_that_could_not_be_deleted_keep_it(self):
         self.instance.deleted = True
@@ -236,11 +268,15 @@ class GuestFromBeforeTest(_Base):
     """Guests that were started without a level are not cut off."""
 
     def test_its_live_migration_is_refused(self):
-        self.driver._allocator.get.side_effect = (
-            exception.UnknownInstance('instance uuid has no level'))
+        self.driver._allocator.get.side_effect = exception.UnknownInstance(
+            'instance uuid has no level'
+        )
         error = self.assertRaises(
-            nova_exception.InternalError, self.driver.pre_live_migration,
-            'context', self.instance)
+            nova_exception.InternalError,
+            self.driver.pre_live_migration,
+            'context',
+            self.instance,
+        )
         self.assertIn('hard-reboot', str(error))
         self.driver._allocator.acquire.assert_not_called()
         self.calls.pre_live_migration.assert_not_called()
@@ -248,7 +284,8 @@ class GuestFromBeforeTest(_Base):
     def test_a_guest_with_a_level_is_claimed_by_the_destination_first(self):
         self.driver.pre_live_migration('context', self.instance)
         self.driver._allocator.acquire.assert_called_once_with(
-            'uuid', 'project', 'here')
+            'uuid', 'project', 'here'
+        )
         self.calls.pre_live_migration.assert_called_once()
 
     def test_its_memory_image_is_not_started(self):
@@ -257,13 +294,16 @@ class GuestFromBeforeTest(_Base):
         self.driver._host.get_guest.side_effect = [guest]
         error = self.assertRaises(
             nova_exception.InternalError,
-            self.driver.resume, 'context', self.instance, None)
+            self.driver.resume,
+            'context',
+            self.instance,
+            None,
+        )
         self.assertIn('suspended before', str(error))
         self.calls.resume.assert_not_called()
 
 
 class LiveMigrationTest(_Base):
-
     def setUp(self):
         super().setUp()
         held = self.driver._allocator.get.return_value
@@ -275,19 +315,27 @@ class LiveMigrationTest(_Base):
 
     def running(self, level):
         self.guest.get_xml_desc.return_value = seclabel.confine(
-            test_seclabel.DOMAIN % '', test_seclabel.PROCESS.at(level),
-            test_seclabel.IMAGE.at(level))
+            test_seclabel.DOMAIN % '',
+            test_seclabel.PROCESS.at(level),
+            test_seclabel.IMAGE.at(level),
+        )
 
     def _migrate(self):
         self.driver.live_migration(
-            'context', self.instance, 'there', None, self.calls.recover,
-            migrate_data='data')
+            'context',
+            self.instance,
+            'there',
+            None,
+            self.calls.recover,
+            migrate_data='data',
+        )
 
     def _assert_refused(self):
         self._migrate()
         self.calls.live_migration.assert_not_called()
         self.calls.recover.assert_called_once_with(
-            'context', self.instance, 'there', migrate_data='data')
+            'context', self.instance, 'there', migrate_data='data'
+        )
 
     def test_a_guest_moves_to_a_host_that_claimed_it(self):
         self._migrate()
@@ -303,8 +351,9 @@ class LiveMigrationTest(_Base):
         self._assert_refused()
 
     def test_a_store_that_is_away_is_refused(self):
-        self.driver._allocator.get.side_effect = (
-            exception.StoreUnreachable('away'))
+        self.driver._allocator.get.side_effect = exception.StoreUnreachable(
+            'away'
+        )
         self._assert_refused()
 
     def test_permissive_lets_it_go_as_nova_would(self):
@@ -313,8 +362,14 @@ class LiveMigrationTest(_Base):
 
         def operate(*args, **kwargs):
             self.driver._live_migration_operation(
-                'context', self.instance, 'there', False, 'data',
-                self.guest, [])
+                'context',
+                self.instance,
+                'there',
+                False,
+                'data',
+                self.guest,
+                [],
+            )
 
         self.calls.live_migration.side_effect = operate
         self._migrate()
@@ -324,11 +379,18 @@ class LiveMigrationTest(_Base):
     def test_the_destinations_xml_carries_the_level(self):
         def operate(*args, **kwargs):
             self.driver._live_migration_operation(
-                'context', self.instance, 'there', False, 'data',
-                self.guest, [])
+                'context',
+                self.instance,
+                'there',
+                False,
+                'data',
+                self.guest,
+                [],
+            )
             guest = self.calls._live_migration_operation.call_args.args[5]
             guest.migrate(
-                'uri', flags=1, destination_xml=test_seclabel.DOMAIN % '')
+                'uri', flags=1, destination_xml=test_seclabel.DOMAIN % ''
+            )
 
         self.calls.live_migration.side_effect = operate
         self._migrate()
@@ -339,7 +401,8 @@ class LiveMigrationTest(_Base):
         self.assertEqual(LEVEL, seclabel.read(xml).label.level)
         self.assertIn(
             seclabel.DiskLabel.OWN,
-            [d.label for d in seclabel.disks(xml) if d.target == 'vdb'])
+            [d.label for d in seclabel.disks(xml) if d.target == 'vdb'],
+        )
         self.assertEqual({}, self.driver._migrating)
 
 
@@ -350,18 +413,22 @@ class AdoptionTest(_Base):
         super().setUp()
         self.xml = test_adoption._domain()
         gone = mock.Mock()
-        gone.get_xml_desc.side_effect = (
-            libvirt_driver.libvirt.libvirtError('gone'))
+        gone.get_xml_desc.side_effect = libvirt_driver.libvirt.libvirtError(
+            'gone'
+        )
         guest = mock.Mock()
         guest.get_xml_desc.return_value = self.xml
         self.driver._host.list_guests.return_value = [gone, guest]
-        self.useFixture(fixtures.MockPatchObject(
-            libvirt_driver.LibvirtDriver, 'init_host'))
+        self.useFixture(
+            fixtures.MockPatchObject(libvirt_driver.LibvirtDriver, 'init_host')
+        )
         self.allocator = self.driver._allocator
         for name, new in (
             ('allocator.base.load', lambda conf: self.allocator),
-            ('virt.confinement.of_host',
-             lambda *args: self.driver._confinement),
+            (
+                'virt.confinement.of_host',
+                lambda *args: self.driver._confinement,
+            ),
             ('virt.confinement.warn_of_strangers', lambda *args: None),
         ):
             self.useFixture(fixtures.MonkeyPatch(f'svirt_nova.{name}', new))
@@ -371,9 +438,11 @@ class AdoptionTest(_Base):
     def test_it_records_the_levels_of_running_guests(self):
         self.driver.init_host('here')
         self.driver._host.list_guests.assert_called_once_with(
-            only_running=True)
+            only_running=True
+        )
         self.allocator.adopt.assert_called_once_with(
-            test_adoption.UUID, 'p', 'here', levels.Level.parse('s0:c4,c9'))
+            test_adoption.UUID, 'p', 'here', levels.Level.parse('s0:c4,c9')
+        )
 
     def test_a_clash_is_told_and_does_not_stop_it(self):
         self.allocator.adopt.side_effect = exception.LevelTaken('in use')
