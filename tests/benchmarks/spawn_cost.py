@@ -10,8 +10,10 @@ a qcow2 file above a cached image. Privileged functions, ours as Nova's, run
 in this process unless ``--helper`` is given: then ours run in a helper
 process of oslo.privsep, as on a host.
 
-The fake libvirt starts no QEMU, so Nova's spawn is shorter here than it ever
-is on a host, and the ratio is an upper bound.
+The fake libvirt starts no QEMU, so Nova's spawn is shorter here than on a
+host; most of it is qemu-img. The image is cached, networks and a config drive
+are left out. The ratio is that of the medians. Each spawn's deletion is not
+timed.
 """
 
 from __future__ import annotations
@@ -146,6 +148,9 @@ class Bench(confined.ConfinedMixin, functional.ServersTestBase):
             'nova_ms': nova_ms,
             'ours_ms': ours_ms,
             'difference_ms': ours_ms - nova_ms,
+            'median_difference_of_a_pair_ms': statistics.median(
+                o - n for o, n in zip(
+                    taken['ours'], taken['nova'], strict=True)),
             'ratio': ours_ms / nova_ms,
             'parts_ms': self._parts(ours),
         }
@@ -240,7 +245,8 @@ def _find(name: str) -> Any:
 
 def main() -> int:
     """Print the ratio; with ``--check`` fail where it is too high."""
-    parser = argparse.ArgumentParser(description=(__doc__ or '').split('\n')[0])
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or '').split('\n')[0])
     parser.add_argument('--pairs', type=int, default=200)
     parser.add_argument(
         '--helper', action='store_true',
