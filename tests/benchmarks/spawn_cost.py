@@ -31,6 +31,7 @@ from collections.abc import Callable
 from typing import Any
 
 import fixtures
+
 # Before anything else of Nova: it settles how threads are made.
 from nova.tests.functional.libvirt import base as functional
 from nova import objects
@@ -50,13 +51,10 @@ WARM_UP = 10
 
 # What the functional tests replace and what is measured all the same.
 _REAL = {
-    'nova.virt.libvirt.driver.LibvirtDriver._create_image':
-        libvirt_driver.LibvirtDriver._create_image,
-    'nova.virt.libvirt.imagebackend.Backend.backend':
-        imagebackend.Backend.backend,
+    'nova.virt.libvirt.driver.LibvirtDriver._create_image': libvirt_driver.LibvirtDriver._create_image,
+    'nova.virt.libvirt.imagebackend.Backend.backend': imagebackend.Backend.backend,
     'nova.virt.libvirt.utils.file_open': libvirt_utils.file_open,
-    'oslo_privsep.daemon.RootwrapClientChannel':
-        daemon.RootwrapClientChannel,
+    'oslo_privsep.daemon.RootwrapClientChannel': daemon.RootwrapClientChannel,
     'svirt_nova.files.label': files.label,
     'svirt_nova.files.restore': files.restore,
     'svirt_nova.files.read': files.read,
@@ -72,14 +70,26 @@ _PARTS = (
 
 # What an instance does not have in common with another.
 _OWN = {
-    'id', 'uuid', 'created_at', 'updated_at', 'deleted', 'deleted_at',
-    'cleaned', 'info_cache', 'ec2_ids', 'services', 'tags', 'fault', 'name',
+    'id',
+    'uuid',
+    'created_at',
+    'updated_at',
+    'deleted',
+    'deleted_at',
+    'cleaned',
+    'info_cache',
+    'ec2_ids',
+    'services',
+    'tags',
+    'fault',
+    'name',
 }
 
 
 def _image(*_args: Any, target: str, **_kwargs: Any) -> None:
     subprocess.run(
-        ['qemu-img', 'create', '-q', '-f', 'raw', target, '1M'], check=True)
+        ['qemu-img', 'create', '-q', '-f', 'raw', target, '1M'], check=True
+    )
 
 
 class Bench(confined.ConfinedMixin, functional.ServersTestBase):
@@ -111,16 +121,17 @@ class Bench(confined.ConfinedMixin, functional.ServersTestBase):
         }.items():
             self.useFixture(fixtures.MonkeyPatch(name, real))
         nova_privsep.sys_admin_pctxt.set_client_mode(False)
-        self.addCleanup(
-            nova_privsep.sys_admin_pctxt.set_client_mode, True)
+        self.addCleanup(nova_privsep.sys_admin_pctxt.set_client_mode, True)
         privsep.svirt_pctxt.set_client_mode(self.helper)
         self.addCleanup(privsep.svirt_pctxt.set_client_mode, True)
         if self.helper:
             section = privsep.svirt_pctxt.cfg_section
             self.flags(
                 helper_command=str(
-                    pathlib.Path(sys.executable).with_name('privsep-helper')),
-                group=section)
+                    pathlib.Path(sys.executable).with_name('privsep-helper')
+                ),
+                group=section,
+            )
             self.addCleanup(privsep.svirt_pctxt.stop)
 
     def measure(self) -> None:
@@ -129,7 +140,8 @@ class Bench(confined.ConfinedMixin, functional.ServersTestBase):
         ours = self.computes['compute1'].driver
         # The same host, connection and caches.
         novas = libvirt_driver.LibvirtDriver.__new__(
-            libvirt_driver.LibvirtDriver)
+            libvirt_driver.LibvirtDriver
+        )
         novas.__dict__.update(ours.__dict__)
         self._record_arguments(ours)
         taken: dict[str, list[float]] = {'nova': [], 'ours': []}
@@ -140,17 +152,20 @@ class Bench(confined.ConfinedMixin, functional.ServersTestBase):
                 if number >= WARM_UP:
                     taken[name].append(1000 * seconds)
         nova_ms, ours_ms = (
-            statistics.median(taken[name]) for name in ('nova', 'ours'))
+            statistics.median(taken[name]) for name in ('nova', 'ours')
+        )
         self.result |= {
             'pairs': self.pairs,
             'privileged functions': (
-                'helper process' if self.helper else 'in process'),
+                'helper process' if self.helper else 'in process'
+            ),
             'nova_ms': nova_ms,
             'ours_ms': ours_ms,
             'difference_ms': ours_ms - nova_ms,
             'median_difference_of_a_pair_ms': statistics.median(
-                o - n for o, n in zip(
-                    taken['ours'], taken['nova'], strict=True)),
+                o - n
+                for o, n in zip(taken['ours'], taken['nova'], strict=True)
+            ),
             'ratio': ours_ms / nova_ms,
             'parts_ms': self._parts(ours),
         }
@@ -180,8 +195,7 @@ class Bench(confined.ConfinedMixin, functional.ServersTestBase):
         begin = time.perf_counter()
         driver.spawn(context, instance, *others, **self.kwargs)
         seconds = time.perf_counter() - begin
-        disk = os.path.join(
-            libvirt_utils.get_instance_path(instance), 'disk')
+        disk = os.path.join(libvirt_utils.get_instance_path(instance), 'disk')
         label = files.read(disk)
         if is_ours:
             held = self.allocator.get(instance.uuid)
@@ -210,7 +224,8 @@ class Bench(confined.ConfinedMixin, functional.ServersTestBase):
         with fixtures.Fixture() as patched:
             for name in _PARTS:
                 patched.useFixture(
-                    fixtures.MonkeyPatch(name, _timed(name, totals)))
+                    fixtures.MonkeyPatch(name, _timed(name, totals))
+                )
             for _ in range(WARM_UP):
                 self._spawn(driver, is_ours=True)
         return {
@@ -246,14 +261,18 @@ def _find(name: str) -> Any:
 def main() -> int:
     """Print the ratio; with ``--check`` fail where it is too high."""
     parser = argparse.ArgumentParser(
-        description=(__doc__ or '').split('\n')[0])
+        description=(__doc__ or '').split('\n')[0]
+    )
     parser.add_argument('--pairs', type=int, default=200)
     parser.add_argument(
-        '--helper', action='store_true',
-        help="run privileged functions in oslo.privsep's helper process")
+        '--helper',
+        action='store_true',
+        help="run privileged functions in oslo.privsep's helper process",
+    )
     parser.add_argument('--json', type=pathlib.Path, metavar='FILE')
     parser.add_argument(
-        '--check', action='store_true', help=f'fail above {MOST}')
+        '--check', action='store_true', help=f'fail above {MOST}'
+    )
     args = parser.parse_args()
     result: dict[str, Any] = {}
     outcome = unittest.TestResult()
@@ -264,12 +283,12 @@ def main() -> int:
         return 1
     text = json.dumps(result, indent=2)
     print(text)
-    print(f'{result["ratio"]:.4f} times Nova\'s spawn')
+    print(f"{result['ratio']:.4f} times Nova's spawn")
     if args.json is not None:
         args.json.write_text(text + '\n', encoding='utf-8')
     return int(
-        not outcome.wasSuccessful()
-        or (args.check and result['ratio'] > MOST))
+        not outcome.wasSuccessful() or (args.check and result['ratio'] > MOST)
+    )
 
 
 if __name__ == '__main__':
