@@ -50,9 +50,11 @@ MOST = 1.03
 WARM_UP = 10
 
 # What the functional tests replace and what is measured all the same.
+_LIBVIRT = 'nova.virt.libvirt'
+_CREATE_IMAGE = libvirt_driver.LibvirtDriver._create_image
 _REAL = {
-    'nova.virt.libvirt.driver.LibvirtDriver._create_image': libvirt_driver.LibvirtDriver._create_image,
-    'nova.virt.libvirt.imagebackend.Backend.backend': imagebackend.Backend.backend,
+    f'{_LIBVIRT}.driver.LibvirtDriver._create_image': _CREATE_IMAGE,
+    f'{_LIBVIRT}.imagebackend.Backend.backend': imagebackend.Backend.backend,
     'nova.virt.libvirt.utils.file_open': libvirt_utils.file_open,
     'oslo_privsep.daemon.RootwrapClientChannel': daemon.RootwrapClientChannel,
     'svirt_nova.files.label': files.label,

@@ -291,6 +291,10 @@ class CloudMachine(stateful.RuleBasedStateMachine):
 
     def reconcile(self, chance: Chance) -> None:
         self.need_up(chance.host)
+        if chance.two:
+            # What it finds stale now is stale for the grace time below.
+            self.cloud.reconcile(chance.host)
+            self.wait(cluster.GRACE)
         self.cloud.faults.extend(chance.trouble)
         self.cloud.reconcile(chance.host)
 
