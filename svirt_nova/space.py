@@ -1,130 +1,202 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The level space: which levels may be given out, and their ranking.
+"""The level space: which levels may be given out.
 
-A space is the k-subsets of a set of categories. Levels of one fixed size
-form an antichain: none contains another.
+By the scheme ``instance`` a level is a k-subset of one set of categories.
+By the scheme ``project`` it is a project's subset of one set of categories
+together with an instance's subset of another, disjoint one. Either way
+levels have one size, and none contains another: they form an antichain.
 """
 
 from __future__ import annotations
 
-import bisect
 import dataclasses
+import enum
 import functools
+import itertools
 import math
+from collections.abc import Iterator
 
 from svirt_nova import exception
 from svirt_nova import level as levels
+from svirt_nova import ranking
+
+
+class Scheme(enum.StrEnum):
+    """What a level is made of."""
+
+    INSTANCE = 'instance'
+    PROJECT = 'project'
 
 
 @dataclasses.dataclass(frozen=True)
 class LevelSpace:
-    """All levels of a fixed number of categories out of a set.
+    """All levels that a store may give out.
 
-    Levels are ranked in colexicographic order (the combinatorial number
-    system): a space whose category range grows at its upper end keeps the
-    ranks that it had.
-
-    :param categories: the categories that levels are made of
-    :param per_level: how many categories each level has
-    :raises InvalidSpace: no level could be made
+    :param categories: what the instance's part of a level is made of
+    :param per_level: how many categories that part has
+    :param project_categories: what the project's part is made of; empty
+        in the scheme ``instance``
+    :param per_project: how many categories that part has
+    :raises InvalidSpace: no level could be made, or levels could contain
+        each other
     """
 
     categories: frozenset[int]
     per_level: int = 2
+    project_categories: frozenset[int] = frozenset()
+    per_project: int = 0
 
     def __post_init__(self) -> None:
-        try:
-            # Checks that every category exists.
-            levels.Level(self.categories)
-        except exception.InvalidLevel as error:
-            raise exception.InvalidSpace(str(error)) from error
-        if not 1 <= self.per_level < len(self.categories):
+        _check_part('a level', self.categories, self.per_level)
+        if self.project_categories or self.per_project:
+            _check_part(
+                "a project's part of a level",
+                self.project_categories,
+                self.per_project,
+            )
+        common = self.categories & self.project_categories
+        if common:
             raise exception.InvalidSpace(
-                f'a level of {self.per_level} categories cannot be chosen '
-                f'out of {len(self.categories)}: take between 1 and one '
-                f'less than there are'
+                f'{levels.format_categories(common)} cannot be both for '
+                f'projects and for instances: one instance could open the '
+                f'files of another'
+            )
+        if self.per_level + self.per_project > ranking.MOST_CATEGORIES:
+            raise exception.InvalidSpace(
+                f'a level of {self.per_level + self.per_project} categories '
+                f'is too large: {ranking.MOST_CATEGORIES} are the most'
             )
 
     @classmethod
     def parse(
-        cls, categories: str, per_level: int = 2, excluded: str = ''
+        cls,
+        categories: str,
+        per_level: int = 2,
+        excluded: str = '',
+        project_categories: str = '',
+        per_project: int | None = None,
     ) -> LevelSpace:
         """Make a space from texts such as ``c0.c1023`` and ``c5,c7.c9``.
 
+        :param excluded: what no level may contain
+        :param project_categories: not empty for the scheme ``project``
+        :param per_project: 2 in the scheme ``project``, if not given
         :raises InvalidSpace: the texts are no category lists, or the
-            space is empty
+            space is impossible
         """
         try:
-            chosen = levels.parse_categories(categories)
-            removed = (
-                levels.parse_categories(excluded) if excluded else frozenset()
+            chosen, removed, projects = (
+                levels.parse_categories(text) if text else frozenset()
+                for text in (categories, excluded, project_categories)
             )
         except exception.InvalidLevel as error:
             raise exception.InvalidSpace(str(error)) from error
-        return cls(chosen - removed, per_level)
+        if per_project is None:
+            per_project = 2 if projects else 0
+        return cls(
+            chosen - removed, per_level, projects - removed, per_project
+        )
 
     def __str__(self) -> str:
-        return (
+        instance = (
             f'{self.per_level} of {levels.format_categories(self.categories)}'
         )
+        if self.scheme is Scheme.INSTANCE:
+            return instance
+        projects = levels.format_categories(self.project_categories)
+        return f'{self.per_project} of {projects} and {instance}'
+
+    @property
+    def scheme(self) -> Scheme:
+        """What a level is made of."""
+        return Scheme.PROJECT if self.project_categories else Scheme.INSTANCE
 
     @functools.cached_property
     def size(self) -> int:
         """How many levels the space has."""
+        return self.projects * self.per_owner
+
+    @property
+    def projects(self) -> int:
+        """How many projects can have a part; 1 in the scheme instance."""
+        return math.comb(len(self.project_categories), self.per_project)
+
+    @property
+    def per_owner(self) -> int:
+        """How many levels a project can have, or the whole space."""
         return math.comb(len(self.categories), self.per_level)
 
-    @functools.cached_property
-    def _ordered(self) -> list[int]:
-        return sorted(self.categories)
-
-    @functools.cached_property
-    def _position(self) -> dict[int, int]:
-        return {number: n for n, number in enumerate(self._ordered)}
-
-    @functools.cached_property
-    def _binomials(self) -> list[list[int]]:
-        """For each subset size 1..k the column C(0, i), C(1, i), ..."""
-        return [
-            [math.comb(n, i) for n in range(len(self.categories))]
-            for i in range(1, self.per_level + 1)
-        ]
-
     def __contains__(self, level: levels.Level) -> bool:
+        project = level.categories & self.project_categories
         return (
-            len(level.categories) == self.per_level
-            and level.categories <= self.categories
+            len(project) == self.per_project
+            and len(level.categories) == self.per_project + self.per_level
+            and level.categories - project <= self.categories
         )
 
-    def rank(self, level: levels.Level) -> int:
-        """The number of a level in the space, from 0.
+    def __iter__(self) -> Iterator[levels.Level]:
+        for project in itertools.combinations(
+            sorted(self.project_categories), self.per_project
+        ):
+            for own in itertools.combinations(
+                sorted(self.categories), self.per_level
+            ):
+                yield levels.Level(frozenset(project + own))
 
-        :raises NotInSpace: the level is not one of the space
+    def check(self, level: levels.Level) -> None:
+        """Check that a level is one of the space.
+
+        :raises NotInSpace: it is not
         """
         if level not in self:
             raise exception.NotInSpace(
                 f'level {level} is not one of the space "{self}"'
             )
-        positions = sorted(self._position[c] for c in level.categories)
-        return sum(
-            column[position]
-            for column, position in zip(
-                self._binomials, positions, strict=True
-            )
+
+    def project_part(self, level: levels.Level) -> levels.Level | None:
+        """What all levels of the project have; None without projects."""
+        if self.scheme is Scheme.INSTANCE:
+            return None
+        return levels.Level(level.categories & self.project_categories)
+
+    def has_part(self, part: levels.Level) -> bool:
+        """Whether a project can have a part."""
+        return (
+            self.scheme is Scheme.PROJECT
+            and len(part.categories) == self.per_project
+            and part.categories <= self.project_categories
         )
 
-    def unrank(self, rank: int) -> levels.Level:
-        """The level of a number; the inverse of :meth:`rank`.
+    def clashes(self, level: levels.Level) -> bool:
+        """Whether the space could not be used beside a level.
 
-        :raises NotInSpace: no level has that number
+        It could not when a process of that level would open a file of the
+        space, which has a level of it or the project's part of one; or
+        when a process of the space would open a file of that level.
         """
-        if not 0 <= rank < self.size:
-            raise exception.NotInSpace(
-                f'{rank} is no rank of the space "{self}": its ranks are 0 '
-                f'to {self.size - 1}'
-            )
-        chosen = []
-        for column in reversed(self._binomials):
-            position = bisect.bisect_right(column, rank) - 1
-            chosen.append(self._ordered[position])
-            rank -= column[position]
-        return levels.Level(frozenset(chosen))
+        if level in self:
+            return False
+        own = len(level.categories & self.categories)
+        project = len(level.categories & self.project_categories)
+        if project >= self.per_project and (
+            self.scheme is Scheme.PROJECT or own >= self.per_level
+        ):
+            return True
+        return (
+            own + project == len(level.categories)
+            and own <= self.per_level
+            and project <= self.per_project
+        )
+
+
+def _check_part(what: str, categories: frozenset[int], number: int) -> None:
+    try:
+        # Checks that every category exists.
+        levels.Level(categories)
+    except exception.InvalidLevel as error:
+        raise exception.InvalidSpace(str(error)) from error
+    if not 1 <= number < len(categories):
+        raise exception.InvalidSpace(
+            f'{what} of {number} categories cannot be chosen out of '
+            f'{len(categories)}: take between 1 and one less than there are'
+        )

@@ -13,6 +13,8 @@ import abc
 import dataclasses
 import datetime
 import enum
+from collections.abc import Mapping
+from collections.abc import Sequence
 
 from oslo_config import cfg
 from stevedore import driver as stevedore_driver
@@ -47,6 +49,8 @@ class Allocation:
     :param retired_at: when the instance was found to be gone for good or,
         if that is later, when a host last dropped its claim; in UTC
     :param note: why it is reserved
+    :param project_level: what all levels of the project have, in the
+        scheme ``project``: the level of what its instances share
     """
 
     level: levels.Level
@@ -56,6 +60,7 @@ class Allocation:
     created_at: datetime.datetime
     retired_at: datetime.datetime | None = None
     note: str = ''
+    project_level: levels.Level | None = None
 
     @property
     def state(self) -> State:
@@ -65,6 +70,38 @@ class Allocation:
         if self.retired_at is None:
             return State.HELD
         return State.RETIRED if self.hosts else State.COOLING
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Holding:
+    """Who had a level, and when.
+
+    :param since: when it was given, in UTC
+    :param until: when the instance was gone for good and its last claim
+        dropped, in UTC; None while it has the level
+    """
+
+    instance_uuid: str
+    project_id: str
+    since: datetime.datetime
+    until: datetime.datetime | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Usage:
+    """Who uses the space, and how fast it fills.
+
+    :param by_project: levels that are not free, by project
+    :param by_host: instances that each host claims
+    :param per_day: by how many levels a day the space fills; None as long
+        as it is used for less than an hour
+    :param full_at: when it is full at that rate, in UTC; None if never
+    """
+
+    by_project: Mapping[str, int]
+    by_host: Mapping[str, int]
+    per_day: float | None
+    full_at: datetime.datetime | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -167,6 +204,13 @@ class Allocator(abc.ABC):
         """
 
     @abc.abstractmethod
+    def release(self, level: levels.Level) -> None:
+        """Let a reserved level be given out again.
+
+        :raises LevelTaken: it is not reserved, but in use
+        """
+
+    @abc.abstractmethod
     def list(
         self,
         *,
@@ -186,8 +230,37 @@ class Allocator(abc.ABC):
         """The level space, as the store has it."""
 
     @abc.abstractmethod
+    def set_space(self, space: spaces.LevelSpace) -> None:
+        """Change the level space; instances keep the levels they have.
+
+        No level is given out meanwhile. If that takes long, or is broken
+        off, it can be asked for again.
+
+        :raises InvalidSpace: levels in use stand against it, which the
+            error names; the space stays what it was
+        """
+
+    @abc.abstractmethod
+    def history(self, level: levels.Level) -> Sequence[Holding]:
+        """Who has, and had, a level, oldest first.
+
+        For as long back as ``[svirt] history_time`` has it.
+        """
+
+    @abc.abstractmethod
     def stats(self) -> Stats:
         """How full the space is."""
+
+    @abc.abstractmethod
+    def usage(self) -> Usage:
+        """Who uses the space, and how fast it fills."""
+
+    @abc.abstractmethod
+    def tidy(self) -> None:
+        """Free levels that have cooled, and forget old history.
+
+        Nothing depends on it: it keeps the store small.
+        """
 
 
 def load(conf: cfg.ConfigOpts) -> Allocator:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from oslo_config import cfg
+from oslo_config import types
 
 GROUP = 'svirt'
 
@@ -65,6 +66,29 @@ Covers files and processes that outlive what Nova knows of, and keeps
 audit lines unambiguous for as long. It costs levels: an hour of deletions
 must fit into the free part of the level space. Set it to the same value
 on all hosts.
+""",
+    ),
+    cfg.IntOpt(
+        'history_time',
+        default=31536000,
+        min=0,
+        help="""
+Seconds for which the allocator remembers who had a level, after the level
+has come free; a year by default.
+
+An audit line names a level and a time: ``svirt-nova label history`` tells
+whose it was then.
+""",
+    ),
+    cfg.ListOpt(
+        'fill_marks',
+        item_type=types.Integer(min=0, max=100),
+        default=[80, 90, 95, 99],
+        help="""
+Shares of the level space, in per cent, at which a warning is logged.
+
+When the space is full, new instances are refused. Each process that gives
+out levels warns once for each mark, by what it believes taken.
 """,
     ),
     cfg.StrOpt(

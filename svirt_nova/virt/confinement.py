@@ -56,12 +56,6 @@ def of_host(capabilities: str, virt_type: str) -> Confinement:
     return Confinement(process=process, image=privsep.image_context())
 
 
-def may_clash(space: spaces.LevelSpace, level: levels.Level) -> bool:
-    """Whether a level could contain one of a space, or be contained."""
-    common = level.categories & space.categories
-    return len(common) >= min(space.per_level, len(level.categories))
-
-
 def warn_of_strangers(host: Any, space: spaces.LevelSpace) -> None:
     """Name the guests whose level libvirt itself drew out of our space.
 
@@ -77,7 +71,9 @@ def warn_of_strangers(host: Any, space: spaces.LevelSpace) -> None:
             label is not None
             and not label.is_static
             and label.label is not None
-            and may_clash(space, label.label.level)
+            and (
+                label.label.level in space or space.clashes(label.label.level)
+            )
         ):
             found.append(f'{guest.name} ({label.label.level})')
     if found:

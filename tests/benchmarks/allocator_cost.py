@@ -27,6 +27,7 @@ import sqlalchemy as sa
 from oslo_config import cfg
 
 from svirt_nova import conf as svirt_conf
+from svirt_nova import ranking
 from svirt_nova.allocator.sql import driver
 from svirt_nova.allocator.sql import store
 
@@ -65,7 +66,8 @@ class Bench:
         self.rounds = rounds
         self.conf = _conf(path)
         self.space = store.sync(self.conf)
-        self.order = random.sample(range(self.space.size), self.space.size)
+        ranks = range(ranking.first(2), ranking.first(3))
+        self.order = random.sample(ranks, self.space.size)
         self.filled = 0
         self.instances: list[str] = []
         with sqlite3.connect(path) as connection:
@@ -82,8 +84,8 @@ class Bench:
         with sqlite3.connect(self.path) as connection:
             connection.executemany(
                 'INSERT INTO allocation (level_rank, instance_uuid, '
-                'project_id, created_at, note) '
-                "VALUES (?, ?, ?, '2026-01-01 00:00:00.000000', '')",
+                'project_id, is_outside, created_at, note) '
+                "VALUES (?, ?, ?, 0, '2026-01-01 00:00:00.000000', '')",
                 ((r, u, PROJECT) for r, u in zip(ranks, uuids, strict=True)),
             )
             connection.executemany(

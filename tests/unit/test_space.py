@@ -2,8 +2,6 @@
 
 import itertools
 import math
-import random
-import time
 
 import testtools
 from hypothesis import given
@@ -28,59 +26,33 @@ class LevelSpaceTest(testtools.TestCase):
             spaces.LevelSpace.parse('c0.c9', 2, 'c1,c3.c4').size,
         )
 
-    def test_the_ends(self):
-        for space, first, last in (
-            (PAIRS, 's0:c0,c1', 's0:c1022,c1023'),
-            (TRIPLES, 's0:c0.c2', 's0:c1021.c1023'),
-        ):
-            self.assertEqual(first, str(space.unrank(0)))
-            self.assertEqual(last, str(space.unrank(space.size - 1)))
-            self.assertEqual(0, space.rank(levels.Level.parse(first)))
-            self.assertEqual(
-                space.size - 1, space.rank(levels.Level.parse(last))
-            )
-            for rank in (-1, space.size):
-                self.assertRaises(exception.NotInSpace, space.unrank, rank)
-
-    def test_a_bijection_in_colexicographic_order(self):
+    def test_all_levels_of_a_space(self):
         for text, per_level, excluded in (
             ('c0.c9', 1, ''),
             ('c0.c9', 2, ''),
             ('c0.c9', 3, 'c0,c4'),
             ('c3,c90,c1000.c1007', 4, ''),
-            ('c0.c5', 5, ''),
         ):
             space = spaces.LevelSpace.parse(text, per_level, excluded)
-            found = [space.unrank(rank) for rank in range(space.size)]
-            expected = sorted(
-                itertools.combinations(sorted(space.categories), per_level),
-                key=lambda subset: subset[::-1],
-            )
+            found = list(space)
+            self.assertEqual(space.size, len(found))
             self.assertEqual(
-                expected, [tuple(sorted(f.categories)) for f in found]
+                {
+                    frozenset(chosen)
+                    for chosen in itertools.combinations(
+                        space.categories, per_level
+                    )
+                },
+                {level.categories for level in found},
             )
-            self.assertEqual(
-                list(range(space.size)), [space.rank(f) for f in found]
-            )
-
-    @given(st.integers(0, TRIPLES.size - 1))
-    def test_rank_is_the_inverse(self, rank):
-        for space in (TRIPLES, PAIRS):
-            level = space.unrank(rank % space.size)
-            self.assertIn(level, space)
-            self.assertEqual(rank % space.size, space.rank(level))
-
-    @given(st.integers(0, math.comb(100, 2) - 1))
-    def test_a_range_that_grows_keeps_its_ranks(self, rank):
-        small = spaces.LevelSpace.parse('c0.c99')
-        self.assertEqual(small.unrank(rank), PAIRS.unrank(rank))
+            self.assertTrue(all(level in space for level in found))
 
     def test_what_is_not_in_it(self):
         space = spaces.LevelSpace.parse('c0.c9', 2, 'c5')
         for text in ('s0', 's0:c1', 's0:c1,c5', 's0:c1,c10', 's0:c1.c3'):
             level = levels.Level.parse(text)
             self.assertNotIn(level, space)
-            self.assertRaises(exception.NotInSpace, space.rank, level)
+            self.assertRaises(exception.NotInSpace, space.check, level)
 
     def test_impossible_spaces(self):
         for arguments in (
@@ -105,13 +77,88 @@ class LevelSpaceTest(testtools.TestCase):
             frozenset({1, 2, 5000}),
         )
 
-    def test_speed(self):
-        chance = random.Random(2)
-        for space in (PAIRS, TRIPLES):
-            ranks = [chance.randrange(space.size) for _ in range(100_000)]
-            # The processor's time: other programs are not our cost.
-            start = time.process_time()
-            back = [space.rank(space.unrank(rank)) for rank in ranks]
-            took = time.process_time() - start
-            self.assertEqual(ranks, back)
-            self.assertLess(took, 2)
+
+class ProjectSpaceTest(testtools.TestCase):
+    """The scheme in which levels of a project have a common part."""
+
+    SMALL = spaces.LevelSpace.parse('c4.c7', 2, '', 'c0.c3')
+
+    def test_sizes(self):
+        space = spaces.LevelSpace.parse('c256.c1023', 2, '', 'c0.c255')
+        self.assertIs(spaces.Scheme.PROJECT, space.scheme)
+        self.assertEqual(32_640, space.projects)
+        self.assertEqual(294_528, space.per_owner)
+        self.assertEqual(32_640 * 294_528, space.size)
+
+    def test_its_levels_form_an_antichain(self):
+        found = list(self.SMALL)
+        self.assertEqual(36, len(found))
+        for one, other in itertools.combinations(found, 2):
+            self.assertFalse(one.is_comparable(other))
+
+    def test_a_projects_part_opens_to_its_levels_alone(self):
+        for one, other in itertools.product(self.SMALL, repeat=2):
+            part = self.SMALL.project_part(other)
+            self.assertTrue(self.SMALL.has_part(part))
+            self.assertEqual(
+                self.SMALL.project_part(one) == part, one.dominates(part)
+            )
+
+    def test_impossible_spaces(self):
+        for arguments in (
+            ('c4.c7', 2, '', 'c7.c9'),
+            ('c4.c7', 2, 'c0', 'c0,c1'),
+            ('c4.c9', 4, '', 'c10.c19', 4),
+            ('c4.c9', 2, '', 'c10.c19', 0),
+            ('c4.c9', 2, '', '', 2),
+        ):
+            self.assertRaises(
+                exception.InvalidSpace, spaces.LevelSpace.parse, *arguments
+            )
+
+
+CATEGORIES = st.frozensets(st.integers(0, 9), min_size=3, max_size=7)
+
+
+@st.composite
+def small_spaces(draw):
+    categories = draw(CATEGORIES)
+    projects = draw(CATEGORIES) - categories
+    if len(projects) < 2 or draw(st.booleans()):
+        return spaces.LevelSpace(categories, draw(st.integers(1, 2)))
+    return spaces.LevelSpace(categories, draw(st.integers(1, 2)), projects, 1)
+
+
+class ClashTest(testtools.TestCase):
+    """Levels beside which a space cannot be used."""
+
+    def test_by_hand(self):
+        space = spaces.LevelSpace.parse('c512.c1023')
+        for text, clash in (
+            ('s0:c600,c700', False),
+            ('s0:c1,c2', False),
+            ('s0:c1,c600', False),
+            ('s0:c600', True),
+            ('s0:c1', False),
+            ('s0', True),
+            ('s0:c1,c600,c700', True),
+        ):
+            self.assertEqual(
+                clash, space.clashes(levels.Level.parse(text)), text
+            )
+
+    @given(small_spaces(), st.frozensets(st.integers(0, 11), max_size=6))
+    def test_a_clash_is_a_process_that_opens_anothers_file(
+        self, space, categories
+    ):
+        other = levels.Level(categories)
+        files = set(space) | {
+            part
+            for level in space
+            if (part := space.project_part(level)) is not None
+        }
+        opens = any(other.dominates(file) for file in files)
+        opened = any(level.dominates(other) for level in space)
+        self.assertEqual(
+            other not in space and (opens or opened), space.clashes(other)
+        )

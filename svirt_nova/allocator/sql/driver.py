@@ -1,16 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The allocator on an SQL store.
-
-A new instance takes a random rank that is believed free: one insert, no
-lock and no read before it. The store's keys say whether the guess was
-right.
-"""
+"""The allocator on an SQL store."""
 
 from __future__ import annotations
 
 import datetime
-import functools
-import time
 import uuid
 from collections.abc import Iterable
 from collections.abc import Sequence
@@ -21,17 +14,22 @@ from oslo_utils import uuidutils
 
 from svirt_nova import exception
 from svirt_nova import level as levels
+from svirt_nova import ranking
 from svirt_nova import space as spaces
 from svirt_nova.allocator import base
 from svirt_nova.allocator.sql import errors
-from svirt_nova.allocator.sql import hint as hints
-from svirt_nova.allocator.sql import migrate
+from svirt_nova.allocator.sql import giving
+from svirt_nova.allocator.sql import guess as guesses
+from svirt_nova.allocator.sql import history
+from svirt_nova.allocator.sql import level_space
 from svirt_nova.allocator.sql import rows
 from svirt_nova.allocator.sql import schema
 from svirt_nova.allocator.sql import store as stores
 
-_FREE_LIMIT = 5_000
-"""Levels freed at once: it bounds the wait of the call that frees them."""
+_NAMED = 10
+_RATE_PERIOD = datetime.timedelta(days=7)
+_SHORTEST_PERIOD = 1 / 24
+_FARTHEST = datetime.timedelta(days=365_000)
 
 
 class SqlAllocator(base.Allocator):
@@ -40,17 +38,11 @@ class SqlAllocator(base.Allocator):
     def __init__(self, conf: cfg.ConfigOpts) -> None:
         super().__init__(conf)
         self._store = stores.Store(conf)
-        self._cooling = datetime.timedelta(seconds=conf.svirt.cooling_time)
-
-    @functools.cached_property
-    def _space(self) -> spaces.LevelSpace:
-        return self._store.read(
-            lambda c: migrate.stored_space(c, str(self._store))
+        self._giver = giving.Giver(
+            self._store,
+            cooling=datetime.timedelta(seconds=conf.svirt.cooling_time),
+            marks=conf.svirt.fill_marks,
         )
-
-    @functools.cached_property
-    def _hint(self) -> hints.Hint:
-        return hints.for_size(self._space.size)
 
     def acquire(
         self, instance_uuid: str, project_id: str, host: str
@@ -59,28 +51,7 @@ class SqlAllocator(base.Allocator):
         instance = _uuid(instance_uuid)
         _check_name('project', project_id)
         _check_name('host', host)
-        deadline = time.monotonic() + self._store.timeout
-        misses = 0
-        while True:
-            rank = self._hint.pick()
-            if rank is not None:
-                taken = self._take(rank, instance, project_id, host)
-                if taken is not None:
-                    return taken
-            known = self._claim_known(instance, host)
-            if known is not None:
-                if rank is not None and rank != known.rank:
-                    self._hint.release(rank)
-                return self._allocation(known)
-            misses += 1
-            if rank is None or misses % self._hint.patience == 0:
-                self._refresh_hint()
-            if time.monotonic() > deadline:
-                raise exception.StoreUnreachable(
-                    f'the store {self._store} gave no level in '
-                    f'{self._store.timeout:g} s and {misses} tries: too '
-                    f'many take the last ones at once; try again'
-                )
+        return self._giver.acquire(instance, project_id, host)
 
     def adopt(
         self,
@@ -93,22 +64,13 @@ class SqlAllocator(base.Allocator):
         instance = _uuid(instance_uuid)
         _check_name('project', project_id)
         _check_name('host', host)
-        rank = self._space.rank(level)
-
-        def work(connection: sa.Connection) -> None:
-            cutoff = rows.cutoff(connection, self._cooling)
-            rows.free(connection, cutoff, limit=1, rank=rank)
-            rows.insert(connection, rank, instance, project_id)
-            rows.claim(connection, instance, host)
-
+        known: base.Allocation | None
         try:
-            self._store.write(work)
-            return self.get(instance)
-        except errors.Conflict:
-            # The level is in use, or the instance has one.
-            pass
-        held = self.find(level)
-        if held is None or held.instance_uuid != instance:
+            known = self.get(instance)
+        except exception.UnknownInstance:
+            known = self._giver.adopt(instance, project_id, host, level)
+        if known is None or known.level != level:
+            held = self.find(level)
             owner = 'another instance'
             if held is not None:
                 owner = held.instance_uuid or f'nobody: {held.note}'
@@ -116,53 +78,7 @@ class SqlAllocator(base.Allocator):
                 f'level {level} of instance {instance} cannot be recorded: '
                 f'it is in use by {owner}, or the instance has another one'
             )
-        return self.acquire(instance, project_id, host)
-
-    def _take(
-        self, rank: int, instance: str, project: str, host: str
-    ) -> base.Allocation | None:
-        """Take a rank for a new instance.
-
-        :returns: None when the rank is taken or the instance not new
-        """
-
-        def work(connection: sa.Connection) -> datetime.datetime:
-            created_at = rows.insert(connection, rank, instance, project)
-            rows.claim(connection, instance, host)
-            return created_at
-
-        try:
-            created_at = self._store.write(work)
-        except errors.Conflict:
-            return None
-        return base.Allocation(
-            level=self._space.unrank(rank),
-            instance_uuid=instance,
-            project_id=project,
-            hosts=frozenset((host,)),
-            created_at=created_at,
-        )
-
-    def _claim_known(self, instance: str, host: str) -> rows.Held | None:
-        """Hold and claim the level that an instance has, if it has one."""
-
-        def work(connection: sa.Connection) -> rows.Held | None:
-            held = rows.of_instance(connection, instance)
-            if held is None:
-                return None
-            if host not in held.hosts:
-                rows.claim(connection, instance, host)
-            elif held.retired_at is None:
-                # A repeated call: no write, so no wait for the disk.
-                return held
-            rows.hold(connection, instance)
-            return rows.of_instance(connection, instance)
-
-        try:
-            return self._store.write(work)
-        except errors.Conflict:
-            # Freed, or claimed by the same host, since it was read.
-            return None
+        return self._giver.acquire(instance, project_id, host)
 
     def get(self, instance_uuid: str) -> base.Allocation:
         """The level of an instance."""
@@ -177,9 +93,14 @@ class SqlAllocator(base.Allocator):
 
     def find(self, level: levels.Level) -> base.Allocation | None:
         """Who has a level; None when it is free."""
-        rank = self._space.rank(level)
-        found = self._read(schema.allocation.c.level_rank == rank)
-        return found[0] if found else None
+        found: Sequence[base.Allocation] = ()
+        if len(level.categories) <= ranking.MOST_CATEGORIES:
+            rank = ranking.rank(level.categories)
+            found = self._read(rows.has_rank(rank))
+        if not found:
+            self.space().check(level)
+            return None
+        return found[0]
 
     def unclaim(self, instance_uuid: str, host: str) -> None:
         """Drop a host's claim."""
@@ -200,30 +121,52 @@ class SqlAllocator(base.Allocator):
 
     def reserve(self, level: levels.Level, note: str) -> base.Allocation:
         """Keep a level that is used elsewhere from being given out."""
-        rank = self._space.rank(level)
         _check_name('note', note, shortest=0)
 
-        def work(connection: sa.Connection) -> rows.Held | None:
-            cutoff = rows.cutoff(connection, self._cooling)
-            rows.free(connection, cutoff, limit=1, rank=rank)
-            if rows.of_rank(connection, rank) is None:
-                rows.insert(connection, rank, None, None, note)
-            return rows.of_rank(connection, rank)
+        def insert(guess: guesses.Guess) -> rows.Held | None:
+            guess.space.check(level)
+            rank = ranking.rank(level.categories)
+
+            def work(connection: sa.Connection) -> rows.Held | None:
+                cutoff = rows.cutoff(connection, self._giver.cooling)
+                rows.free(connection, cutoff, rows.has_rank(rank), limit=1)
+                if rows.of_rank(connection, rank) is None:
+                    rows.insert(
+                        connection,
+                        rank,
+                        generation=guess.generation,
+                        note=note,
+                    )
+                return rows.of_rank(connection, rank)
+
+            try:
+                return self._store.write(work)
+            except errors.Conflict:
+                # It leaves a row behind, which the next try finds.
+                return None
 
         held = None
         while held is None:
-            # A conflict leaves a row behind, which the next try finds.
-            try:
-                held = self._store.write(work)
-            except errors.Conflict:
-                continue
-        found = self._allocation(held)
+            held = self._giver.in_space(insert)
+        found = giving.allocation(held)
         if found.state is not base.State.RESERVED:
             raise exception.LevelTaken(
                 f'level {level} cannot be reserved: it is {found.state} '
                 f'for instance {found.instance_uuid}'
             )
         return found
+
+    def release(self, level: levels.Level) -> None:
+        """Let a reserved level be given out again."""
+        found = self.find(level)
+        if found is None:
+            return
+        rank = ranking.rank(level.categories)
+        if not self._store.write(lambda c: rows.release(c, rank)):
+            raise exception.LevelTaken(
+                f'level {level} cannot be released: it is not reserved, but '
+                f'{found.state} for instance {found.instance_uuid}'
+            )
 
     def list(
         self,
@@ -245,14 +188,55 @@ class SqlAllocator(base.Allocator):
         ]
 
     def space(self) -> spaces.LevelSpace:
-        """The level space, read once."""
-        return self._space
+        """The level space, as it is now."""
+        return self._giver.stored_space().space
+
+    def set_space(self, space: spaces.LevelSpace) -> None:
+        """Change the level space; instances keep the levels they have."""
+        stored = self._giver.stored_space()
+        if stored.is_open and stored.space == space:
+            return
+        self._store.write(level_space.close)
+        self._store.outlast_transactions()
+        against = self._store.write(lambda c: level_space.change(c, space))
+        self._giver.forget()
+        if against:
+            named = ', '.join(map(str, against[:_NAMED]))
+            more = len(against) - _NAMED
+            raise exception.InvalidSpace(
+                f'the level space cannot become "{space}": instances could '
+                f'open files of others, because these levels are in use: '
+                f'{named}{f" and {more} more" if more > 0 else ""}. Choose '
+                f'other categories, or see with "svirt-nova label show" who '
+                f'has them; nothing was changed'
+            )
+
+    def history(self, level: levels.Level) -> Sequence[base.Holding]:
+        """Who has, and had, a level, oldest first."""
+        rank = ranking.rank(level.categories)
+
+        def work(connection: sa.Connection) -> list[base.Holding]:
+            found = history.past(connection, rank)
+            held = rows.of_rank(connection, rank)
+            if held is not None and held.instance_uuid is not None:
+                assert held.project_id is not None
+                found.append(
+                    base.Holding(
+                        instance_uuid=held.instance_uuid,
+                        project_id=held.project_id,
+                        since=held.created_at,
+                        until=None if held.hosts else held.retired_at,
+                    )
+                )
+            return found
+
+        return self._store.read(work)
 
     def stats(self) -> base.Stats:
         """How full the space is."""
-        size = self._space.size
+        size = self.space().size
         counts = self._store.read(
-            lambda c: rows.count_states(c, rows.cutoff(c, self._cooling))
+            lambda c: rows.count_states(c, rows.cutoff(c, self._giver.cooling))
         )
         return base.Stats(
             size=size,
@@ -262,69 +246,59 @@ class SqlAllocator(base.Allocator):
             reserved=counts[base.State.RESERVED],
         )
 
+    def usage(self) -> base.Usage:
+        """Who uses the space, and how fast it fills."""
+        free = self.stats().free
+
+        def work(connection: sa.Connection) -> base.Usage:
+            now = rows.now(connection)
+            used, oldest = history.count_used(connection, now)
+            begin = max(now - _RATE_PERIOD, oldest or now)
+            days = (now - begin) / datetime.timedelta(days=1)
+            per_day = full_at = None
+            if days >= _SHORTEST_PERIOD:
+                before, _ = history.count_used(connection, begin)
+                per_day = (used - before) / days
+            if per_day is not None and per_day > 0:
+                left = datetime.timedelta(days=free / per_day)
+                # Later than that, and the calendar may end.
+                if left < _FARTHEST:
+                    full_at = schema.utc(now + left)
+            return base.Usage(
+                by_project=rows.count_by_project(connection),
+                by_host=rows.count_by_host(connection),
+                per_day=per_day,
+                full_at=full_at,
+            )
+
+        return self._store.read(work)
+
+    def tidy(self) -> None:
+        """Free levels that have cooled, and forget old history."""
+        while self._giver.free(limit=giving.FREE_LIMIT):
+            pass
+        kept = datetime.timedelta(seconds=self.conf.svirt.history_time)
+
+        def forget(connection: sa.Connection) -> int:
+            end = rows.now(connection) - kept
+            return history.forget(connection, end, giving.FREE_LIMIT)
+
+        while self._store.write(forget):
+            pass
+
     def _read(
         self,
         *conditions: sa.ColumnElement[bool],
         states: Iterable[base.State] = base.State,
     ) -> Sequence[base.Allocation]:
         def work(connection: sa.Connection) -> Sequence[rows.Held]:
-            cutoff = rows.cutoff(connection, self._cooling)
+            cutoff = rows.cutoff(connection, self._giver.cooling)
             in_state = sa.or_(
                 sa.false(), *(schema.is_in(state, cutoff) for state in states)
             )
             return rows.select(connection, *conditions, in_state)
 
-        return [self._allocation(held) for held in self._store.read(work)]
-
-    def _refresh_hint(self) -> None:
-        """Free what has cooled, and learn anew which ranks are taken.
-
-        :raises SpaceFull: every level is in use
-        """
-
-        def free(connection: sa.Connection) -> int:
-            cutoff = rows.cutoff(connection, self._cooling)
-            return rows.free(connection, cutoff, limit=_FREE_LIMIT)
-
-        try:
-            freed = self._store.write(free)
-        except errors.Conflict:
-            # One of them was claimed again just now; the others wait for
-            # the next try.
-            freed = 0
-        if not freed and self._store.read(rows.count) >= self._space.size:
-            raise self._full()
-        if self._hint.remembers:
-            self._hint.load(self._store.read(rows.ranks))
-
-    def _full(self) -> exception.SpaceFull:
-        stats = self.stats()
-        return exception.SpaceFull(
-            f'the level space "{self._space}" is full: of its {stats.size} '
-            f'levels {stats.held} are held, {stats.retired} are of deleted '
-            f'instances that a host still claims, {stats.cooling} cool for '
-            f'{self.conf.svirt.cooling_time} s and {stats.reserved} are '
-            f'reserved; delete instances, wait for cooling levels, or see '
-            f'with "svirt-nova label list" who holds them'
-        )
-
-    def _allocation(self, held: rows.Held) -> base.Allocation:
-        try:
-            level = self._space.unrank(held.rank)
-        except exception.NotInSpace as error:
-            raise exception.StoreUnusable(
-                f'the store {self._store} is damaged: {error}; restore it '
-                f'from a backup'
-            ) from error
-        return base.Allocation(
-            level=level,
-            instance_uuid=held.instance_uuid,
-            project_id=held.project_id,
-            hosts=held.hosts,
-            created_at=held.created_at,
-            retired_at=held.retired_at,
-            note=held.note,
-        )
+        return [giving.allocation(held) for held in self._store.read(work)]
 
 
 def _uuid(text: str) -> str:

@@ -13,6 +13,10 @@ class Conflict(Exception):
     """A unique or a foreign key refused the change: look again."""
 
 
+class SpaceChanged(Exception):
+    """The level space is not the one that the caller knows."""
+
+
 class Busy(Exception):
     """A lock or a deadlock undid the transaction: the same again works."""
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A guess at which ranks are free, so that an allocation seldom fails.
+"""A guess at which levels are free, so that an allocation seldom fails.
 
 Pure memory. A wrong guess costs one duplicate and another try, never a
 wrong answer: the store's constraints decide.
@@ -7,13 +7,17 @@ wrong answer: the store's constraints decide.
 
 from __future__ import annotations
 
+import math
 import random
 import re
 import threading
+from collections.abc import Collection
 from collections.abc import Iterable
 
+from svirt_nova import ranking
+
 MAX_SIZE = 1 << 24
-"""The largest space with a bitmap, in levels: 2 MiB of memory."""
+"""The most sets with a bitmap, in bits: 2 MiB of memory."""
 
 _PATIENCE = 16
 _BLIND_PATIENCE = 64
@@ -22,12 +26,13 @@ _NOT_FULL = re.compile(rb'[^\xff]')
 
 
 class Bitmap:
-    """A bit for each rank: set where the level is believed taken.
+    """A bit for each set of categories: set where it is believed taken.
 
     Nothing is known before the first :meth:`load`, which the first wrong
     guess is worth. Safe to use from several threads.
 
-    :param size: the number of levels
+    :param categories: what the sets are made of
+    :param size: how many categories each has
     """
 
     remembers = True
@@ -36,32 +41,41 @@ class Bitmap:
     patience: int
     """Wrong guesses in a row that a load is worth."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, categories: Collection[int], size: int) -> None:
         self.patience = 1
+        self._first = ranking.first(size)
         self._lock = threading.Lock()
-        self._bits = self._filled(())
+        possible = ranking.mask(categories, size)
+        length = (possible.bit_length() + 7) // 8
+        # Sets that cannot be made are as good as taken.
+        self._empty = ((1 << 8 * length) - 1 ^ possible).to_bytes(
+            length, 'little'
+        )
+        self._bits = bytearray(self._empty)
+        self._size = self._free = possible.bit_count()
 
-    def _filled(self, ranks: Iterable[int]) -> bytearray:
-        bits = bytearray((self.size + 7) // 8)
-        if self.size % 8:
-            # There are no levels behind the last one.
-            bits[-1] = 0xFF << self.size % 8 & 0xFF
-        for rank in ranks:
-            bits[rank >> 3] |= 1 << (rank & 7)
-        return bits
+    @property
+    def fill(self) -> float:
+        """The share that is believed taken, 0 to 1."""
+        return 1 - self._free / self._size
 
     def load(self, taken: Iterable[int]) -> None:
         """Believe of exactly these ranks that they are taken."""
-        bits = self._filled(taken)
+        bits = bytearray(self._empty)
+        end = self._first + 8 * len(bits)
+        for rank in taken:
+            if self._first <= rank < end:
+                place = rank - self._first
+                bits[place >> 3] |= 1 << (place & 7)
         with self._lock:
             self._bits = bits
+            self._free = 8 * len(bits) - int.from_bytes(bits).bit_count()
             self.patience = _PATIENCE
 
     def pick(self) -> int | None:
-        """A random rank that is believed free, from now on taken.
+        """The rank of a random set believed free, from now on taken.
 
-        Picks from the first byte with a free rank after a random place:
+        Picks from the first byte with a free one after a random place:
         one pass through memory however few are free.
 
         :returns: None when all are believed taken
@@ -77,32 +91,39 @@ class Bitmap:
                 [n for n in range(8) if not bits[byte] >> n & 1]
             )
             bits[byte] |= 1 << bit
-            return byte * 8 + bit
+            self._free -= 1
+            return self._first + byte * 8 + bit
 
     def release(self, rank: int) -> None:
         """Believe of a rank that it is free."""
+        place = rank - self._first
         with self._lock:
-            self._bits[rank >> 3] &= ~(1 << (rank & 7))
+            bit = 1 << (place & 7)
+            self._free += bool(self._bits[place >> 3] & bit)
+            self._bits[place >> 3] &= ~bit
 
 
 class Probe:
-    """The stand-in for a space too large for a bitmap: any random rank.
+    """The stand-in for more sets than a bitmap holds: any random one.
 
-    :param size: the number of levels
+    :param categories: what the sets are made of
+    :param size: how many categories each has
     """
 
     remembers = False
     patience = _BLIND_PATIENCE
+    fill = 0.0
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, categories: Collection[int], size: int) -> None:
+        self._categories = sorted(categories)
+        self._size = size
 
     def load(self, taken: Iterable[int]) -> None:
         """Remember nothing."""
 
     def pick(self) -> int | None:
-        """Any rank at all."""
-        return random.randrange(self.size)
+        """The rank of any set at all."""
+        return ranking.rank(random.sample(self._categories, self._size))
 
     def release(self, rank: int) -> None:
         """Remember nothing."""
@@ -111,6 +132,8 @@ class Probe:
 Hint = Bitmap | Probe
 
 
-def for_size(size: int) -> Hint:
-    """The kind of hint that fits a space of so many levels."""
-    return Bitmap(size) if size <= MAX_SIZE else Probe(size)
+def of_sets(categories: Collection[int], size: int) -> Hint:
+    """The kind of hint that fits the sets of a size out of categories."""
+    bits = math.comb(max(categories) + 1, size)
+    kind = Bitmap if bits <= MAX_SIZE else Probe
+    return kind(categories, size)

@@ -8,8 +8,8 @@ import typing
 import sqlalchemy as sa
 
 from svirt_nova import exception
-from svirt_nova import level as levels
 from svirt_nova import space as spaces
+from svirt_nova.allocator.sql import level_space
 from svirt_nova.allocator.sql import schema
 
 if typing.TYPE_CHECKING:
@@ -22,10 +22,11 @@ _SCRIPTS = 'svirt_nova.allocator.sql:migrations'
 
 
 def is_current(connection: sa.Connection, store: str) -> bool:
-    """Whether a store has this release's schema; False when older or new.
+    """Whether this release can use a store; False when older or new.
 
     :param store: the store's name for people
-    :raises StoreTooNew: its schema is of a later release
+    :raises StoreTooNew: its schema is of a later release that excludes
+        this one
     :raises StoreUnusable: its tables are not ours
     """
     tables = set(sa.inspect(connection).get_table_names())
@@ -41,6 +42,8 @@ def is_current(connection: sa.Connection, store: str) -> bool:
     if revision == schema.REVISION:
         return True
     if revision not in _known_revisions():
+        if level_space.oldest_release(connection) <= schema.REVISION:
+            return True
         raise exception.StoreTooNew(
             f'the store {store} has schema {revision!r}, which this release '
             f'does not know (its own is {schema.REVISION!r}): upgrade '
@@ -67,45 +70,15 @@ def upgrade(
         alembic = _alembic_config()
         alembic.attributes['connection'] = connection
         command.upgrade(alembic, 'head')
-    table = schema.level_space
-    if connection.execute(sa.select(table.c.id)).first() is None:
-        space = space or DEFAULT_SPACE
-        connection.execute(
-            sa.insert(table).values(
-                id=1,
-                categories=levels.format_categories(space.categories),
-                per_level=space.per_level,
-            )
-        )
-    stored = stored_space(connection, store)
+    if not level_space.exists(connection):
+        level_space.create(connection, space or DEFAULT_SPACE)
+    stored = level_space.read(connection, store).space
     if space is not None and space != stored:
         raise exception.InvalidSpace(
             f'the store {store} has the level space "{stored}", not '
             f'"{space}"; nothing was changed'
         )
     return stored
-
-
-def stored_space(connection: sa.Connection, store: str) -> spaces.LevelSpace:
-    """The level space of a store.
-
-    :raises StoreUnusable: it has none, or one that makes no sense
-    """
-    table = schema.level_space
-    row = connection.execute(
-        sa.select(table.c.categories, table.c.per_level)
-    ).first()
-    if row is None:
-        raise exception.StoreUnusable(
-            f'the store {store} has no level space; run "svirt-nova db sync"'
-        )
-    try:
-        return spaces.LevelSpace.parse(row.categories, row.per_level)
-    except exception.InvalidSpace as error:
-        raise exception.StoreUnusable(
-            f'the store {store} has an impossible level space: {error}; '
-            f'restore it from a backup'
-        ) from error
 
 
 def _alembic_config() -> config.Config:

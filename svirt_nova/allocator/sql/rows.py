@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from svirt_nova.allocator import base
+from svirt_nova.allocator.sql import errors
+from svirt_nova.allocator.sql import history
 from svirt_nova.allocator.sql import schema
 
 _BATCH = 500
@@ -28,6 +30,7 @@ class Held:
     rank: int
     instance_uuid: str | None
     project_id: str | None
+    project_rank: int | None
     hosts: frozenset[str]
     created_at: datetime.datetime
     retired_at: datetime.datetime | None
@@ -35,14 +38,28 @@ class Held:
 
 
 # Made once: building and compiling a statement costs more than its row.
+_RANK = _allocation.c.level_rank.type
 _INSERT = (
     sa.insert(_allocation)
-    .values(
-        level_rank=sa.bindparam('rank'),
-        instance_uuid=sa.bindparam('uuid'),
-        project_id=sa.bindparam('project'),
-        created_at=schema.utcnow(),
-        note=sa.bindparam('remark'),
+    .from_select(
+        [
+            'level_rank',
+            'instance_uuid',
+            'project_id',
+            'project_rank',
+            'is_outside',
+            'created_at',
+            'note',
+        ],
+        sa.select(
+            sa.bindparam('rank', type_=_RANK),
+            sa.bindparam('uuid', type_=sa.String(36)),
+            sa.bindparam('project', type_=sa.String()),
+            sa.bindparam('part', type_=_RANK),
+            sa.false(),
+            schema.utcnow(),
+            sa.bindparam('remark', type_=sa.String()),
+        ).where(schema.is_open),
     )
     .returning(_allocation.c.created_at)
 )
@@ -68,19 +85,33 @@ _HOLD = sa.update(_allocation).where(_OF_INSTANCE).values(retired_at=None)
 def insert(
     connection: sa.Connection,
     rank: int,
-    uuid: str | None,
-    project: str | None,
+    *,
+    generation: int,
+    uuid: str | None = None,
+    project: str | None = None,
+    project_rank: int | None = None,
     note: str = '',
 ) -> datetime.datetime:
-    """Take a rank for an instance, or for nobody.
+    """Take a level for an instance, or for nobody.
 
+    :param generation: of the level space that the level is one of
     :returns: when, in UTC
+    :raises errors.SpaceChanged: the store has another one, or is about to
     """
     created_at = connection.execute(
         _INSERT,
-        {'rank': rank, 'uuid': uuid, 'project': project, 'remark': note},
-    ).scalar_one()
-    return _utc(created_at)
+        {
+            'rank': rank,
+            'uuid': uuid,
+            'project': project,
+            'part': project_rank,
+            'remark': note,
+            'generation': generation,
+        },
+    ).scalar_one_or_none()
+    if created_at is None:
+        raise errors.SpaceChanged
+    return schema.utc(created_at)
 
 
 def claim(connection: sa.Connection, uuid: str, host: str) -> None:
@@ -153,9 +184,10 @@ def select(
             rank=rank,
             instance_uuid=row.instance_uuid,
             project_id=row.project_id,
+            project_rank=row.project_rank,
             hosts=frozenset(hosts),
-            created_at=_utc(row.created_at),
-            retired_at=row.retired_at and _utc(row.retired_at),
+            created_at=schema.utc(row.created_at),
+            retired_at=row.retired_at and schema.utc(row.retired_at),
             note=row.note,
         )
         for rank, (row, hosts) in found.items()
@@ -174,33 +206,73 @@ def of_project(project: str) -> sa.ColumnElement[bool]:
     return _allocation.c.project_id == project
 
 
-def ranks(connection: sa.Connection) -> Sequence[int]:
-    """All ranks that are not free."""
+def of_project_rank(rank: int | None) -> sa.ColumnElement[bool]:
+    """Rows whose level has a project's part, or that has none."""
+    return _allocation.c.project_rank.is_not_distinct_from(rank)
+
+
+def ranks(
+    connection: sa.Connection, *conditions: sa.ColumnElement[bool]
+) -> Sequence[int]:
+    """The ranks of rows that meet conditions."""
     return (
-        connection.execute(sa.select(_allocation.c.level_rank)).scalars().all()
+        connection.execute(
+            sa.select(_allocation.c.level_rank).where(*conditions)
+        )
+        .scalars()
+        .all()
     )
 
 
-def count(connection: sa.Connection) -> int:
-    """How many ranks are not free."""
+def count(
+    connection: sa.Connection, *conditions: sa.ColumnElement[bool]
+) -> int:
+    """How many levels of the space are not free."""
     return connection.execute(
-        sa.select(sa.func.count()).select_from(_allocation)
+        sa.select(sa.func.count())
+        .select_from(_allocation)
+        .where(~_allocation.c.is_outside, *conditions)
     ).scalar_one()
 
 
 def count_states(
     connection: sa.Connection, cutoff: datetime.datetime
 ) -> dict[base.State, int]:
-    """How many levels are in each state."""
+    """How many levels of the space are in each state."""
     sums = [
         sa.func.sum(sa.case((schema.is_in(state, cutoff), 1), else_=0))
         for state in base.State
     ]
-    row = connection.execute(sa.select(*sums)).one()
+    row = connection.execute(
+        sa.select(*sums).where(~_allocation.c.is_outside)
+    ).one()
     return {
         state: int(number or 0)
         for state, number in zip(base.State, row, strict=True)
     }
+
+
+def count_by_project(connection: sa.Connection) -> dict[str, int]:
+    """How many levels of each project are not free."""
+    rows = connection.execute(
+        sa.select(_allocation.c.project_id, sa.func.count())
+        .where(_allocation.c.project_id.is_not(None))
+        .group_by(_allocation.c.project_id)
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def count_by_host(connection: sa.Connection) -> dict[str, int]:
+    """How many instances each host claims."""
+    rows = connection.execute(
+        sa.select(_claim.c.host, sa.func.count()).group_by(_claim.c.host)
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def now(connection: sa.Connection) -> datetime.datetime:
+    """The database's clock, without a time zone."""
+    return connection.execute(sa.select(schema.utcnow())).scalar_one()
 
 
 def cutoff(
@@ -211,29 +283,27 @@ def cutoff(
     By the database's clock, without a time zone: that of a host may be
     wrong, and a level must not be freed early for it.
     """
-    now = connection.execute(sa.select(schema.utcnow())).scalar_one()
-    return now - cooling
+    return now(connection) - cooling
 
 
 def free(
     connection: sa.Connection,
     cutoff: datetime.datetime,
-    *,
+    *conditions: sa.ColumnElement[bool],
     limit: int,
-    rank: int | None = None,
 ) -> int:
-    """Delete rows whose level has cooled.
+    """Move rows whose level has cooled into the history.
 
+    :param conditions: only rows that meet these
     :param limit: no more rows than these
-    :param rank: only this one
     :returns: how many went
     """
     cooled = schema.is_cooled(cutoff)
-    if rank is not None:
-        cooled = sa.and_(cooled, _allocation.c.level_rank == rank)
     chosen = (
         connection.execute(
-            sa.select(_allocation.c.level_rank).where(cooled).limit(limit)
+            sa.select(_allocation.c.level_rank)
+            .where(cooled, *conditions)
+            .limit(limit)
         )
         .scalars()
         .all()
@@ -242,17 +312,31 @@ def free(
     for start in range(0, len(chosen), _BATCH):
         # Cooled still: an instance may have come back since the select.
         batch = chosen[start : start + _BATCH]
-        freed += connection.execute(
-            sa.delete(_allocation).where(
-                _allocation.c.level_rank.in_(batch), cooled
-            )
-        ).rowcount
+        gone = connection.execute(
+            sa.delete(_allocation)
+            .where(_allocation.c.level_rank.in_(batch), cooled)
+            .returning(*history.KEPT)
+        ).all()
+        history.keep(connection, gone)
+        freed += len(gone)
     return freed
+
+
+def has_rank(rank: int) -> sa.ColumnElement[bool]:
+    """The row of one level."""
+    return _allocation.c.level_rank == rank
+
+
+def release(connection: sa.Connection, rank: int) -> bool:
+    """Delete the row of a reserved level; whether there was one."""
+    result = connection.execute(
+        sa.delete(_allocation).where(
+            _allocation.c.level_rank == rank,
+            _allocation.c.instance_uuid.is_(None),
+        )
+    )
+    return result.rowcount > 0
 
 
 def _first(found: list[Held]) -> Held | None:
     return found[0] if found else None
-
-
-def _utc(time: datetime.datetime) -> datetime.datetime:
-    return time.replace(tzinfo=datetime.UTC)

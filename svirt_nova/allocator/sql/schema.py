@@ -21,6 +21,15 @@ from svirt_nova.allocator import base
 REVISION = '0001'
 """The schema's alembic revision that this code works with."""
 
+OLDEST_RELEASE = '0001'
+"""The oldest revision whose code may use a store of this schema.
+
+A new revision only adds what older code can do without (tables, columns
+with a default, indices), so that releases run side by side during an
+upgrade. One that takes something away raises this number, and comes a
+release after the code that did without it.
+"""
+
 VERSION_TABLE = 'svirt_nova_version'
 """Where alembic keeps the store's revision."""
 
@@ -74,11 +83,35 @@ level_space = sa.Table(
     sa.Column('id', sa.Integer, primary_key=True, autoincrement=False),
     sa.Column('categories', sa.Text, nullable=False),
     sa.Column('per_level', sa.Integer, nullable=False),
+    sa.Column('project_categories', sa.Text, nullable=False),
+    sa.Column('per_project', sa.Integer, nullable=False),
+    sa.Column('generation', sa.Integer, nullable=False),
+    sa.Column('closed_at', _TIME),
+    sa.Column('oldest_release', sa.String(32), nullable=False),
     sa.CheckConstraint('id = 1', name='ck_level_space_one_row'),
     sa.CheckConstraint('per_level >= 1', name='ck_level_space_per_level'),
     **_TABLE_OPTIONS,
 )
-"""The one level space that all ranks are ranks of."""
+"""The one level space, and what else is true of the whole store.
+
+:attr:`generation` counts its changes: a level is given out only by those
+who know the present one. While :attr:`closed_at` is set, none is given
+out. :attr:`oldest_release` is the oldest revision of the schema whose
+code may use the store.
+"""
+
+project = sa.Table(
+    'project',
+    metadata,
+    sa.Column('project_id', sa.String(NAME_LENGTH), nullable=False),
+    sa.Column('level_rank', _RANK, nullable=False),
+    sa.Column('created_at', _TIME, nullable=False),
+    sa.PrimaryKeyConstraint('project_id', 'level_rank', name='pk_project'),
+    sa.UniqueConstraint('project_id', name='uniq_project_id'),
+    sa.UniqueConstraint('level_rank', name='uniq_project_rank'),
+    **_TABLE_OPTIONS,
+)
+"""The part that all levels of a project have, in the scheme project."""
 
 allocation = sa.Table(
     'allocation',
@@ -86,10 +119,20 @@ allocation = sa.Table(
     sa.Column('level_rank', _RANK, primary_key=True, autoincrement=False),
     sa.Column('instance_uuid', sa.String(36)),
     sa.Column('project_id', sa.String(NAME_LENGTH)),
+    sa.Column('project_rank', _RANK),
+    sa.Column('is_outside', sa.Boolean, nullable=False),
     sa.Column('created_at', _TIME, nullable=False),
     sa.Column('retired_at', _TIME),
     sa.Column('note', sa.String(NAME_LENGTH), nullable=False),
     sa.UniqueConstraint('instance_uuid', name='uniq_allocation_instance'),
+    sa.ForeignKeyConstraint(
+        ['project_id', 'project_rank'],
+        ['project.project_id', 'project.level_rank'],
+        name='fk_allocation_project',
+        ondelete='RESTRICT',
+        onupdate='RESTRICT',
+    ),
+    sa.Index('ix_allocation_project', 'project_id', 'project_rank'),
     sa.CheckConstraint('level_rank >= 0', name='ck_allocation_rank'),
     sa.CheckConstraint(
         '(instance_uuid IS NULL AND project_id IS NULL) OR '
@@ -102,7 +145,27 @@ allocation = sa.Table(
     ),
     **_TABLE_OPTIONS,
 )
-"""The levels that are not free; one without an instance is reserved."""
+"""The levels that are not free; one without an instance is reserved.
+
+The foreign key keeps a level from being given to a project whose part it
+does not have. A level is outside when the level space was changed and no
+longer has it; it stays with its instance.
+"""
+
+history = sa.Table(
+    'history',
+    metadata,
+    sa.Column('id', _RANK, primary_key=True),
+    sa.Column('level_rank', _RANK, nullable=False),
+    sa.Column('instance_uuid', sa.String(36), nullable=False),
+    sa.Column('project_id', sa.String(NAME_LENGTH), nullable=False),
+    sa.Column('created_at', _TIME, nullable=False),
+    sa.Column('retired_at', _TIME, nullable=False),
+    sa.Index('ix_history_level', 'level_rank', 'created_at'),
+    sa.Index('ix_history_retired', 'retired_at'),
+    **_TABLE_OPTIONS,
+)
+"""Who had the levels that have come free."""
 
 claim = sa.Table(
     'claim',
@@ -125,6 +188,12 @@ claim = sa.Table(
 
 The foreign key keeps a claimed level from being freed.
 """
+
+is_open = sa.and_(
+    level_space.c.generation == sa.bindparam('generation'),
+    level_space.c.closed_at.is_(None),
+)
+"""That levels are given out of the space of the generation given."""
 
 _CLAIMED = (
     sa.select(claim.c.host)
@@ -160,3 +229,8 @@ def is_in(
             return sa.and_(retired, _CLAIMED)
         case base.State.COOLING:
             return sa.and_(allocation.c.retired_at > cutoff, ~_CLAIMED)
+
+
+def utc(time: datetime.datetime) -> datetime.datetime:
+    """A time that the database gave, with its time zone."""
+    return time.replace(tzinfo=datetime.UTC)

@@ -68,6 +68,15 @@ class Store:
         self._make_ready()
         return self._run(work, writes=True)
 
+    def outlast_transactions(self) -> None:
+        """Wait until every transaction under way now is over.
+
+        A database ends those that take longer than :attr:`timeout`; in an
+        SQLite file there is only one at a time, and it has just committed.
+        """
+        if self._file is None:
+            time.sleep(self.timeout)
+
     def sync(self, space: spaces.LevelSpace | None) -> spaces.LevelSpace:
         """Make the schema or bring it up to date.
 

@@ -5,16 +5,20 @@ import datetime
 
 from svirt_nova import exception
 from svirt_nova import level as levels
+from svirt_nova import ranking
+from svirt_nova import space as spaces
 from svirt_nova.allocator import base
 from tests.functional.allocator import fixture
 
 State = base.State
 
+PROJECTS = spaces.LevelSpace.parse('c14.c17', 2, '', 'c10.c13')
+
 
 class AllocatorContract:
     """A mixin: the test class makes allocators on one store.
 
-    ``make(cooling_time)`` gives another allocator on the test's store,
+    ``make(cooling_time, **options)`` gives another allocator on its store,
     whose space is two of c0.c9: 45 levels.
     """
 
@@ -84,7 +88,7 @@ class AllocatorContract:
         own = self.allocator.acquire(self.uuid, 'p', 'a')
         free = next(
             level
-            for level in map(self.allocator.space().unrank, range(45))
+            for level in self.allocator.space()
             if level not in (own.level, held.level)
         )
         self.assertRaises(
@@ -282,6 +286,211 @@ class AllocatorContract:
         )
         self.assertIs(State.RESERVED, self.warm.reserve(level, '').state)
 
+    def test_release(self):
+        level = levels.Level.parse('s0:c3,c7')
+        self.allocator.reserve(level, '')
+        self.allocator.release(level)
+        self.allocator.release(level)
+        self.assertIsNone(self.allocator.find(level))
+        held = self.allocator.acquire(self.uuid, 'p', 'a')
+        error = self.assertRaises(
+            exception.LevelTaken, self.allocator.release, held.level
+        )
+        self.assertIn(self.uuid, str(error))
+        self.assertEqual(held, self.allocator.get(self.uuid))
+
+    def test_history(self):
+        first = self.allocator.acquire(self.uuid, 'p', 'a')
+        [now] = self.allocator.history(first.level)
+        self.assertEqual(
+            base.Holding(self.uuid, 'p', first.created_at, None), now
+        )
+        self.allocator.give_back(self.uuid, 'a')
+        gone = self.allocator.get(self.uuid).retired_at
+        [past] = self.allocator.history(first.level)
+        self.assertEqual(
+            base.Holding(self.uuid, 'p', first.created_at, gone), past
+        )
+        # It comes free, and another instance gets it.
+        self.warm.tidy()
+        self.assertEqual([past], list(self.allocator.history(first.level)))
+        other = fixture.new_uuid()
+        self.allocator.adopt(other, 'q', 'b', first.level)
+        found = list(self.allocator.history(first.level))
+        self.assertEqual([self.uuid, other], [h.instance_uuid for h in found])
+        self.assertEqual(past, found[0])
+        self.assertIsNone(found[1].until)
+        self.assertLessEqual(found[0].until, found[1].since)
+
+    def test_history_of_an_instance_that_a_host_claims_has_no_end(self):
+        held = self.allocator.acquire(self.uuid, 'p', 'a')
+        self.allocator.retire(self.uuid)
+        [now] = self.allocator.history(held.level)
+        self.assertIsNone(now.until)
+
+    def test_history_is_forgotten(self):
+        forgetful = self.make(0, history_time=0)
+        level = self.allocator.acquire(self.uuid, 'p', 'a').level
+        self.allocator.give_back(self.uuid, 'a')
+        self.warm.tidy()
+        self.assertEqual(1, len(self.allocator.history(level)))
+        self.wait_a_tick()
+        forgetful.tidy()
+        self.assertEqual([], list(self.allocator.history(level)))
+
+    def test_tidy_frees_what_has_cooled_and_no_more(self):
+        self.allocator.acquire(self.uuid, 'p', 'a')
+        held = self.allocator.acquire(fixture.new_uuid(), 'p', 'a')
+        self.allocator.give_back(self.uuid, 'a')
+        self.allocator.tidy()
+        self.assertIs(State.COOLING, self.state())
+        self.warm.tidy()
+        self.assertEqual([held], self.allocator.list())
+
+    def test_usage(self):
+        other = fixture.new_uuid()
+        self.allocator.acquire(self.uuid, 'p', 'a')
+        self.allocator.acquire(self.uuid, 'p', 'b')
+        self.allocator.acquire(other, 'q', 'b')
+        usage = self.allocator.usage()
+        self.assertEqual({'p': 1, 'q': 1}, usage.by_project)
+        self.assertEqual({'a': 1, 'b': 2}, usage.by_host)
+        self.assertIsNone(usage.per_day)
+        self.assertIsNone(usage.full_at)
+
+    def test_a_changed_space_gives_out_its_own_levels(self):
+        held = self.allocator.acquire(self.uuid, 'p', 'a')
+        kept = self.allocator.acquire(fixture.new_uuid(), 'p', 'a')
+        fresh = spaces.LevelSpace.parse('c0.c20', 2, 'c0')
+        self.allocator.set_space(fresh)
+        # Also by a process that knew the former one.
+        for allocator in (self.allocator, self.warm):
+            self.assertEqual(fresh, allocator.space())
+            for _ in range(20):
+                got = allocator.acquire(fixture.new_uuid(), 'p', 'a')
+                self.assertIn(got.level, fresh)
+        for before in (held, kept):
+            self.assertEqual(
+                before, self.warm.acquire(before.instance_uuid, 'p', 'a')
+            )
+            self.assertEqual(before, self.warm.find(before.level))
+        outside = [f for f in (held, kept) if f.level not in fresh]
+        stats = self.allocator.stats()
+        self.assertEqual(fresh.size, stats.size)
+        self.assertEqual(42 - len(outside), stats.held)
+
+    def test_a_space_that_levels_in_use_stand_against_is_refused(self):
+        held = self.allocator.acquire(self.uuid, 'p', 'a')
+        before = self.allocator.space()
+        for fresh in (
+            spaces.LevelSpace.parse('c0.c9', 1),
+            spaces.LevelSpace.parse('c0.c9', 3),
+            spaces.LevelSpace.parse('c5.c9', 2, '', 'c0.c4'),
+        ):
+            error = self.assertRaises(
+                exception.InvalidSpace, self.allocator.set_space, fresh
+            )
+            self.assertIn(str(held.level), str(error))
+            self.assertEqual(before, self.allocator.space())
+            self.warm.acquire(fixture.new_uuid(), 'p', 'a')
+
+    def test_a_space_beside_levels_that_it_cannot_meet(self):
+        held = self.allocator.acquire(self.uuid, 'p', 'a')
+        fresh = spaces.LevelSpace.parse('c20.c29', 2, '', 'c10.c19')
+        self.warm.set_space(fresh)
+        got = self.allocator.acquire(fixture.new_uuid(), 'p', 'a')
+        self.assertIn(got.level, fresh)
+        self.assertEqual(held, self.allocator.acquire(self.uuid, 'p', 'a'))
+        self.assertFalse(held.level.is_comparable(got.level))
+
+    def test_levels_of_a_project_have_its_part(self):
+        self.allocator.set_space(PROJECTS)
+        parts = {}
+        for project in ('p', 'q', 'p', 'q', 'p'):
+            allocator = (self.allocator, self.warm)[len(parts) % 2]
+            got = allocator.acquire(fixture.new_uuid(), project, 'a')
+            self.assertIn(got.level, PROJECTS)
+            part = PROJECTS.project_part(got.level)
+            self.assertEqual(part, got.project_level)
+            self.assertEqual(part, parts.setdefault(project, part))
+            self.assertEqual(got, allocator.get(got.instance_uuid))
+            self.assertEqual(
+                got, allocator.acquire(got.instance_uuid, project, 'a')
+            )
+        self.assertNotEqual(parts['p'], parts['q'])
+
+    def test_a_project_has_all_of_its_levels_and_no_more(self):
+        self.allocator.set_space(PROJECTS)
+        for project in ('p', 'q'):
+            got = {
+                self.allocator.acquire(fixture.new_uuid(), project, 'a').level
+                for _ in range(PROJECTS.per_owner)
+            }
+            self.assertEqual(PROJECTS.per_owner, len(got))
+            error = self.assertRaises(
+                exception.SpaceFull,
+                self.allocator.acquire,
+                fixture.new_uuid(),
+                project,
+                'a',
+            )
+            self.assertIn(project, str(error))
+
+    def test_parts_are_taken_from_projects_without_levels_alone(self):
+        self.allocator.set_space(PROJECTS)
+        uuids = {}
+        for n in range(PROJECTS.projects):
+            uuids[n] = fixture.new_uuid()
+            self.allocator.acquire(uuids[n], f'p{n}', 'a')
+        self.assertRaises(
+            exception.SpaceFull,
+            self.allocator.acquire,
+            self.uuid,
+            'another',
+            'a',
+        )
+        part = self.allocator.get(uuids[3]).project_level
+        self.allocator.give_back(uuids[3], 'a')
+        # It cools.
+        self.assertRaises(
+            exception.SpaceFull,
+            self.allocator.acquire,
+            self.uuid,
+            'another',
+            'a',
+        )
+        self.warm.tidy()
+        got = self.warm.acquire(self.uuid, 'another', 'a')
+        self.assertEqual(part, got.project_level)
+        # A process that remembers the former part does not give it out.
+        self.assertRaises(
+            exception.SpaceFull,
+            self.allocator.acquire,
+            fixture.new_uuid(),
+            'p3',
+            'a',
+        )
+
+    def test_adopt_takes_no_part_of_another_project(self):
+        self.allocator.set_space(PROJECTS)
+        held = self.allocator.acquire(fixture.new_uuid(), 'p', 'a')
+        other = next(
+            level
+            for level in PROJECTS
+            if PROJECTS.project_part(level) == held.project_level
+            and level != held.level
+        )
+        self.assertRaises(
+            exception.LevelTaken,
+            self.allocator.adopt,
+            self.uuid,
+            'q',
+            'a',
+            other,
+        )
+        got = self.allocator.adopt(self.uuid, 'p', 'a', other)
+        self.assertEqual(held.project_level, got.project_level)
+
     def test_levels_outside_the_space(self):
         for text in ('s0', 's0:c1', 's0:c1,c2,c3', 's0:c1,c900'):
             level = levels.Level.parse(text)
@@ -301,7 +510,7 @@ class AllocatorContract:
         self.allocator.give_back(cooling, 'b')
         free = next(
             level
-            for level in map(self.allocator.space().unrank, range(45))
+            for level in self.allocator.space()
             if self.allocator.find(level) is None
         )
         self.allocator.reserve(free, 'kept')
@@ -331,7 +540,7 @@ class AllocatorContract:
         self.assertEqual(set(), listed(states=frozenset()))
         found = self.allocator.list()
         self.assertEqual(
-            sorted(found, key=lambda f: self.allocator.space().rank(f.level)),
+            sorted(found, key=lambda f: ranking.rank(f.level.categories)),
             found,
         )
         self.assertEqual(

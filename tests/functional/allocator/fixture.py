@@ -13,14 +13,16 @@ from svirt_nova.allocator.sql import driver
 from svirt_nova.allocator.sql import store
 
 
-def make_conf(path, cooling_time=3600, timeout=30):
+def make_conf(path, cooling_time=3600, timeout=30, **options):
     conf = cfg.ConfigOpts()
     svirt_conf.register_opts(conf)
     conf([], default_config_files=[])
     conf.set_override(
         'connection', f'sqlite:///{path}?timeout={timeout}', 'svirt_database'
     )
-    conf.set_override('cooling_time', cooling_time, 'svirt')
+    options['cooling_time'] = cooling_time
+    for name, value in options.items():
+        conf.set_override(name, value, 'svirt')
     return conf
 
 
@@ -40,7 +42,7 @@ class SqliteStore(fixtures.Fixture):
         self.directory = pathlib.Path(made.path)
         self.path = self.directory / 'levels.sqlite'
 
-    def allocator(self, cooling_time=3600, timeout=30):
-        conf = make_conf(self.path, cooling_time, timeout)
+    def allocator(self, cooling_time=3600, timeout=30, **options):
+        conf = make_conf(self.path, cooling_time, timeout, **options)
         store.sync(conf, self.level_space)
         return driver.SqlAllocator(conf)

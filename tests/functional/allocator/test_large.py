@@ -7,11 +7,14 @@ import sys
 import time
 import uuid
 
+import fixtures
 import testtools
 
 from svirt_nova import exception
+from svirt_nova import ranking
 from svirt_nova import space as spaces
 from svirt_nova.allocator.sql import driver
+from svirt_nova.allocator.sql import hint
 from svirt_nova.allocator.sql import store
 from tests.functional.allocator import fixture
 
@@ -24,28 +27,27 @@ class WholeSpaceTest(testtools.TestCase):
     def test_the_last_of_523776(self):
         fixed = self.useFixture(fixture.SqliteStore())
         allocator = fixed.allocator()
-        size = allocator.space().size
-        free = set(random.sample(range(size), FREE))
+        first, size = ranking.first(2), allocator.space().size
+        ranks = range(first, first + size)
+        free = set(random.sample(ranks, FREE))
         connection = sqlite3.connect(fixed.path)
         with connection:
             connection.executemany(
                 'INSERT INTO allocation (level_rank, instance_uuid, '
-                'project_id, created_at, note) '
-                "VALUES (?, ?, 'p', '2026-01-01 00:00:00.000000', '')",
+                'project_id, is_outside, created_at, note) '
+                "VALUES (?, ?, 'p', 0, '2026-01-01 00:00:00.000000', '')",
                 (
                     (rank, str(uuid.UUID(int=rank)))
-                    for rank in range(size)
+                    for rank in ranks
                     if rank not in free
                 ),
             )
         connection.close()
         got = {
-            allocator.space().rank(
-                allocator.acquire(fixture.new_uuid(), 'p', 'a').level
-            )
+            allocator.acquire(fixture.new_uuid(), 'p', 'a').level.categories
             for _ in range(FREE)
         }
-        self.assertEqual(free, got)
+        self.assertEqual(free, set(map(ranking.rank, got)))
         start = time.monotonic()
         error = self.assertRaises(
             exception.SpaceFull,
@@ -66,7 +68,8 @@ class LargeSpaceTest(testtools.TestCase):
     def test_178_million(self):
         fixed = self.useFixture(fixture.SqliteStore(per_level=3))
         allocator = fixed.allocator()
-        self.assertFalse(allocator._hint.remembers)
+        kind = hint.of_sets(range(1024), 3)
+        self.assertFalse(kind.remembers)
         got = {
             allocator.acquire(fixture.new_uuid(), 'p', 'a').level
             for _ in range(50)
@@ -77,7 +80,7 @@ class LargeSpaceTest(testtools.TestCase):
     def test_without_a_hint_a_full_space_is_known(self):
         fixed = self.useFixture(fixture.SqliteStore('c0.c9'))
         allocator = fixed.allocator()
-        allocator._hint = driver.hints.Probe(45)
+        self.useFixture(fixtures.MonkeyPatch(f'{hint.__name__}.MAX_SIZE', 44))
         got = {
             allocator.acquire(fixture.new_uuid(), 'p', 'a').level
             for _ in range(45)

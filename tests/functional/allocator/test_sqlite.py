@@ -10,6 +10,7 @@ import time
 import testtools
 
 from svirt_nova import exception
+from svirt_nova import ranking
 from svirt_nova import space as spaces
 from svirt_nova.allocator.sql import driver
 from svirt_nova.allocator.sql import store
@@ -26,8 +27,8 @@ class SqliteContractTest(contract.AllocatorContract, testtools.TestCase):
         self.addCleanup(self.store.cleanUp)
         super().setUp()
 
-    def make(self, cooling_time):
-        return self.store.allocator(cooling_time)
+    def make(self, cooling_time, **options):
+        return self.store.allocator(cooling_time, **options)
 
     def wait_a_tick(self):
         time.sleep(0.01)
@@ -171,7 +172,13 @@ class SqliteFileTest(testtools.TestCase):
     def test_a_store_of_a_newer_release(self):
         store.sync(self.conf)
         self.run_sql("UPDATE svirt_nova_version SET version_num = 'zzzz'")
+        self.run_sql("UPDATE level_space SET oldest_release = 'zzzz'")
         self.assert_refused(exception.StoreTooNew, 'zzzz', 'upgrade')
+
+    def test_a_store_of_a_newer_release_that_this_one_can_use(self):
+        store.sync(self.conf)
+        self.run_sql("UPDATE svirt_nova_version SET version_num = 'zzzz'")
+        self.assertEqual(523776, driver.SqlAllocator(self.conf).stats().free)
 
     def test_an_empty_file_is_a_new_store(self):
         self.path.touch()
@@ -304,8 +311,10 @@ class SqliteFileTest(testtools.TestCase):
     def test_the_schema_keeps_the_invariants(self):
         allocator = self.fixture.allocator()
         uuid = fixture.new_uuid()
-        rank = allocator.space().rank(allocator.acquire(uuid, 'p', 'a').level)
-        row = "'2026-01-01 00:00:00.000000', NULL, '')"
+        held = allocator.acquire(uuid, 'p', 'a').level
+        rank = ranking.rank(held.categories)
+        space = "'c0.c9', 2, '', 0, 1, NULL, '1')"
+        row = "NULL, 0, '2026-01-01 00:00:00.000000', NULL, '')"
         for statement in (
             # One level, one holder; one instance, one level.
             f"INSERT INTO allocation VALUES ({rank}, 'x', 'p', {row}",
@@ -314,8 +323,11 @@ class SqliteFileTest(testtools.TestCase):
             # What is reserved has no owner, what is held has both.
             f"INSERT INTO allocation VALUES (1000001, NULL, 'p', {row}",
             f"INSERT INTO allocation VALUES (1000002, 'z', NULL, {row}",
-            'INSERT INTO allocation VALUES (1000003, NULL, NULL, '
+            'INSERT INTO allocation VALUES (1000003, NULL, NULL, NULL, 0, '
             "'2026-01-01 00:00:00.000000', '2026-01-01 00:00:00.000000', '')",
+            # A level of a project has the project's part.
+            "INSERT INTO allocation VALUES (1000004, 'z', 'p', 5, 0, "
+            "'2026-01-01 00:00:00.000000', NULL, '')",
             # A claimed level is not freed, an unknown one not claimed.
             f"DELETE FROM allocation WHERE instance_uuid = '{uuid}'",
             "UPDATE allocation SET instance_uuid = 'other' "
@@ -323,8 +335,8 @@ class SqliteFileTest(testtools.TestCase):
             "INSERT INTO claim VALUES ('nobody', 'a')",
             f"INSERT INTO claim VALUES ('{uuid}', 'a')",
             # There is one level space.
-            "INSERT INTO level_space VALUES (2, 'c0.c9', 2)",
-            "INSERT INTO level_space VALUES (1, 'c0.c9', 2)",
+            f'INSERT INTO level_space VALUES (2, {space}',
+            f'INSERT INTO level_space VALUES (1, {space}',
             'UPDATE level_space SET per_level = 0',
         ):
             self.assertRaises(sqlite3.IntegrityError, self.run_sql, statement)

@@ -123,7 +123,7 @@ class AllocatorMachine(stateful.RuleBasedStateMachine):
 
     @stateful.rule(n=st.integers(0, 1), rank=st.integers(0, 9))
     def reserve(self, n, rank):
-        level = self.space.unrank(rank)
+        level = list(self.space)[rank]
         taken = level in self.in_use() - self.reserved
         try:
             self.allocators[n].reserve(level, 'why')

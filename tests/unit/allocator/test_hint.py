@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 
 import collections
+import itertools
 
 import testtools
 from hypothesis import given
 from hypothesis import strategies as st
 
+from svirt_nova import ranking
 from svirt_nova.allocator.sql import hint
 
 
@@ -14,44 +16,68 @@ class BitmapTest(testtools.TestCase):
 
     @given(st.integers(1, 200))
     def test_picks_each_rank_once(self, size):
-        bitmap = hint.Bitmap(size)
+        bitmap = hint.Bitmap(range(size), 1)
         picked = [bitmap.pick() for _ in range(size)]
-        self.assertEqual(list(range(size)), sorted(picked))
+        self.assertEqual(list(range(1, size + 1)), sorted(picked))
         self.assertIsNone(bitmap.pick())
 
     @given(st.integers(1, 200), st.data())
     def test_picks_only_what_is_free(self, size, data):
-        taken = data.draw(st.sets(st.integers(0, size - 1)))
-        bitmap = hint.Bitmap(size)
+        taken = data.draw(st.sets(st.integers(1, size)))
+        bitmap = hint.Bitmap(range(size), 1)
         bitmap.load(taken)
         picked = {bitmap.pick() for _ in range(size - len(taken))}
-        self.assertEqual(set(range(size)) - taken, picked)
+        self.assertEqual(set(range(1, size + 1)) - taken, picked)
         self.assertIsNone(bitmap.pick())
 
+    @given(st.sets(st.integers(0, 40), min_size=3), st.integers(1, 3))
+    def test_picks_only_sets_of_its_categories(self, categories, size):
+        bitmap = hint.Bitmap(categories, size)
+        expected = {
+            ranking.rank(chosen)
+            for chosen in itertools.combinations(categories, size)
+        }
+        self.assertEqual(
+            expected, {bitmap.pick() for _ in range(len(expected))}
+        )
+        self.assertIsNone(bitmap.pick())
+        self.assertEqual(1, bitmap.fill)
+
+    def test_fill(self):
+        bitmap = hint.Bitmap(range(10), 1)
+        self.assertEqual(0, bitmap.fill)
+        bitmap.load([1, 2, 3, 5_000_000, 0])
+        self.assertAlmostEqual(0.3, bitmap.fill)
+        rank = bitmap.pick()
+        self.assertAlmostEqual(0.4, bitmap.fill)
+        bitmap.release(rank)
+        bitmap.release(rank)
+        self.assertAlmostEqual(0.3, bitmap.fill)
+
     def test_a_load_forgets_what_was_believed(self):
-        bitmap = hint.Bitmap(9)
+        bitmap = hint.Bitmap(range(9), 1)
         for _ in range(9):
             bitmap.pick()
-        bitmap.load([n for n in range(9) if n != 8])
+        bitmap.load([n for n in range(1, 10) if n != 8])
         self.assertEqual(8, bitmap.pick())
 
     def test_released(self):
-        bitmap = hint.Bitmap(100)
-        bitmap.load(range(100))
+        bitmap = hint.Bitmap(range(100), 1)
+        bitmap.load(range(1, 101))
         bitmap.release(42)
         self.assertEqual(42, bitmap.pick())
         self.assertIsNone(bitmap.pick())
 
     def test_picks_at_random(self):
         # Two processes that picked in the same order would meet each time.
-        bitmap = hint.Bitmap(1000)
+        bitmap = hint.Bitmap(range(1000), 1)
         picked = [bitmap.pick() for _ in range(100)]
         self.assertNotEqual(sorted(picked), picked)
-        quarters = collections.Counter(rank // 250 for rank in picked)
+        quarters = collections.Counter((rank - 1) // 250 for rank in picked)
         self.assertGreater(min(quarters[n] for n in range(4)), 5)
 
     def test_the_first_wrong_guess_is_worth_a_load(self):
-        bitmap = hint.Bitmap(10)
+        bitmap = hint.Bitmap(range(10), 1)
         self.assertEqual(1, bitmap.patience)
         bitmap.load([])
         self.assertGreater(bitmap.patience, 1)
@@ -61,11 +87,14 @@ class ProbeTest(testtools.TestCase):
     """The stand-in for large spaces."""
 
     def test_kinds(self):
-        self.assertIsInstance(hint.for_size(1 << 24), hint.Bitmap)
-        probe = hint.for_size((1 << 24) + 1)
+        self.assertIsInstance(hint.of_sets(range(1024), 2), hint.Bitmap)
+        probe = hint.of_sets(range(1024), 3)
         self.assertIsInstance(probe, hint.Probe)
         self.assertFalse(probe.remembers)
 
-    def test_picks_in_range(self):
-        probe = hint.Probe(10)
-        self.assertEqual(set(range(10)), {probe.pick() for _ in range(1000)})
+    def test_picks_sets_of_its_categories(self):
+        probe = hint.Probe([3, 5, 8], 2)
+        self.assertEqual(
+            {frozenset({3, 5}), frozenset({3, 8}), frozenset({5, 8})},
+            {ranking.unrank(probe.pick()) for _ in range(1000)},
+        )

@@ -17,6 +17,9 @@ from svirt_nova.cmd import manage
 
 SPACE = spaces.LevelSpace.parse('c0.c99', 2, 'c5')
 BORN = datetime.datetime(2026, 11, 1, 12, 30, 5, 999)
+EARLIER = BORN - datetime.timedelta(days=3)
+FULL = BORN + datetime.timedelta(days=9000)
+GONE_UUID = 'aaaaaaaa-0000-4000-8000-000000000009'
 GONE = BORN + datetime.timedelta(hours=1)
 
 WEB = base.Allocation(
@@ -53,6 +56,7 @@ class Allocator(base.Allocator):
         raise AssertionError('a command that reads must not write')
 
     adopt = unclaim = retire = give_back = reserve = acquire
+    release = set_space = tidy = acquire
 
     def get(self, instance_uuid):
         for row in self.rows:
@@ -61,7 +65,7 @@ class Allocator(base.Allocator):
         raise exception.UnknownInstance(f'{instance_uuid} holds no level')
 
     def find(self, level):
-        SPACE.rank(level)
+        SPACE.check(level)
         return next((row for row in self.rows if row.level == level), None)
 
     def list(self, *, host=None, project_id=None, states=None):
@@ -78,6 +82,15 @@ class Allocator(base.Allocator):
 
     def stats(self):
         return base.Stats(SPACE.size, 1, 0, 1, 1)
+
+    def usage(self):
+        return base.Usage({'p1': 1, 'p2': 1}, {'host1': 1}, 0.5, FULL)
+
+    def history(self, level):
+        SPACE.check(level)
+        past = base.Holding(GONE_UUID, 'p3', EARLIER, BORN)
+        now = base.Holding(WEB.instance_uuid, 'p1', BORN, None)
+        return [past, now] if level == WEB.level else []
 
 
 class ProgramTestCase(testtools.TestCase):

@@ -5,8 +5,6 @@ import testtools
 
 from svirt_nova import context as contexts
 from svirt_nova import exception
-from svirt_nova import level as levels
-from svirt_nova import space as spaces
 from svirt_nova.virt import confinement
 from tests.unit import test_seclabel
 
@@ -37,19 +35,3 @@ class OfHostTest(testtools.TestCase):
 
     def test_a_kernel_without_selinux_is_refused(self):
         self.assertRaises(exception.UnconfinedHost, self._host, enabled=0)
-
-
-class MayClashTest(testtools.TestCase):
-    def test_a_level_clashes_with_the_space_or_does_not(self):
-        space = spaces.LevelSpace.parse('c512.c1023')
-        for text, clash in (
-            ('s0:c600,c700', True),
-            ('s0:c1,c2', False),
-            ('s0:c1,c600', False),
-            ('s0:c600', True),
-            ('s0:c1', False),
-            ('s0', True),
-            ('s0:c1,c600,c700', True),
-        ):
-            level = levels.Level.parse(text)
-            self.assertEqual(clash, confinement.may_clash(space, level), text)

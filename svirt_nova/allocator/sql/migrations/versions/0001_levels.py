@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Levels, claims and the level space."""
+"""Levels, claims, projects, history and the level space."""
 
 from __future__ import annotations
 
@@ -26,14 +26,29 @@ _TABLE_OPTIONS: dict[str, Any] = {
 
 
 def upgrade() -> None:
-    """Make the three tables."""
+    """Make the tables."""
     op.create_table(
         'level_space',
         sa.Column('id', sa.Integer, primary_key=True, autoincrement=False),
         sa.Column('categories', sa.Text, nullable=False),
         sa.Column('per_level', sa.Integer, nullable=False),
+        sa.Column('project_categories', sa.Text, nullable=False),
+        sa.Column('per_project', sa.Integer, nullable=False),
+        sa.Column('generation', sa.Integer, nullable=False),
+        sa.Column('closed_at', _TIME),
+        sa.Column('oldest_release', sa.String(32), nullable=False),
         sa.CheckConstraint('id = 1', name='ck_level_space_one_row'),
         sa.CheckConstraint('per_level >= 1', name='ck_level_space_per_level'),
+        **_TABLE_OPTIONS,
+    )
+    op.create_table(
+        'project',
+        sa.Column('project_id', sa.String(255), nullable=False),
+        sa.Column('level_rank', _RANK, nullable=False),
+        sa.Column('created_at', _TIME, nullable=False),
+        sa.PrimaryKeyConstraint('project_id', 'level_rank', name='pk_project'),
+        sa.UniqueConstraint('project_id', name='uniq_project_id'),
+        sa.UniqueConstraint('level_rank', name='uniq_project_rank'),
         **_TABLE_OPTIONS,
     )
     op.create_table(
@@ -41,10 +56,19 @@ def upgrade() -> None:
         sa.Column('level_rank', _RANK, primary_key=True, autoincrement=False),
         sa.Column('instance_uuid', sa.String(36)),
         sa.Column('project_id', sa.String(255)),
+        sa.Column('project_rank', _RANK),
+        sa.Column('is_outside', sa.Boolean, nullable=False),
         sa.Column('created_at', _TIME, nullable=False),
         sa.Column('retired_at', _TIME),
         sa.Column('note', sa.String(255), nullable=False),
         sa.UniqueConstraint('instance_uuid', name='uniq_allocation_instance'),
+        sa.ForeignKeyConstraint(
+            ['project_id', 'project_rank'],
+            ['project.project_id', 'project.level_rank'],
+            name='fk_allocation_project',
+            ondelete='RESTRICT',
+            onupdate='RESTRICT',
+        ),
         sa.CheckConstraint('level_rank >= 0', name='ck_allocation_rank'),
         sa.CheckConstraint(
             '(instance_uuid IS NULL AND project_id IS NULL) OR '
@@ -57,6 +81,23 @@ def upgrade() -> None:
         ),
         **_TABLE_OPTIONS,
     )
+    op.create_index(
+        'ix_allocation_project', 'allocation', ['project_id', 'project_rank']
+    )
+    op.create_table(
+        'history',
+        sa.Column('id', _RANK, primary_key=True),
+        sa.Column('level_rank', _RANK, nullable=False),
+        sa.Column('instance_uuid', sa.String(36), nullable=False),
+        sa.Column('project_id', sa.String(255), nullable=False),
+        sa.Column('created_at', _TIME, nullable=False),
+        sa.Column('retired_at', _TIME, nullable=False),
+        **_TABLE_OPTIONS,
+    )
+    op.create_index(
+        'ix_history_level', 'history', ['level_rank', 'created_at']
+    )
+    op.create_index('ix_history_retired', 'history', ['retired_at'])
     op.create_table(
         'claim',
         sa.Column('instance_uuid', sa.String(36), nullable=False),

@@ -1,0 +1,366 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How an instance comes to its level.
+
+A new one takes a random level that is believed free: one insert, no lock
+and no read before it. The store's keys say whether the guess was right.
+"""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import TypeVar
+
+import sqlalchemy as sa
+from oslo_log import log as logging
+
+from svirt_nova import exception
+from svirt_nova import level as levels
+from svirt_nova import ranking
+from svirt_nova import space as spaces
+from svirt_nova.allocator import base
+from svirt_nova.allocator.sql import errors
+from svirt_nova.allocator.sql import guess as guesses
+from svirt_nova.allocator.sql import hint as hints
+from svirt_nova.allocator.sql import level_space
+from svirt_nova.allocator.sql import projects
+from svirt_nova.allocator.sql import rows
+from svirt_nova.allocator.sql import store as stores
+
+LOG = logging.getLogger(__name__)
+
+Result = TypeVar('Result')
+
+FREE_LIMIT = 5_000
+"""Levels freed at once: it bounds the wait of the call that frees them."""
+
+_SPACE_PAUSE = 0.2
+
+
+class Giver:
+    """Gives levels out of a store.
+
+    :param cooling: how long a level cools
+    :param marks: fills of the space at which to warn, in per cent
+    """
+
+    def __init__(
+        self,
+        store: stores.Store,
+        *,
+        cooling: datetime.timedelta,
+        marks: Sequence[int],
+    ) -> None:
+        self.cooling = cooling
+        self._store = store
+        self._marks = sorted(marks)
+        # None as long as the level space is not known.
+        self._guess: guesses.Guess | None = None
+
+    def acquire(
+        self, instance: str, project: str, host: str
+    ) -> base.Allocation:
+        """See :meth:`base.Allocator.acquire`; the arguments are checked."""
+        deadline = time.monotonic() + self._store.timeout
+        misses = 0
+        while True:
+            guess = self._known_guess()
+            part = rank = None
+            try:
+                part = self._part(guess, project)
+                rank = guess.pick(part)
+                if rank is not None:
+                    taken = self._take(
+                        guess, rank, part, instance, project, host
+                    )
+                    if taken is not None:
+                        self._warn_when_full(guess, part, project)
+                        return taken
+            except errors.SpaceChanged:
+                self._guess = None
+            known = self._claim_known(instance, host)
+            if known is not None:
+                if rank is not None and rank != known.rank:
+                    guess.release(part, rank)
+                return allocation(known)
+            if self._guess is None:
+                self._wait_for_space(deadline)
+                continue
+            misses += 1
+            if rank is None or misses % guess.hint(part).patience == 0:
+                self._refresh(guess, part, project)
+            if time.monotonic() > deadline:
+                raise exception.StoreUnreachable(
+                    f'the store {self._store} gave no level in '
+                    f'{self._store.timeout:g} s and {misses} tries: too '
+                    f'many take the last ones at once; try again'
+                )
+
+    def adopt(
+        self, instance: str, project: str, host: str, level: levels.Level
+    ) -> base.Allocation | None:
+        """Take a certain level for an instance that has none.
+
+        :returns: None when it is taken or the instance not new
+        :raises NotInSpace: the level is not one of the space
+        :raises LevelTaken: the level is not one of the project's
+        """
+
+        def insert(guess: guesses.Guess) -> base.Allocation | None:
+            guess.space.check(level)
+            part = guess.space.project_part(level)
+            rank = None
+            if part is not None:
+                rank = self._part(guess, project)
+                if rank != ranking.rank(part.categories):
+                    raise exception.LevelTaken(
+                        f'level {level} of instance {instance} cannot be '
+                        f'recorded: {part} is not the part of its project'
+                    )
+            self.free(rows.has_rank(ranking.rank(level.categories)), limit=1)
+            return self._take(
+                guess,
+                ranking.rank(level.categories),
+                rank,
+                instance,
+                project,
+                host,
+            )
+
+        return self.in_space(insert)
+
+    def in_space(self, work: Callable[[guesses.Guess], Result]) -> Result:
+        """Do something that needs the present level space."""
+        deadline = time.monotonic() + self._store.timeout
+        while True:
+            try:
+                return work(self._known_guess())
+            except errors.SpaceChanged:
+                self._guess = None
+                self._wait_for_space(deadline)
+
+    def stored_space(self) -> level_space.Stored:
+        """The level space, as it is now."""
+        return self._store.read(
+            lambda c: level_space.read(c, str(self._store))
+        )
+
+    def forget(self) -> None:
+        """Look at the level space anew."""
+        self._guess = None
+
+    def free(self, *conditions: sa.ColumnElement[bool], limit: int) -> int:
+        """Free levels that have cooled; how many.
+
+        :param conditions: only rows that meet these
+        """
+
+        def work(connection: sa.Connection) -> int:
+            cutoff = rows.cutoff(connection, self.cooling)
+            return rows.free(connection, cutoff, *conditions, limit=limit)
+
+        try:
+            return self._store.write(work)
+        except errors.Conflict:
+            # One of them was claimed again just now; the others wait for
+            # the next try.
+            return 0
+
+    def _known_guess(self) -> guesses.Guess:
+        guess = self._guess
+        if guess is None:
+            guess = self._guess = guesses.Guess(self.stored_space())
+        return guess
+
+    def _wait_for_space(self, deadline: float) -> None:
+        while not self.stored_space().is_open:
+            if time.monotonic() > deadline:
+                raise exception.StoreUnreachable(
+                    f'the level space of the store {self._store} is being '
+                    f'changed; try again. If nobody is changing it, repeat '
+                    f'the "svirt-nova space set" that was broken off'
+                )
+            time.sleep(_SPACE_PAUSE)
+
+    def _part(self, guess: guesses.Guess, project: str) -> int | None:
+        """The rank of the part that all levels of a project have.
+
+        :returns: None in the scheme instance
+        :raises errors.SpaceChanged: the guess is of a former space
+        """
+        if guess.space.scheme is spaces.Scheme.INSTANCE:
+            return None
+        known = guess.parts.get(project)
+        while known is None:
+            known = self._store.read(lambda c: projects.rank(c, project))
+            if known is None:
+                known = self._give_part(guess, project)
+        guess.parts[project] = known
+        return known
+
+    def _give_part(self, guess: guesses.Guess, project: str) -> int | None:
+        """Give a project its part; None when it has to be looked for."""
+        space = guess.space
+        hint = hints.of_sets(space.project_categories, space.per_project)
+        hint.load(self._store.read(projects.ranks))
+        rank = hint.pick()
+        if rank is None:
+            if self._store.write(lambda c: projects.free(c, FREE_LIMIT)):
+                return None
+            raise exception.SpaceFull(
+                f'the level space "{space}" has no part left for project '
+                f'{project}: {space.projects} projects have instances'
+            )
+        chosen = rank
+        try:
+            self._store.write(
+                lambda c: projects.insert(
+                    c, project, chosen, generation=guess.generation
+                )
+            )
+        except errors.Conflict:
+            return None
+        return chosen
+
+    def _take(
+        self,
+        guess: guesses.Guess,
+        rank: int,
+        part: int | None,
+        instance: str,
+        project: str,
+        host: str,
+    ) -> base.Allocation | None:
+        """Take a level for a new instance.
+
+        :returns: None when the level is taken or the instance not new
+        :raises errors.SpaceChanged: the guess is of a former space
+        """
+
+        def work(connection: sa.Connection) -> datetime.datetime:
+            created_at = rows.insert(
+                connection,
+                rank,
+                generation=guess.generation,
+                uuid=instance,
+                project=project,
+                project_rank=part,
+            )
+            rows.claim(connection, instance, host)
+            return created_at
+
+        try:
+            created_at = self._store.write(work)
+        except errors.Conflict:
+            return None
+        return base.Allocation(
+            level=level_of(rank),
+            instance_uuid=instance,
+            project_id=project,
+            hosts=frozenset((host,)),
+            created_at=created_at,
+            project_level=None if part is None else level_of(part),
+        )
+
+    def _claim_known(self, instance: str, host: str) -> rows.Held | None:
+        """Hold and claim the level that an instance has, if it has one."""
+
+        def work(connection: sa.Connection) -> rows.Held | None:
+            held = rows.of_instance(connection, instance)
+            if held is None:
+                return None
+            if host not in held.hosts:
+                rows.claim(connection, instance, host)
+            elif held.retired_at is None:
+                # A repeated call: no write, so no wait for the disk.
+                return held
+            rows.hold(connection, instance)
+            return rows.of_instance(connection, instance)
+
+        try:
+            return self._store.write(work)
+        except errors.Conflict:
+            # Freed, or claimed by the same host, since it was read.
+            return None
+
+    def _refresh(
+        self, guess: guesses.Guess, part: int | None, project: str
+    ) -> None:
+        """Free what has cooled, and learn anew what is taken.
+
+        :raises SpaceFull: every level is in use
+        """
+        # The project may have another part by now.
+        guess.parts.pop(project, None)
+        own = () if part is None else (rows.of_project_rank(part),)
+        freed = self.free(*own, limit=FREE_LIMIT)
+        size = guess.space.per_owner
+        if not freed and self._store.read(
+            lambda c: rows.count(c, *own) >= size
+        ):
+            raise self._full(guess.space, part, project)
+        if guess.hint(part).remembers:
+            guess.load(part, self._store.read(lambda c: rows.ranks(c, *own)))
+
+    def _full(
+        self, space: spaces.LevelSpace, part: int | None, project: str
+    ) -> exception.SpaceFull:
+        if part is not None:
+            return exception.SpaceFull(
+                f'project {project} uses all {space.per_owner} levels that '
+                f'the level space "{space}" has for a project; delete '
+                f'instances, or wait until the levels of deleted ones have '
+                f'cooled'
+            )
+        counts = self._store.read(
+            lambda c: rows.count_states(c, rows.cutoff(c, self.cooling))
+        )
+        return exception.SpaceFull(
+            f'the level space "{space}" is full: of its {space.size} levels '
+            f'{counts[base.State.HELD]} are held, '
+            f'{counts[base.State.RETIRED]} are of deleted instances that a '
+            f'host still claims, {counts[base.State.COOLING]} cool for '
+            f'{self.cooling.total_seconds():g} s and '
+            f'{counts[base.State.RESERVED]} are reserved; delete instances, '
+            f'wait for cooling levels, or see with "svirt-nova label list" '
+            f'who holds them'
+        )
+
+    def _warn_when_full(
+        self, guess: guesses.Guess, part: int | None, project: str
+    ) -> None:
+        """Warn once for each mark that is passed."""
+        passed = guess.marks_passed(part, self._marks)
+        if passed is None:
+            return
+        of = '' if part is None else f' for project {project}'
+        LOG.warning(
+            'The level space "%s" is %d %% full%s: %d levels in all. See '
+            '"svirt-nova label usage"; at 100 %% new instances are refused',
+            guess.space,
+            passed,
+            of,
+            guess.space.per_owner,
+        )
+
+
+def level_of(rank: int) -> levels.Level:
+    """The level of a rank."""
+    return levels.Level(ranking.unrank(rank))
+
+
+def allocation(held: rows.Held) -> base.Allocation:
+    """What a row says."""
+    part = held.project_rank
+    return base.Allocation(
+        level=level_of(held.rank),
+        instance_uuid=held.instance_uuid,
+        project_id=held.project_id,
+        hosts=held.hosts,
+        created_at=held.created_at,
+        retired_at=held.retired_at,
+        note=held.note,
+        project_level=None if part is None else level_of(part),
+    )

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who had the levels that have come free, in the store's rows.
+
+Each function takes a connection inside a transaction; none commits.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from svirt_nova.allocator import base
+from svirt_nova.allocator.sql import schema
+
+_allocation = schema.allocation
+_history = schema.history
+
+KEPT = (
+    _allocation.c.level_rank,
+    _allocation.c.instance_uuid,
+    _allocation.c.project_id,
+    _allocation.c.created_at,
+    _allocation.c.retired_at,
+)
+"""What is kept of an allocation."""
+
+
+def keep(connection: sa.Connection, gone: Sequence[sa.Row[Any]]) -> None:
+    """Keep what allocations were.
+
+    :param gone: :data:`KEPT` of each
+    """
+    if gone:
+        connection.execute(
+            sa.insert(_history), [dict(row._mapping) for row in gone]
+        )
+
+
+def past(connection: sa.Connection, rank: int) -> list[base.Holding]:
+    """Who had a level before it came free, oldest first."""
+    found = connection.execute(
+        sa.select(_history)
+        .where(_history.c.level_rank == rank)
+        .order_by(_history.c.created_at)
+    )
+    return [
+        base.Holding(
+            instance_uuid=row.instance_uuid,
+            project_id=row.project_id,
+            since=schema.utc(row.created_at),
+            until=schema.utc(row.retired_at),
+        )
+        for row in found
+    ]
+
+
+def forget(
+    connection: sa.Connection, moment: datetime.datetime, limit: int
+) -> int:
+    """Delete history that ended before a moment.
+
+    :param moment: by the database's clock
+    :param limit: no more rows than these
+    :returns: how many went
+    """
+    chosen = (
+        connection.execute(
+            sa.select(_history.c.id)
+            .where(_history.c.retired_at < moment)
+            .limit(limit)
+        )
+        .scalars()
+        .all()
+    )
+    return connection.execute(
+        sa.delete(_history).where(_history.c.id.in_(chosen))
+    ).rowcount
+
+
+def count_used(
+    connection: sa.Connection, moment: datetime.datetime
+) -> tuple[int, datetime.datetime | None]:
+    """How many levels instances had at a moment, and since when any had.
+
+    :param moment: by the database's clock
+    """
+    now = connection.execute(
+        sa.select(sa.func.count(), sa.func.min(_allocation.c.created_at))
+        .where(_allocation.c.instance_uuid.is_not(None))
+        .where(_allocation.c.created_at <= moment)
+    ).one()
+    then = connection.execute(
+        sa.select(sa.func.count()).where(
+            _history.c.created_at <= moment, _history.c.retired_at > moment
+        )
+    ).scalar_one()
+    return now[0] + then, now[1]

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The level space, in the store's one row for it.
+
+Each function takes a connection inside a transaction; none commits.
+
+The space is changed in two transactions. The first closes it and begins a
+new generation: from then on no level is given out. When every transaction
+that may still have seen the former generation is over, the second checks
+what is held against the new space and opens it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from svirt_nova import exception
+from svirt_nova import level as levels
+from svirt_nova import ranking
+from svirt_nova import space as spaces
+from svirt_nova.allocator.sql import projects
+from svirt_nova.allocator.sql import schema
+
+_BATCH = 500
+
+_allocation = schema.allocation
+_project = schema.project
+_space = schema.level_space
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stored:
+    """The space as a store has it.
+
+    :param generation: the number of its changes
+    :param is_open: whether levels are given out
+    """
+
+    space: spaces.LevelSpace
+    generation: int
+    is_open: bool
+
+
+def create(connection: sa.Connection, space: spaces.LevelSpace) -> None:
+    """Settle the space of a new store."""
+    connection.execute(
+        sa.insert(_space).values(
+            id=1,
+            generation=1,
+            oldest_release=schema.OLDEST_RELEASE,
+            **_columns(space),
+        )
+    )
+
+
+def exists(connection: sa.Connection) -> bool:
+    """Whether the store has its space already."""
+    return connection.execute(sa.select(_space.c.id)).first() is not None
+
+
+def oldest_release(connection: sa.Connection) -> str:
+    """The oldest revision whose code may use the store."""
+    oldest: str
+    oldest = connection.execute(
+        sa.select(_space.c.oldest_release)
+    ).scalar_one()
+    return oldest
+
+
+def read(connection: sa.Connection, store: str) -> Stored:
+    """The space of a store.
+
+    :param store: the store's name for people
+    :raises StoreUnusable: it has none, or one that makes no sense
+    """
+    row = connection.execute(sa.select(_space)).first()
+    if row is None:
+        raise exception.StoreUnusable(
+            f'the store {store} has no level space; run "svirt-nova db sync"'
+        )
+    try:
+        space = spaces.LevelSpace.parse(
+            row.categories,
+            row.per_level,
+            '',
+            row.project_categories,
+            row.per_project,
+        )
+    except exception.InvalidSpace as error:
+        raise exception.StoreUnusable(
+            f'the store {store} has an impossible level space: {error}; '
+            f'restore it from a backup'
+        ) from error
+    return Stored(space, row.generation, row.closed_at is None)
+
+
+def close(connection: sa.Connection) -> None:
+    """Let no level be given out."""
+    connection.execute(
+        sa.update(_space).values(
+            generation=_space.c.generation + 1, closed_at=schema.utcnow()
+        )
+    )
+
+
+def change(
+    connection: sa.Connection, space: spaces.LevelSpace
+) -> list[levels.Level]:
+    """Change a closed space and open it.
+
+    :returns: the levels that stand against it, of allocations and
+        projects; if there are any, the former space is opened again
+    """
+    found = connection.execute(
+        sa.select(_allocation.c.level_rank, _allocation.c.is_outside)
+    ).all()
+    parts = projects.ranks(connection)
+    against = []
+    changed: dict[bool, list[int]] = {False: [], True: []}
+    for rank, was_outside in found:
+        level = levels.Level(ranking.unrank(rank))
+        if space.clashes(level):
+            against.append(level)
+        is_outside = level not in space
+        if is_outside != was_outside:
+            changed[is_outside].append(rank)
+    leaving = [
+        rank
+        for rank in parts
+        if not space.has_part(levels.Level(ranking.unrank(rank)))
+    ]
+    in_use = _parts_in_use(connection, leaving)
+    against += [levels.Level(ranking.unrank(rank)) for rank in in_use]
+    if against:
+        connection.execute(sa.update(_space).values(closed_at=None))
+        return against
+    connection.execute(
+        sa.delete(_project).where(_project.c.level_rank.in_(leaving))
+    )
+    for is_outside, chosen in changed.items():
+        for start in range(0, len(chosen), _BATCH):
+            connection.execute(
+                sa.update(_allocation)
+                .where(
+                    _allocation.c.level_rank.in_(
+                        chosen[start : start + _BATCH]
+                    )
+                )
+                .values(is_outside=is_outside)
+            )
+    connection.execute(
+        sa.update(_space).values(closed_at=None, **_columns(space))
+    )
+    return []
+
+
+def _parts_in_use(
+    connection: sa.Connection, parts: Sequence[int]
+) -> Sequence[int]:
+    return (
+        connection.execute(
+            sa.select(_allocation.c.project_rank)
+            .where(_allocation.c.project_rank.in_(parts))
+            .distinct()
+        )
+        .scalars()
+        .all()
+    )
+
+
+def _columns(space: spaces.LevelSpace) -> dict[str, object]:
+    return {
+        'categories': levels.format_categories(space.categories),
+        'per_level': space.per_level,
+        'project_categories': levels.format_categories(
+            space.project_categories
+        ),
+        'per_project': space.per_project,
+    }
