@@ -18,6 +18,7 @@ DATABASES = (
     'nova_api',
     'nova',
     'nova_cell0',
+    'cinder',
 )
 
 
@@ -29,10 +30,10 @@ class MariaDB:
         self._password = password
         [self.port] = processes.free_ports(1)
 
-    def url(self, database: str) -> str:
+    def url(self, database: str, address: str = '127.0.0.1') -> str:
         """Give the SQLAlchemy URL of one database."""
         return (
-            f'mysql+pymysql://lab:{self._password}@127.0.0.1:{self.port}'
+            f'mysql+pymysql://lab:{self._password}@{address}:{self.port}'
             f'/{database}?charset=utf8'
         )
 

@@ -49,9 +49,14 @@ class Cloud:
     api: Any
 
     def __init__(
-        self, progress: Progress, hosts: int = 1, driver: str = DRIVER
+        self,
+        progress: Progress,
+        hosts: int = 1,
+        driver: str = DRIVER,
+        volumes: bool = False,
     ) -> None:
         self.progress = progress
+        self._has_volumes = volumes
         self._driver = driver
         self._run = cache.run_directory()
         cache.clear_run()
@@ -63,7 +68,7 @@ class Cloud:
             Host(index, self._image, self._run, self._daemons)
             for index in range(1, hosts + 1)
         ]
-        self.plane = ControlPlane(self._run, self._daemons, progress)
+        self.plane = ControlPlane(self._run, self._daemons, progress, volumes)
 
     def __enter__(self) -> Cloud:
         try:
@@ -104,6 +109,8 @@ class Cloud:
                     host.install(archive)
                     host.start_compute(self.plane, self._svirt_options())
                 seeded.result()
+                if self._has_volumes:
+                    self.hosts[0].serve_volumes(self.plane)
             except BaseException:
                 processes.end_commands()
                 self._daemons.abandon()
@@ -111,6 +118,9 @@ class Cloud:
         for host in self.hosts:
             with self.progress.step(f'{host.name}: nova-compute'):
                 self._wait_for_compute(host)
+        if self._has_volumes:
+            with self.progress.step(f'{self.hosts[0].name}: cinder-volume'):
+                self._wait_for_volumes()
 
     def _start_host(self, host: Host, mode: str) -> None:
         with self.progress.step(f'{host.name}: boot'):
@@ -144,7 +154,10 @@ class Cloud:
         """Make a flavor, an image and a network."""
         self.api = self.plane.connect()
         # Enough for a guest that only has to be there.
-        self.api.compute.create_flavor(name='tiny', ram=64, vcpus=1, disk=0)
+        for name, memory in (('tiny', 64), ('small', 80)):
+            self.api.compute.create_flavor(
+                name=name, ram=memory, vcpus=1, disk=0
+            )
         raw, disk = self._run / 'guest.raw', self._run / 'guest.qcow2'
         with raw.open('wb') as file:
             file.write(BOOT_SECTOR)
@@ -194,6 +207,19 @@ class Cloud:
                 raise LabError(
                     f'nova-compute on {host.name} did not '
                     f'register within {PATIENCE:.0f} s'
+                )
+            time.sleep(3)
+
+    def _wait_for_volumes(self) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not any(
+            service.binary == 'cinder-volume' and service.state == 'up'
+            for service in self.api.block_storage.services()
+        ):
+            self._daemons.check()
+            if time.monotonic() > deadline:
+                raise LabError(
+                    f'cinder-volume did not register within {PATIENCE:.0f} s'
                 )
             time.sleep(3)
 

@@ -34,6 +34,15 @@ OUTSIDE = '127.0.0.1'
 INSIDE = '10.0.2.2'
 REGION = 'lab'
 
+#: Services by their catalog type.
+CATALOG = {
+    'identity': 'keystone',
+    'placement': 'placement',
+    'image': 'glance',
+    'network': 'neutron',
+    'compute': 'nova',
+}
+
 Sections = Mapping[str, Mapping[str, object]]
 
 
@@ -51,7 +60,11 @@ class ControlPlane:
     """The services of one cloud, and what their clients must know."""
 
     def __init__(
-        self, run: Path, daemons: Daemons, progress: Progress
+        self,
+        run: Path,
+        daemons: Daemons,
+        progress: Progress,
+        volumes: bool = False,
     ) -> None:
         self._run = run
         self._daemons = daemons
@@ -59,14 +72,18 @@ class ControlPlane:
         self.password = secrets.token_hex(12)
         self._database = MariaDB(run, secrets.token_hex(12))
         self._queue = RabbitMQ(run, secrets.token_hex(12))
-        names = ('identity', 'placement', 'image', 'network', 'compute')
+        names = [*CATALOG, 'block-storage'] if volumes else CATALOG
         self._ports = dict(
             zip(names, processes.free_ports(len(names)), strict=True)
         )
 
     def url(self, service: str, address: str = OUTSIDE) -> str:
         """Give the endpoint of a service, by its catalog type."""
-        path = {'identity': '/v3', 'compute': '/v2.1'}.get(service, '')
+        path = {
+            'identity': '/v3',
+            'compute': '/v2.1',
+            'block-storage': '/v3',
+        }.get(service, '')
         return f'http://{address}:{self._ports[service]}{path}'
 
     def start(self) -> None:
@@ -246,6 +263,7 @@ class ControlPlane:
             ('keystone', 'keystone.conf', ('db_sync',)),
             ('placement', 'placement.conf', ('db', 'sync')),
             ('glance', 'glance-api.conf', ('db_sync',)),
+            ('cinder', 'cinder.conf', ('db', 'sync')),
         ):
             self._venv(
                 f'{service}-manage',
@@ -269,13 +287,23 @@ class ControlPlane:
         self._fill_catalog()
         # These ask for the catalog once, and never again.
         self._start_api('compute', 'nova.wsgi.osapi_compute')
-        for name in ('nova-conductor', 'nova-scheduler'):
+        programs = [('nova', 'conductor'), ('nova', 'scheduler')]
+        if 'block-storage' in self._ports:
+            file = self._conf('cinder') / 'cinder.conf'
+            self._start_api(
+                'block-storage',
+                'cinder.wsgi.api',
+                '--pyargv',
+                f'--config-file {file}',
+            )
+            programs.append(('cinder', 'scheduler'))
+        for service, part in programs:
             self._daemons.start(
-                name,
+                f'{service}-{part}',
                 [
-                    cache.VENV / 'bin' / name,
+                    cache.VENV / 'bin' / f'{service}-{part}',
                     '--config-file',
-                    self._conf('nova') / 'nova.conf',
+                    self._conf(service) / f'{service}.conf',
                 ],
                 env=self._environment(),
                 cwd=self._run,
@@ -283,7 +311,7 @@ class ControlPlane:
         for service in self._ports:
             self._wait_for(service)
 
-    def _start_api(self, service: str, module: str) -> None:
+    def _start_api(self, service: str, module: str, *words: str) -> None:
         self._daemons.start(
             f'{service}-api',
             [
@@ -307,6 +335,7 @@ class ControlPlane:
                 # would fail.
                 '--add-header',
                 'Connection: close',
+                *words,
             ],
             env=self._environment(),
             cwd=self._run,
@@ -325,12 +354,10 @@ class ControlPlane:
             identity.find_user('admin'),
             identity.find_role('service', ignore_missing=False),
         )
-        for kind, name in (
-            ('placement', 'placement'),
-            ('image', 'glance'),
-            ('network', 'neutron'),
-            ('compute', 'nova'),
-        ):
+        for kind in self._ports:
+            if kind == 'identity':
+                continue
+            name = CATALOG.get(kind, 'cinder')
             service = identity.create_service(type=kind, name=name)
             for interface, address in (
                 ('public', OUTSIDE),
@@ -383,6 +410,7 @@ class ControlPlane:
             ('glance/glance-api.conf', self._glance_sections()),
             ('neutron/neutron.conf', self._neutron_sections()),
             ('nova/nova.conf', self._controller_sections()),
+            ('cinder/cinder.conf', self._cinder_sections(OUTSIDE, 'public')),
         )
         for name, sections in files:
             path = self._conf(name)
@@ -470,6 +498,58 @@ class ControlPlane:
             'oslo_concurrency': {'lock_path': self._run / 'locks'},
         }
 
+    def volume_configuration(self) -> Sections:
+        """Give the cinder.conf of the host that serves volumes."""
+        sections = self._cinder_sections(INSIDE, 'internal')
+        sections['DEFAULT'].update(
+            {
+                'enabled_backends': 'nfs',
+                'host': 'volumes',
+                'my_ip': '10.0.2.15',
+                'state_path': '/var/lib/cinder',
+            }
+        )
+        sections['oslo_concurrency'] = {'lock_path': '/var/lib/cinder'}
+        sections['coordination'] = {'backend_url': 'file:///var/lib/cinder'}
+        sections['nfs'] = {
+            'volume_driver': 'cinder.volume.drivers.nfs.NfsDriver',
+            'volume_backend_name': 'nfs',
+            'nfs_shares_config': '/etc/cinder/shares',
+            'nfs_mount_point_base': '/var/lib/cinder/mnt',
+            'nas_secure_file_operations': False,
+            'nas_secure_file_permissions': False,
+        }
+        # Without sudo: cinder-volume is root on a lab's host.
+        for group in ('cinder_sys_admin', 'privsep_osbrick'):
+            sections[group] = {
+                'helper_command': privsep_command('/etc/cinder/cinder.conf')
+            }
+        return sections
+
+    def _cinder_sections(
+        self, address: str, interface: str
+    ) -> dict[str, dict[str, object]]:
+        client = self._client(address, interface)
+        return {
+            'DEFAULT': {
+                'transport_url': self._queue.url(address),
+                'auth_strategy': 'keystone',
+                'my_ip': OUTSIDE,
+                'state_path': self._run / 'state',
+                'api_paste_config': cache.VENV / 'etc/cinder/api-paste.ini',
+                'rpc_response_timeout': 300,
+                'service_down_time': 180,
+                'osapi_volume_workers': 1,
+            },
+            'database': {'connection': self._database.url('cinder', address)},
+            'keystone_authtoken': self._authtoken(address, interface),
+            'service_user': {**client, 'send_service_user_token': True},
+            'nova': {**client, 'interface': interface},
+            'oslo_concurrency': {'lock_path': self._run / 'locks'},
+            'coordination': {'backend_url': f'file://{self._run}/state'},
+            'oslo_messaging_rabbit': {'heartbeat_timeout_threshold': 0},
+        }
+
     def _nova_sections(
         self, address: str, interface: str
     ) -> dict[str, dict[str, object]]:
@@ -482,6 +562,7 @@ class ControlPlane:
                 'service_down_time': 180,
                 'report_interval': 10,
                 'graceful_shutdown_timeout': 5,
+                'allow_resize_to_same_host': True,
                 'instance_usage_audit': False,
             },
             'keystone_authtoken': self._authtoken(address, interface),
@@ -489,6 +570,10 @@ class ControlPlane:
             'placement': client,
             'neutron': client,
             'glance': {**client, 'num_retries': 3},
+            'cinder': {
+                **client,
+                'catalog_info': f'block-storage:cinder:{interface}URL',
+            },
             'oslo_concurrency': {'lock_path': '/var/lock'},
             'oslo_messaging_rabbit': {'heartbeat_timeout_threshold': 0},
         }
@@ -520,11 +605,11 @@ class ControlPlane:
         return sections
 
 
-def privsep_command() -> str:
+def privsep_command(conf: str = '/etc/nova/nova.conf') -> str:
     """Give the command that starts a privileged helper in a host."""
     return (
         f'{cache.VENV}/bin/python3 {cache.VENV}/bin/privsep-helper '
-        '--config-file /etc/nova/nova.conf'
+        f'--config-file {conf}'
     )
 
 

@@ -274,6 +274,26 @@ class Host:
         self.write('/etc/nova/nova.conf', controlplane.ini(sections))
         self.run('systemctl start --no-block nova-compute.service')
 
+    def serve_volumes(self, plane: controlplane.ControlPlane) -> None:
+        """Export a directory to itself, and let cinder keep volumes there.
+
+        NFS 4.2, which carries SELinux labels from client to server.
+        """
+        self.write(
+            '/etc/cinder/cinder.conf',
+            controlplane.ini(plane.volume_configuration()),
+        )
+        self.write('/etc/cinder/shares', '127.0.0.1:/ -o vers=4.2\n')
+        self.run(
+            'mkdir -p /var/lib/nfs/rpc_pipefs; '
+            'grep -q " /proc/fs/nfsd " /proc/mounts || { modprobe nfsd; '
+            'mount -t nfsd nfsd /proc/fs/nfsd; }; '
+            'for name in lease grace; do '
+            'echo 10 > /proc/fs/nfsd/nfsv4${name}time; done; '
+            'exportfs -ra; rpc.mountd -N 2 -N 3; rpc.nfsd -N 3 -V 4.2 4; '
+            'systemctl start --no-block cinder-volume.service'
+        )
+
     def compute_failed(self) -> str:
         """Say why nova-compute ended; empty while it runs."""
         state = self.run('systemctl is-active nova-compute || true').strip()
@@ -288,6 +308,7 @@ class Host:
         """Copy logs that tell of a failure out of the host."""
         for name in (
             '/var/log/nova/nova-compute.log',
+            '/var/log/cinder-volume.log',
             '/var/log/audit/audit.log',
         ):
             text = self.run(f'tail -c 3000000 {name} || true', timeout=60)

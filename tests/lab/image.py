@@ -99,6 +99,17 @@ _FILES = {
         f'Environment=PATH={cache.VENV}/bin:/usr/sbin:/usr/bin:/sbin:/bin\n'
         'LimitNOFILE=65536\nTimeoutStopSec=30\n'
     ),
+    'etc/exports': (
+        '/srv/volumes 127.0.0.1(rw,fsid=0,no_root_squash,insecure,'
+        'no_subtree_check,security_label)\n'
+    ),
+    'etc/systemd/system/cinder-volume.service': (
+        '[Service]\nExecStart='
+        f'{cache.VENV}/bin/python3 {cache.VENV}/bin/cinder-volume '
+        '--config-file /etc/cinder/cinder.conf --log-file '
+        '/var/log/cinder-volume.log\n'
+        f'Environment=PATH={cache.VENV}/bin:/usr/sbin:/usr/bin:/sbin:/bin\n'
+    ),
 }
 
 
@@ -338,6 +349,8 @@ def _configure(tree: Path) -> None:
         (tree / 'etc' / name).mkdir()
         (tree / 'var/lib' / name).mkdir()
     (tree / 'var/lib/nova/instances').mkdir()
+    for name in ('etc/cinder', 'var/lib/cinder', 'srv/volumes'):
+        (tree / name).mkdir()
     (tree / 'var/log/nova').mkdir()
     # Without the driver a host would run guests unconfined; no domain of
     # libvirt's own network is ever needed.

@@ -8,6 +8,7 @@ lab. Prints one JSON document.
     probe.py attack              every domain's QEMU opens every domain's files
     probe.py shared-level LEVEL  two domains at one level, outside Nova: attack
     probe.py denials SECONDS     AVC denials since that time of the clock
+    probe.py contexts PATH...    what files carry; null for one that is gone
 """
 
 import glob
@@ -223,6 +224,11 @@ def main() -> None:
         # auditd writes in batches; ask it to have written.
         subprocess.run(['sync'], check=False)
         answer: Any = denials(float(words[0]))
+    elif command == 'contexts':
+        answer = {
+            path: context_of_file(path) if os.path.exists(path) else None
+            for path in words
+        }
     else:
         libvirt.registerErrorHandler(lambda _context, _error: None, None)
         connection = libvirt.open('qemu:///system')

@@ -17,11 +17,14 @@ from pathlib import Path
 from tests.lab import bootstrap
 from tests.lab.progress import write_json
 
-MODULES = ('tests.lab.test_isolation',)
+MODULES = ('tests.lab.test_isolation', 'tests.lab.test_operations')
 
 
 def run(path: Path | None) -> int:
-    """Run the tests; they share one cloud, by unittest's module fixtures."""
+    """Run the tests; they share one cloud."""
+    # Only the lab's environment has what the tests need.
+    from tests.lab.case import end_lab
+
     suite = unittest.defaultTestLoader.loadTestsFromNames(MODULES)
     # The suite forgets tests that it has run.
     classes = _classes(suite)
@@ -33,6 +36,7 @@ def run(path: Path | None) -> int:
         # unittest leaves these out when it is interrupted.
         for kind in classes:
             kind.doClassCleanups()
+        end_lab()
     skipped = len(result.skipped)
     passed = max(
         0,

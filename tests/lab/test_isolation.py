@@ -7,16 +7,13 @@ tests share one cloud and three instances, and go by their names' order.
 
 from __future__ import annotations
 
-import contextlib
 import re
-import unittest
 from typing import Any
 
 from tests.lab import acts
 from tests.lab import cache
 from tests.lab import isolation
-from tests.lab.cloud import Cloud
-from tests.lab.progress import Progress
+from tests.lab.case import LabTestCase
 
 PERMISSIVE = set(
     re.findall(
@@ -25,32 +22,14 @@ PERMISSIVE = set(
 )
 
 
-class IsolationTest(unittest.TestCase):
-    cloud: Cloud
+class IsolationTest(LabTestCase):
     servers: list[Any]
 
     @classmethod
     def setUpClass(cls) -> None:
-        with contextlib.ExitStack() as stack:
-            cls.cloud = stack.enter_context(Cloud(Progress()))
-            with cls.cloud.progress.step('three instances'):
-                cls.servers = cls.cloud.boot(['alpha', 'beta', 'gamma'])
-            cls.addClassCleanup(stack.pop_all().close)
-
-    def setUp(self) -> None:
-        self.host = self.cloud.hosts[0]
-
-    def run(
-        self, result: unittest.TestResult | None = None
-    ) -> unittest.TestResult | None:
-        """Run the test; where it fails, keep what the host logged."""
-        assert result is not None
-        bad = len(result.failures) + len(result.errors)
-        super().run(result)
-        if len(result.failures) + len(result.errors) > bad:
-            self.cloud.hosts[0].save_logs()
-            self.cloud.keep_logs()
-        return result
+        super().setUpClass()
+        with cls.cloud.progress.step('three instances'):
+            cls.servers = cls.cloud.boot(['alpha', 'beta', 'gamma'])
 
     def test_1_kernel_enforces_the_policy_on_guests(self) -> None:
         self.assertEqual(
@@ -114,10 +93,10 @@ class IsolationTest(unittest.TestCase):
 
     def test_5_reboot_keeps_the_level(self) -> None:
         [server, *_] = self.servers
-        before = self._of(server)
+        before = self.domain_of(server)
         self.cloud.api.compute.reboot_server(server, 'HARD')
         self.cloud.wait_active(server)
-        after = self._of(server)
+        after = self.domain_of(server)
         self.assertNotEqual(before['pid'], after['pid'])
         self.assertEqual(before['process'], after['process'])
         levels = acts.show_levels(self.cloud, self.servers)
@@ -125,7 +104,7 @@ class IsolationTest(unittest.TestCase):
 
     def test_6_stop_and_start_keep_the_level(self) -> None:
         server = self.servers[1]
-        before = self._of(server)
+        before = self.domain_of(server)
         compute = self.cloud.api.compute
         compute.stop_server(server)
         compute.wait_for_server(
@@ -133,18 +112,9 @@ class IsolationTest(unittest.TestCase):
         )
         compute.start_server(server)
         self.cloud.wait_active(server)
-        self.assertEqual(before['process'], self._of(server)['process'])
+        self.assertEqual(before['process'], self.domain_of(server)['process'])
 
     def test_7_deletion_retires_the_levels(self) -> None:
         departure = acts.depart(self.cloud, self.servers)
         self.assertEqual([], departure.faults)
         self.assertEqual(3, len(departure.states))
-
-    def _of(self, server: Any) -> dict[str, Any]:
-        found: dict[str, Any]
-        [found] = [
-            domain
-            for domain in self.host.probe('look')
-            if domain['uuid'] == server.id
-        ]
-        return found

@@ -287,6 +287,69 @@ class Cloud:
         self.on('A').finish_revert_migration(None, instance)
         self.save(instance, task_state=None, vm_state='active')
 
+    def resize_into_cell(self) -> None:
+        """To B, in another cell: by a snapshot, with two records."""
+        instance = self.load(VICTIM)
+        self.save(instance, task_state='resize_migrating')
+        self.on('A').destroy(None, instance, destroy_disks=False)
+        self.save(instance, task_state='resize_finish', host='B')
+        self.on('B').spawn(None, instance)
+        self.save(instance, task_state=None, vm_state='resized_into_cell')
+
+    def confirm_into_cell(self) -> None:
+        instance = self.load(VICTIM)
+        self.on('A').cleanup(None, instance, None)
+        self.save(instance, vm_state='active')
+
+    def revert_from_cell(self) -> None:
+        instance = self.load(VICTIM)
+        self.save(instance, task_state='resize_reverting')
+        self.on('B').destroy(None, instance, destroy_disks=not self.is_shared)
+        self.save(instance, host='A')
+        self.on('A').finish_revert_migration(None, instance)
+        self.save(instance, task_state=None, vm_state='active')
+
+    def stop(self) -> None:
+        instance = self.load(VICTIM)
+        self.save(instance, task_state='powering-off')
+        self.on('A')._power_off(instance)
+        self.save(instance, task_state=None, vm_state='stopped')
+
+    def start(self) -> None:
+        instance = self.load(VICTIM)
+        self.save(instance, task_state='powering-on')
+        self.on('A')._hard_reboot(None, instance)
+        self.save(instance, task_state=None, vm_state='active')
+
+    def rescue(self) -> None:
+        instance = self.load(VICTIM)
+        self.save(instance, task_state='rescuing')
+        driver = self.on('A')
+        driver._power_off(instance)
+        driver._start(None, instance, rescue=True)
+        self.save(instance, task_state=None, vm_state='rescued')
+
+    def unrescue(self) -> None:
+        instance = self.load(VICTIM)
+        self.save(instance, task_state='unrescuing')
+        driver = self.on('A')
+        driver._power_off(instance)
+        driver._start(None, instance)
+        driver._remove_rescue_disk(instance)
+        self.save(instance, task_state=None, vm_state='active')
+
+    def delete_softly(self) -> None:
+        instance = self.load(VICTIM)
+        self.save(instance, task_state='soft-deleting')
+        self.on('A')._power_off(instance)
+        self.save(instance, task_state=None, vm_state='soft-delete')
+
+    def restore(self) -> None:
+        instance = self.load(VICTIM)
+        self.save(instance, task_state='restoring')
+        self.on('A')._hard_reboot(None, instance)
+        self.save(instance, task_state=None, vm_state='active')
+
     def offload(self) -> None:
         instance = self.load(VICTIM)
         self.save(

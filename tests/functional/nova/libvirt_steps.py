@@ -39,8 +39,14 @@ class LibvirtDriver:
             directory.mkdir(exist_ok=True)
             (directory / 'disk').touch()
 
-    def _start(self, context: Any, instance: Any) -> Any:
+    def _start(
+        self, context: Any, instance: Any, rescue: bool = False
+    ) -> Any:
         disks = [self._directory(instance) / 'disk']
+        if rescue:
+            disks.insert(0, self._directory(instance) / 'disk.rescue')
+            with self._host.steps.changes('make rescue disk'):
+                disks[0].touch()
         for info in instance.volumes:
             self._connect_volume(context, info, instance)
             disks.append(info['data']['device_path'])
@@ -72,6 +78,10 @@ class LibvirtDriver:
         if power_on or pause:
             guest.launch()
         return guest
+
+    def _remove_rescue_disk(self, instance: Any) -> None:
+        with self._host.steps.changes('remove rescue disk'):
+            (self._directory(instance) / 'disk.rescue').unlink(missing_ok=True)
 
     def _find(self, instance: Any) -> hypervisor.Domain | None:
         for domain in self._host.domains():

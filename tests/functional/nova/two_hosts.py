@@ -22,13 +22,14 @@ class TwoHosts(confined.ConfinedMixin, base.ServersTestBase):
     api_major_version = 'v2.1'
     microversion = 'latest'
     ADMIN_API = True
+    cells: dict[str, str] = {}
 
     def setUp(self):
         super().setUp()
         # Nova compares the instance's host with the one in its
         # configuration, which is that of the last to start.
-        self.start_compute('there')
-        self.start_compute('here')
+        for host in ('there', 'here'):
+            self.start_compute(host, cell_name=self.cells.get(host))
 
     def _boot(self, host='here', **kwargs):
         server = self._create_server(networks='none', host=host, **kwargs)

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Nova does to an instance leaves it behind its own level.
+
+After every operation the guest's process and files carry the level that
+they had at first, and no guest opens a file of another. The tests share
+two instances and a volume, and go by their names' order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.lab import acts
+from tests.lab import isolation
+from tests.lab.case import LabTestCase
+from tests.lab.cloud import PATIENCE
+
+#: Where a host's nova-compute finds the file of a volume.
+MOUNTS = '/var/lib/nova/mnt'
+EXPORT = '/srv/volumes'
+
+
+class OperationsTest(LabTestCase):
+    red: Any
+    blue: Any
+    #: The category set of each instance, by UUID.
+    first: dict[str, frozenset[int]]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        with cls.cloud.progress.step('two instances'):
+            cls.red, cls.blue = cls.cloud.boot(['red', 'blue'])
+        levels = acts.show_levels(cls.cloud, [cls.red, cls.blue])
+        assert not levels.faults, levels.faults
+        cls.first = {each.uuid: each.categories for each in levels.instances}
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        cls.cloud.delete([cls.red, cls.blue])
+        super().tearDownClass()
+
+    def setUp(self) -> None:
+        self.compute = self.cloud.api.compute
+
+    def check(self, *, files: int) -> None:
+        """Levels are those of the beginning, and the attack is repelled.
+
+        :param files: how many files the two have in all
+        """
+        servers = [self.red, self.blue]
+        levels = acts.show_levels(self.cloud, servers)
+        self.assertEqual([], levels.faults)
+        self.assertEqual(
+            self.first,
+            {each.uuid: each.categories for each in levels.instances},
+        )
+        self.assertEqual(
+            files, sum(len(each.files) for each in levels.instances)
+        )
+        assault = acts.attack(self.cloud, servers)
+        self.assertEqual([], assault.faults)
+        counts = assault.attack.counts()
+        self.assertEqual(files, counts['own_opened'])
+        self.assertEqual(files, counts['foreign_denied'])
+        self.assertEqual(files, assault.denials)
+
+    def wait(self, server: Any, status: str) -> Any:
+        return self.compute.wait_for_server(
+            self.compute.get_server(server.id),
+            status,
+            interval=1,
+            wait=int(PATIENCE),
+        )
+
+    def test_1_rebuild(self) -> None:
+        before = self.domain_of(self.red)
+        image = self.cloud.api.image.find_image('idle')
+        self.compute.rebuild_server(self.red, image=image.id)
+        self.cloud.wait_active(self.red)
+        self.assertNotEqual(before['pid'], self.domain_of(self.red)['pid'])
+        self.check(files=4)
+
+    def test_2_rescue_and_unrescue(self) -> None:
+        self.compute.rescue_server(self.blue)
+        self.wait(self.blue, 'RESCUE')
+        rescued = self.domain_of(self.blue)
+        names = {file['path'].rpartition('/')[2] for file in rescued['files']}
+        self.assertLessEqual({'disk.rescue', 'disk'}, names)
+        # The rescue disk, the instance's own, the config drive of each.
+        for file in rescued['files']:
+            level = isolation.level_of(file['context'])
+            self.assertEqual(
+                self.first[self.blue.id], isolation.categories(level), file
+            )
+        assault = acts.attack(self.cloud, [self.red, self.blue])
+        self.assertEqual([], assault.faults)
+        self.compute.unrescue_server(self.blue)
+        self.cloud.wait_active(self.blue)
+        self.check(files=4)
+
+    def test_3_resize_on_the_same_host(self) -> None:
+        small = self.compute.find_flavor('small')
+        self.compute.resize_server(self.red, small.id)
+        self.wait(self.red, 'VERIFY_RESIZE')
+        self.check(files=4)
+        self.compute.confirm_server_resize(self.red)
+        self.cloud.wait_active(self.red)
+        self.check(files=4)
+
+    def test_4_shelve_and_unshelve(self) -> None:
+        self.compute.shelve_server(self.blue)
+        self.wait(self.blue, 'SHELVED_OFFLOADED')
+        held = [
+            row
+            for row in self.host.svirt_nova('label', 'list')
+            if row['Instance'] == self.blue.id
+        ]
+        self.assertEqual(
+            [('held', [])], [(row['State'], row['Hosts']) for row in held]
+        )
+        self.compute.unshelve_server(self.blue)
+        self.cloud.wait_active(self.blue)
+        self.check(files=4)
+
+    def test_5_volume(self) -> None:
+        storage = self.cloud.api.block_storage
+        volume = storage.create_volume(size=1, name='data')
+        storage.wait_for_status(
+            volume, 'available', interval=1, wait=int(PATIENCE)
+        )
+        self.compute.create_volume_attachment(self.red, volume_id=volume.id)
+        storage.wait_for_status(
+            volume, 'in-use', interval=1, wait=int(PATIENCE)
+        )
+        self.check(files=5)
+        name = f'volume-{volume.id}'
+        mounted = self.host.run(f'ls {MOUNTS}/*/{name}').strip()
+        exported = f'{EXPORT}/{name}'
+        seen = self.host.probe('contexts', mounted, exported)
+        for path in (mounted, exported):
+            # On the client and on the server of NFS.
+            self.assertEqual(
+                self.first[self.red.id],
+                isolation.categories(isolation.level_of(seen[path])),
+            )
+        self.compute.reboot_server(self.red, 'HARD')
+        self.cloud.wait_active(self.red)
+        self.check(files=5)
+        self.compute.delete_volume_attachment(self.red, volume)
+        storage.wait_for_status(
+            volume, 'available', interval=1, wait=int(PATIENCE)
+        )
+        self.check(files=4)
+        [context] = self.host.probe('contexts', exported).values()
+        self.assertEqual(
+            frozenset(), isolation.categories(isolation.level_of(context))
+        )
+        storage.delete_volume(volume)
