@@ -284,13 +284,16 @@ class Host:
             controlplane.ini(plane.volume_configuration()),
         )
         self.write('/etc/cinder/shares', '127.0.0.1:/ -o vers=4.2\n')
-        self.run(
-            'mkdir -p /var/lib/nfs/rpc_pipefs; '
-            'grep -q " /proc/fs/nfsd " /proc/mounts || { modprobe nfsd; '
-            'mount -t nfsd nfsd /proc/fs/nfsd; }; '
+        # By systemd, because the policy lets no shell start these.
+        prepare = (
+            'modprobe nfsd; mount -t nfsd nfsd /proc/fs/nfsd; '
             'for name in lease grace; do '
-            'echo 10 > /proc/fs/nfsd/nfsv4${name}time; done; '
-            'exportfs -ra; rpc.mountd -N 2 -N 3; rpc.nfsd -N 3 -V 4.2 4; '
+            'echo 10 > /proc/fs/nfsd/nfsv4${name}time; done; exportfs -ra'
+        )
+        self.run(
+            f'systemd-run -q --wait sh -c {shlex.quote(prepare)}; '
+            'systemd-run -q rpc.mountd -F -N 2 -N 3; '
+            'systemd-run -q --wait rpc.nfsd -N 3 -V 4.2 4; '
             'systemctl start --no-block cinder-volume.service'
         )
 

@@ -39,9 +39,7 @@ class LibvirtDriver:
             directory.mkdir(exist_ok=True)
             (directory / 'disk').touch()
 
-    def _start(
-        self, context: Any, instance: Any, rescue: bool = False
-    ) -> Any:
+    def _start(self, context: Any, instance: Any, rescue: bool = False) -> Any:
         disks = [self._directory(instance) / 'disk']
         if rescue:
             disks.insert(0, self._directory(instance) / 'disk.rescue')

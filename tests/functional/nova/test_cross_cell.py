@@ -55,9 +55,7 @@ class CrossCellTest(two_hosts.TwoHosts):
 
     def _is_in_cell_of(self, server, host):
         mapping = self.cell_mappings[self.cells[host]]
-        with context.target_cell(
-            context.get_admin_context(), mapping
-        ) as cell:
+        with context.target_cell(context.get_admin_context(), mapping) as cell:
             return bool(
                 objects.InstanceList.get_by_filters(
                     cell, {'uuid': server['id'], 'deleted': False}
