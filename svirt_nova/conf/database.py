@@ -27,6 +27,18 @@ The default is an SQLite file, made at its first use, which serves one
 compute node. Several hosts must share one database: levels are unique
 only within it.
 """
+    opts.append(
+        cfg.FloatOpt(
+            'call_timeout',
+            default=30.0,
+            min=1.0,
+            help="""
+Seconds after which a call to a database server gives up, in which it tries
+again after deadlocks and lost connections. The server ends transactions
+that take longer. An SQLite file has its own: ``?timeout=`` in its URL.
+""",
+        )
+    )
     return opts
 
 

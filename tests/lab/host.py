@@ -20,6 +20,8 @@ from tests.lab.progress import LabError
 
 MEMORY_MIB = 4096
 INSTANCES = '/var/lib/nova/instances'
+#: What a host exports by NFS, for cinder to keep volumes in.
+VOLUMES = '/srv/volumes'
 _PROBE = cache.HERE / 'probe.py'
 
 
@@ -283,7 +285,7 @@ class Host:
             '/etc/cinder/cinder.conf',
             controlplane.ini(plane.volume_configuration()),
         )
-        self.write('/etc/cinder/shares', '127.0.0.1:/ -o vers=4.2\n')
+        self.write('/etc/cinder/shares', f'127.0.0.1:{VOLUMES} -o vers=4.2\n')
         # By systemd, because the policy lets no shell start these.
         prepare = (
             'modprobe nfsd; mount -t nfsd nfsd /proc/fs/nfsd; '

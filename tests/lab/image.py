@@ -100,7 +100,7 @@ _FILES = {
         'LimitNOFILE=65536\nTimeoutStopSec=30\n'
     ),
     'etc/exports': (
-        '/srv/volumes 127.0.0.1(rw,fsid=0,no_root_squash,insecure,'
+        '/srv/volumes 127.0.0.1(rw,no_root_squash,insecure,'
         'no_subtree_check,security_label)\n'
     ),
     'etc/systemd/system/cinder-volume.service': (

@@ -14,10 +14,10 @@ from tests.lab import acts
 from tests.lab import isolation
 from tests.lab.case import LabTestCase
 from tests.lab.cloud import PATIENCE
+from tests.lab.host import VOLUMES
 
 #: Where a host's nova-compute finds the file of a volume.
 MOUNTS = '/var/lib/nova/mnt'
-EXPORT = '/srv/volumes'
 
 
 class OperationsTest(LabTestCase):
@@ -136,7 +136,7 @@ class OperationsTest(LabTestCase):
         self.check(files=5)
         name = f'volume-{volume.id}'
         mounted = self.host.run(f'ls {MOUNTS}/*/{name}').strip()
-        exported = f'{EXPORT}/{name}'
+        exported = f'{VOLUMES}/{name}'
         seen = self.host.probe('contexts', mounted, exported)
         for path in (mounted, exported):
             # On the client and on the server of NFS.

@@ -20,10 +20,53 @@ class SpaceChanged(Exception):
 class Busy(Exception):
     """A lock or a deadlock undid the transaction: the same again works."""
 
+    longest_pause = 0.05
+    """Seconds to wait at most before the next try."""
+
+
+class Lost(Exception):
+    """The connection was lost, before or after the change was made."""
+
+    longest_pause = 1.0
+
 
 DATABASE_ERRORS = (sa_exc.SQLAlchemyError, db_exception.DBError)
 """What SQLAlchemy and oslo.db raise."""
 
+_KINDS: dict[int | str | None, type[Conflict | Busy | Lost]] = {
+    # PostgreSQL: serialization_failure, deadlock_detected,
+    # lock_not_available, query_canceled (by statement_timeout).
+    '40001': Busy,
+    '40P01': Busy,
+    '55P03': Busy,
+    '57014': Busy,
+    # admin_shutdown, crash_shutdown, cannot_connect_now,
+    # idle_in_transaction_session_timeout, read_only_sql_transaction (a
+    # standby that is to take over).
+    '57P01': Lost,
+    '57P02': Lost,
+    '57P03': Lost,
+    '25P03': Lost,
+    '25006': Lost,
+    # MariaDB: ER_LOCK_WAIT_TIMEOUT, ER_LOCK_DEADLOCK,
+    # ER_STATEMENT_TIMEOUT, ER_CHECKREAD.
+    1205: Busy,
+    1213: Busy,
+    1969: Busy,
+    1020: Busy,
+    # ER_ROW_IS_REFERENCED_2, ER_NO_REFERENCED_ROW_2, ER_DUP_ENTRY.
+    1451: Conflict,
+    1452: Conflict,
+    1062: Conflict,
+    # Galera's ER_UNKNOWN_COM_ERROR of a node that is not ready;
+    # ER_SERVER_SHUTDOWN, ER_CONNECTION_KILLED, ER_OPTION_PREVENTS_STATEMENT
+    # (read only), ER_CON_COUNT_ERROR.
+    1047: Lost,
+    1053: Lost,
+    1927: Lost,
+    1290: Lost,
+    1040: Lost,
+}
 _SQLITE_CONFLICTS = frozenset(
     f'SQLITE_CONSTRAINT_{kind}'
     for kind in ('PRIMARYKEY', 'UNIQUE', 'ROWID', 'FOREIGNKEY')
@@ -47,22 +90,24 @@ def understand(error: Exception, store: str) -> Exception:
 
     :param error: one of :data:`DATABASE_ERRORS`
     :param store: the store's name for people
-    :returns: Conflict, Busy, StoreUnreachable or StoreUnusable
+    :returns: Conflict, Busy, Lost, StoreUnreachable or StoreUnusable
     """
     text = _one_line(error)
     name = getattr(getattr(error, 'orig', None), 'sqlite_errorname', None)
     if name is not None:
         return _understand_sqlite(name, text, store)
+    kind = _KINDS.get(_code(error))
+    if kind is not None:
+        return kind(text)
     match error:
         case db_exception.DBDuplicateEntry() | db_exception.DBReferenceError():
             return Conflict(text)
         case db_exception.DBDeadlock() | db_exception.DBConsistencyError():
             return Busy(text)
-        case db_exception.DBConnectionError() | sa_exc.TimeoutError():
-            return exception.StoreUnreachable(
-                f'cannot reach the store {store}: {text}; check that the '
-                f'database runs and [svirt_database] connection'
-            )
+        case db_exception.DBConnectionError():
+            return Lost(text)
+        case sa_exc.TimeoutError():
+            return Busy(text)
         case sa_exc.OperationalError():
             return exception.StoreUnreachable(
                 f'cannot use the store {store}: {text}'
@@ -96,6 +141,16 @@ def _understand_sqlite(name: str, text: str, store: str) -> Exception:
                 f'cannot use the store {store}: {text}; {advice}'
             )
     return exception.StoreUnusable(f'the store {store} fails: {text} ({name})')
+
+
+def _code(error: Exception) -> int | str | None:
+    """MariaDB's number or PostgreSQL's SQLSTATE of an error."""
+    cause = getattr(error, 'inner_exception', None) or error
+    origin = getattr(cause, 'orig', None)
+    code = getattr(origin, 'pgcode', None)
+    if code is None and origin is not None and origin.args:
+        code = origin.args[0]
+    return code if isinstance(code, (int, str)) else None
 
 
 def _one_line(error: Exception) -> str:

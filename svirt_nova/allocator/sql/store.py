@@ -19,12 +19,10 @@ from svirt_nova import exception
 from svirt_nova import space as spaces
 from svirt_nova.allocator.sql import errors
 from svirt_nova.allocator.sql import migrate
+from svirt_nova.allocator.sql import server
 from svirt_nova.allocator.sql import sqlite
 
 Result = TypeVar('Result')
-
-_TIMEOUT = 30.0
-_LONGEST_PAUSE = 0.05
 
 
 class Store:
@@ -53,7 +51,9 @@ class Store:
     @property
     def timeout(self) -> float:
         """Seconds after which a call gives up."""
-        return _TIMEOUT if self._file is None else self._file.timeout
+        if self._file is not None:
+            return self._file.timeout
+        return float(self._conf.svirt_database.call_timeout)
 
     def read(self, work: Callable[[sa.Connection], Result]) -> Result:
         """Run something that only reads, on one snapshot."""
@@ -63,7 +63,9 @@ class Store:
     def write(self, work: Callable[[sa.Connection], Result]) -> Result:
         """Run something in a transaction of its own, and commit it.
 
-        It is run again after a deadlock: it must do nothing else.
+        It is run again after a deadlock or a lost connection, also when
+        the commit itself was lost and may have succeeded: it must do
+        nothing else, and may be done twice.
         """
         self._make_ready()
         return self._run(work, writes=True)
@@ -147,15 +149,25 @@ class Store:
                     return work(connection)
             except errors.DATABASE_ERRORS as error:
                 understood = errors.understand(error, str(self))
-                if not isinstance(understood, errors.Busy):
+                if not isinstance(understood, (errors.Busy, errors.Lost)):
                     raise understood from error
                 if time.monotonic() > deadline:
                     raise exception.StoreUnreachable(
-                        f'the store {self} was locked by others for '
-                        f'{self.timeout:g} s: {understood}; try again'
+                        self._gave_up(understood)
                     ) from error
             time.sleep(random.uniform(0, pause))
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            pause = min(2 * pause, understood.longest_pause)
+
+    def _gave_up(self, error: errors.Busy | errors.Lost) -> str:
+        if isinstance(error, errors.Busy):
+            return (
+                f'the store {self} was locked by others for '
+                f'{self.timeout:g} s: {error}; try again'
+            )
+        return (
+            f'cannot reach the store {self} for {self.timeout:g} s: {error}; '
+            f'check that the database runs and [svirt_database] connection'
+        )
 
     def _create_engine(self) -> sa.Engine:
         options = self._conf.svirt_database
@@ -173,25 +185,7 @@ class Store:
                 **{k: v for k, v in pool.items() if v is not None},
             )
             return engine
-        # Slow to import, and of no use to an SQLite store.
-        from oslo_db.sqlalchemy import engines
-
-        engine = engines.create_engine(
-            self._url,
-            mysql_sql_mode=options.mysql_sql_mode,
-            mysql_wsrep_sync_wait=options.mysql_wsrep_sync_wait,
-            connection_recycle_time=options.connection_recycle_time,
-            connection_debug=options.connection_debug,
-            max_pool_size=options.max_pool_size,
-            max_overflow=options.max_overflow,
-            pool_timeout=options.pool_timeout,
-            connection_trace=options.connection_trace,
-            max_retries=options.max_retries,
-            retry_interval=options.retry_interval,
-            connection_parameters=options.connection_parameters,
-        )
-        assert isinstance(engine, sa.Engine)
-        return engine
+        return server.create_engine(self._url, options, self.timeout)
 
 
 def sync(

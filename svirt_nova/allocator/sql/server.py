@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A store on a database server: MariaDB, also as Galera, or PostgreSQL.
+
+No call waits for ever: connecting, each statement, each lock and each
+transaction end after a time, on the side of the server too, so that a
+process that was stopped in the middle of a transaction holds up nobody.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from svirt_nova import exception
+
+CONNECT_TIMEOUT = 5
+"""Seconds to wait for a server's first answer."""
+
+
+def create_engine(url: sa.URL, options: Any, timeout: float) -> sa.Engine:
+    """The engine for a server.
+
+    :param options: those of ``[svirt_database]``
+    :param timeout: seconds that a transaction may take
+    :raises InvalidOption: there is no such kind of store
+    """
+    # Slow to import, and of no use to an SQLite store.
+    from oslo_db.sqlalchemy import engines
+
+    kind = url.get_backend_name()
+    # What the operator has in the URL counts.
+    url = url.update_query_dict({**_settings(kind, timeout), **url.query})
+    engine = engines.create_engine(
+        url,
+        mysql_sql_mode=options.mysql_sql_mode,
+        mysql_wsrep_sync_wait=_sync_wait(options),
+        connection_recycle_time=options.connection_recycle_time,
+        connection_debug=options.connection_debug,
+        max_pool_size=options.max_pool_size,
+        max_overflow=options.max_overflow,
+        pool_timeout=options.pool_timeout or timeout,
+        connection_trace=options.connection_trace,
+        connection_parameters=options.connection_parameters,
+        # The store itself tries again, for as long as a call may take.
+        max_retries=0,
+    )
+    assert isinstance(engine, sa.Engine)
+    return engine
+
+
+def _settings(kind: str, timeout: float) -> dict[str, str]:
+    """What a URL asks of its driver and server.
+
+    Read committed: a transaction looks, and then changes what the keys
+    let it; a snapshot would only show it what is no longer so.
+    """
+    seconds = str(max(1, round(timeout)))
+    milliseconds = str(round(timeout * 1000))
+    match kind:
+        case 'mysql' | 'mariadb':
+            return {
+                'connect_timeout': str(CONNECT_TIMEOUT),
+                'read_timeout': seconds,
+                'write_timeout': seconds,
+                'init_command': f'SET SESSION '
+                f'innodb_lock_wait_timeout = {seconds}, '
+                f'max_statement_time = {seconds}, '
+                f'idle_transaction_timeout = {seconds}, '
+                f"tx_isolation = 'READ-COMMITTED'",
+            }
+        case 'postgresql':
+            return {
+                'connect_timeout': str(CONNECT_TIMEOUT),
+                'tcp_user_timeout': milliseconds,
+                'options': f'-c statement_timeout={milliseconds} '
+                f'-c lock_timeout={milliseconds} '
+                f'-c idle_in_transaction_session_timeout={milliseconds} '
+                '-c default_transaction_isolation=read\\ committed',
+            }
+    raise exception.InvalidOption(
+        f'[svirt_database] connection: a store cannot be kept in {kind}; '
+        f'use MariaDB, PostgreSQL or an SQLite file'
+    )
+
+
+def _sync_wait(options: Any) -> int:
+    """What a node of Galera waits for before it answers.
+
+    A host that has claimed is looked for on another node a moment later,
+    or drops its claim there: what reads (1), updates and deletes (2) waits
+    until the node has all that was committed before. Inserts do not: the
+    keys judge them on every node.
+    """
+    if options.mysql_wsrep_sync_wait is None:
+        return 1 | 2
+    return int(options.mysql_wsrep_sync_wait)

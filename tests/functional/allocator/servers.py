@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Database servers of the tests' own, on loopback.
+
+One server of a kind serves all tests of a process; each test gets a
+database of its own in it. They wait for the disk at each commit, as they
+do in production, and end with the process that started them.
+"""
+
+from __future__ import annotations
+
+import abc
+import atexit
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+
+import sqlalchemy as sa
+
+_PATIENCE = 90
+
+
+def free_port() -> int:
+    with socket.socket() as chosen:
+        chosen.bind(('127.0.0.1', 0))
+        port: int = chosen.getsockname()[1]
+        return port
+
+
+class Server(abc.ABC):
+    """A server in a directory of its own.
+
+    :ivar port: where it listens on 127.0.0.1
+    """
+
+    admin_database: str
+    user = 'root'
+
+    def __init__(self) -> None:
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix='svirt-nova-'))
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log = self.directory / 'log'
+        shutil.chown(self.directory, self.user)
+        atexit.register(self.remove)
+        self.make()
+        self.start()
+
+    @abc.abstractmethod
+    def make(self) -> None:
+        """Make an empty data directory."""
+
+    @abc.abstractmethod
+    def command(self) -> list[str]:
+        """The server's command line."""
+
+    @abc.abstractmethod
+    def url(self, database: str) -> str:
+        """The SQLAlchemy URL of a database."""
+
+    def run(self, *words: str | pathlib.Path) -> None:
+        """Run a command as the server's user."""
+        done = subprocess.run(
+            [*self._as_user(), *words],
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE,
+            cwd='/',
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(
+                f'{" ".join(map(str, words))}: {done.stdout}{done.stderr}'
+            )
+
+    def _as_user(self) -> list[str]:
+        return [
+            'setpriv',
+            f'--reuid={self.user}',
+            f'--regid={self.user}',
+            '--init-groups',
+        ]
+
+    def start(self) -> None:
+        """Start it, on what it has, and wait until it answers."""
+        with self._log.open('ab') as log:
+            self._process = subprocess.Popen(
+                [*self._as_user(), '--pdeathsig=KILL', *self.command()],
+                stdout=log,
+                stderr=log,
+                cwd='/',
+            )
+        deadline = time.monotonic() + _PATIENCE
+        while not self._answers():
+            if self._process.poll() is not None or (
+                time.monotonic() > deadline
+            ):
+                raise RuntimeError(
+                    f'{self.command()[0]} does not start:\n'
+                    f'{self._log.read_text()[-3000:]}'
+                )
+            time.sleep(0.1)
+
+    def _answers(self) -> bool:
+        try:
+            self.execute('SELECT 1')
+        except sa.exc.OperationalError:
+            return False
+        return True
+
+    def execute(self, *statements: str) -> None:
+        """Run statements as the server's administrator."""
+        engine = sa.create_engine(
+            self.url(self.admin_database),
+            poolclass=sa.pool.NullPool,
+            isolation_level='AUTOCOMMIT',
+            connect_args={'connect_timeout': 5},
+        )
+        with engine.connect() as connection:
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+
+    def create_database(self) -> str:
+        """Make an empty database; its URL."""
+        name = f'test_{uuid.uuid4().hex}'
+        self.execute(f'CREATE DATABASE {name}')
+        return self.url(name)
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """End it: in order, or by SIGKILL."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(how)
+        try:
+            process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def remove(self) -> None:
+        """End it and remove its files."""
+        if self._process is not None:
+            self.stop(signal.SIGKILL)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class MariaDB(Server):
+    """A MariaDB server."""
+
+    admin_database = 'mysql'
+
+    def make(self) -> None:
+        self.run(
+            'mariadb-install-db',
+            '--no-defaults',
+            f'--datadir={self.directory / "data"}',
+            '--skip-test-db',
+            '--auth-root-authentication-method=normal',
+            '--user=root',
+        )
+
+    def command(self) -> list[str]:
+        return [
+            'mariadbd',
+            '--no-defaults',
+            '--user=root',
+            f'--datadir={self.directory / "data"}',
+            f'--socket={self.directory / "socket"}',
+            f'--pid-file={self.directory / "pid"}',
+            f'--port={self.port}',
+            '--bind-address=127.0.0.1',
+            '--skip-name-resolve',
+            '--max-connections=500',
+            '--innodb-buffer-pool-size=256M',
+        ]
+
+    def url(self, database: str) -> str:
+        return (
+            f'mysql+pymysql://root@127.0.0.1:{self.port}/{database}'
+            f'?charset=utf8mb4'
+        )
+
+
+class PostgreSQL(Server):
+    """A PostgreSQL server."""
+
+    admin_database = 'postgres'
+    user = 'postgres'
+
+    @staticmethod
+    def _program(name: str) -> str:
+        # Debian keeps them out of PATH.
+        found = sorted(pathlib.Path('/usr/lib/postgresql').glob('*/bin'))
+        path = shutil.which(
+            name, path=os.pathsep.join(map(str, reversed(found)))
+        )
+        if path is None:
+            raise RuntimeError(f'PostgreSQL is not installed: no {name}')
+        return path
+
+    def make(self) -> None:
+        self.run(
+            self._program('initdb'),
+            '--auth=trust',
+            '--encoding=UTF8',
+            '--no-locale',
+            '--username=root',
+            '--pgdata',
+            self.directory / 'data',
+        )
+
+    def command(self) -> list[str]:
+        return [
+            self._program('postgres'),
+            '-D',
+            str(self.directory / 'data'),
+            '-p',
+            str(self.port),
+            '-k',
+            str(self.directory),
+            '-h',
+            '127.0.0.1',
+            '-c',
+            'max_connections=200',
+            '-c',
+            'shared_buffers=256MB',
+        ]
+
+    def url(self, database: str) -> str:
+        return f'postgresql+psycopg2://root@127.0.0.1:{self.port}/{database}'
+
+
+KINDS = {'mariadb': MariaDB, 'postgresql': PostgreSQL}
+_running: dict[str, Server] = {}
+
+
+def running(kind: str) -> Server:
+    """The server of a kind that this process has."""
+    if kind not in _running:
+        _running[kind] = KINDS[kind]()
+    return _running[kind]
