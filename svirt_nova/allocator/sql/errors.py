@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from oslo_db import exception as db_exception
 from sqlalchemy import exc as sa_exc
 
@@ -108,6 +110,8 @@ def understand(error: Exception, store: str) -> Exception:
             return Lost(text)
         case sa_exc.TimeoutError():
             return Busy(text)
+        case sa_exc.OperationalError() if _has_no_answer(error, text):
+            return Lost(text)
         case sa_exc.OperationalError():
             return exception.StoreUnreachable(
                 f'cannot use the store {store}: {text}'
@@ -146,11 +150,27 @@ def _understand_sqlite(name: str, text: str, store: str) -> Exception:
 def _code(error: Exception) -> int | str | None:
     """MariaDB's number or PostgreSQL's SQLSTATE of an error."""
     cause = getattr(error, 'inner_exception', None) or error
-    origin = getattr(cause, 'orig', None)
-    code = getattr(origin, 'pgcode', None)
-    if code is None and origin is not None and origin.args:
-        code = origin.args[0]
-    return code if isinstance(code, (int, str)) else None
+    origin: Any = getattr(cause, 'orig', None)
+    if hasattr(origin, 'pgcode'):
+        state: str | None = origin.pgcode
+        return state
+    number = origin.args[0] if origin is not None and origin.args else None
+    return number if isinstance(number, int) else None
+
+
+def _has_no_answer(error: sa_exc.OperationalError, text: str) -> bool:
+    """Whether PostgreSQL's library reports that there is no server.
+
+    It gives no code for what happens before a connection stands: only its
+    text tells a server that refuses us from one that is not there.
+    """
+    is_from_library = type(error.orig).__module__.startswith('psycopg')
+    refusals = ('authentication failed', 'pg_hba.conf', 'does not exist')
+    return (
+        is_from_library
+        and _code(error) is None
+        and not any(refusal in text for refusal in refusals)
+    )
 
 
 def _one_line(error: Exception) -> str:

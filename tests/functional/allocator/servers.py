@@ -40,6 +40,8 @@ class Server(abc.ABC):
 
     admin_database: str
     user = 'root'
+    # How it ends without waiting for its clients.
+    quickly = signal.SIGTERM
 
     def __init__(self) -> None:
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix='svirt-nova-'))
@@ -143,6 +145,11 @@ class Server(abc.ABC):
             process.kill()
             process.wait()
 
+    def restart(self) -> None:
+        """Stop it in order, and start it."""
+        self.stop(self.quickly)
+        self.start()
+
     def remove(self) -> None:
         """End it and remove its files."""
         if self._process is not None:
@@ -192,6 +199,7 @@ class PostgreSQL(Server):
 
     admin_database = 'postgres'
     user = 'postgres'
+    quickly = signal.SIGINT
 
     @staticmethod
     def _program(name: str) -> str:

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The contract on database servers, and what servers alone can do."""
 
+import os
+import pathlib
+import signal
 import time
 
+import fixtures
 import testtools
 from oslo_config import cfg
 
@@ -12,6 +16,10 @@ from svirt_nova.allocator.sql import driver
 from svirt_nova.allocator.sql import store
 from tests.functional.allocator import contract
 from tests.functional.allocator import servers
+from tests.functional.allocator import storm
+
+PROCESSES = int(os.environ.get('SVIRT_NOVA_STORM_PROCESSES', '16'))
+OPERATIONS = int(os.environ.get('SVIRT_NOVA_STORM_OPERATIONS', '4000'))
 
 
 def make_conf(url, **options):
@@ -51,4 +59,39 @@ class MariaDBTest(ServerTest, testtools.TestCase):
 
 
 class PostgreSQLTest(ServerTest, testtools.TestCase):
+    kind = 'postgresql'
+
+
+class StormMixin:
+    """Many processes at once, killed; and the server too."""
+
+    kind: str
+
+    def test_a_storm(self):
+        server = servers.KINDS[self.kind]()
+        self.addCleanup(server.remove)
+        url = server.create_database()
+        # Well filled in the end, so that guesses are wrong.
+        store.sync(make_conf(url), spaces.LevelSpace.parse('c0.c99'))
+
+        def break_down():
+            server.stop(signal.SIGKILL)
+            server.start()
+
+        directory = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        raging = storm.Storm(
+            [lambda: make_conf(url)], directory, PROCESSES, OPERATIONS
+        )
+        raging.run(
+            kills=PROCESSES // 4, events=[break_down, server.restart], pause=2
+        )
+        found = raging.judge(driver.SqlAllocator(make_conf(url)))
+        print(f'{self.kind}: {found} in {raging.seconds:.1f} s')
+
+
+class MariaDBStormTest(StormMixin, testtools.TestCase):
+    kind = 'mariadb'
+
+
+class PostgreSQLStormTest(StormMixin, testtools.TestCase):
     kind = 'postgresql'

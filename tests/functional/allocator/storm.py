@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many processes on one store at once: killed, cut off, and judged.
+
+Each process is a host with instances of its own, some of which it takes
+over from others. It writes down what it is about to ask, and each answer
+when it has it. In the end the store must have what they say: no level held
+twice, none lost and, after hosts and reaper have looked, none leaked.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import pathlib
+import random
+import signal
+import sys
+import time
+import traceback
+import uuid
+from collections.abc import Callable
+from collections.abc import Sequence
+
+from oslo_config import cfg
+
+from svirt_nova.allocator import base
+from svirt_nova.allocator.sql import driver
+
+
+class Host:
+    """What one process does.
+
+    :param allocator: its way to the store
+    :param name: its name
+    :param log: where it writes
+    """
+
+    def __init__(
+        self, allocator: base.Allocator, name: str, log: pathlib.Path
+    ) -> None:
+        self._allocator = allocator
+        self._name = name
+        # Unbuffered: what is written stays when the process is killed.
+        self._out = log.open('ab', buffering=0)
+        self._mine: list[str] = []
+
+    def _say(self, *words: object) -> None:
+        self._out.write((' '.join(map(str, words)) + '\n').encode())
+
+    def work(self, operations: int, shared: Sequence[str]) -> None:
+        """Do so many operations, chosen by chance."""
+        for _ in range(operations):
+            chance = random.random()
+            if chance < 0.05:
+                self._say('sharing', *(instance := [random.choice(shared)]))
+                self._answered(instance[0])
+            elif self._mine and chance < 0.45:
+                self._leave(self._mine.pop(random.randrange(len(self._mine))))
+            elif self._mine and chance < 0.55:
+                # A repeated call.
+                self._answered(random.choice(self._mine))
+            else:
+                instance_uuid = str(uuid.UUID(int=random.getrandbits(128)))
+                self._say('asking', instance_uuid)
+                self._answered(instance_uuid)
+                self._mine.append(instance_uuid)
+        self._say('done')
+
+    def _answered(self, instance: str) -> None:
+        held = self._allocator.acquire(instance, 'project', self._name)
+        self._say('got', instance, held.level)
+
+    def _leave(self, instance: str) -> None:
+        self._say('leaving', instance)
+        if random.random() < 0.5:
+            self._allocator.give_back(instance, self._name)
+        else:
+            self._allocator.unclaim(instance, self._name)
+            self._allocator.retire(instance)
+        self._say('left', instance)
+
+
+class Storm:
+    """Processes at work on a store.
+
+    :param confs: how to reach it, by way of each of its nodes
+    :param directory: where their logs are kept
+    :param shared: instances that all hosts claim
+    """
+
+    def __init__(
+        self,
+        confs: Sequence[Callable[[], cfg.ConfigOpts]],
+        directory: pathlib.Path,
+        processes: int,
+        operations: int,
+    ) -> None:
+        self._confs = confs
+        self._directory = directory
+        self._each = operations // processes
+        self._processes = processes
+        self._living: dict[int, str] = {}
+        self._started = 0
+        self.killed = 0
+        self.seconds = 0.0
+        self.shared = [str(uuid.uuid4()) for _ in range(5)]
+
+    def _start(self) -> None:
+        name = f'host-{self._started}'
+        conf = self._confs[self._started % len(self._confs)]
+        self._started += 1
+        sys.stdout.flush()
+        pid = os.fork()
+        if pid:
+            self._living[pid] = name
+            return
+        status = 1
+        try:
+            random.seed(name + str(time.time()))
+            host = Host(
+                driver.SqlAllocator(conf()), name, self._directory / name
+            )
+            host.work(self._each, self.shared)
+            status = 0
+        except BaseException:  # noqa: BLE001 - the child ends here
+            (self._directory / f'{name}.error').write_text(
+                traceback.format_exc()
+            )
+        finally:
+            os._exit(status)
+
+    def run(
+        self,
+        kills: int,
+        events: Sequence[Callable[[], None]] = (),
+        pause: float = 1.0,
+    ) -> None:
+        """Let them work until all are done.
+
+        :param kills: how many are killed, and replaced, meanwhile
+        :param events: what happens to the store meanwhile
+        :param pause: seconds between two of these
+        """
+        begin = time.monotonic()
+        for _ in range(self._processes):
+            self._start()
+        happening = [*events]
+        due = begin + pause
+        failed = []
+        while self._living:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid:
+                name = self._living.pop(pid, None)
+                if name and not os.WIFSIGNALED(status) and status:
+                    failed.append(
+                        (self._directory / f'{name}.error').read_text()
+                    )
+                continue
+            if time.monotonic() > due:
+                due += pause
+                if happening:
+                    happening.pop(0)()
+                for _ in range(min(kills - self.killed, self._processes // 8)):
+                    self._kill_one()
+            time.sleep(0.01)
+        self.seconds = time.monotonic() - begin
+        if failed:
+            raise AssertionError(f'{len(failed)} failed: {failed[0]}')
+        if happening or self.killed < kills:
+            raise AssertionError(
+                f'over before it was a storm: {self.killed} killed, '
+                f'{len(happening)} events left'
+            )
+
+    def _kill_one(self) -> None:
+        if self._living:
+            os.kill(random.choice([*self._living]), signal.SIGKILL)
+            self.killed += 1
+            self._start()
+
+    def judge(self, allocator: base.Allocator) -> dict[str, int]:
+        """Compare the store with what the hosts wrote.
+
+        :returns: what there was of it
+        """
+        answers: dict[str, set[str]] = collections.defaultdict(set)
+        has: dict[str, set[str]] = collections.defaultdict(set)
+        asked = set(self.shared)
+        known = set()
+        unsure = 0
+        for log in self._directory.glob('host-*'):
+            if log.suffix:
+                continue
+            text = log.read_text()
+            last = ''
+            for line in text[: text.rfind('\n') + 1].splitlines():
+                last, *words = line.split()
+                if last == 'asking':
+                    asked.add(words[0])
+                elif last == 'got':
+                    answers[words[0]].add(words[1])
+                    has[words[0]].add(log.name)
+                elif last == 'leaving':
+                    has[words[0]].discard(log.name)
+                elif last == 'left':
+                    known.add(words[0])
+            unsure += last in ('asking', 'leaving', 'sharing')
+        torn = {i: found for i, found in answers.items() if len(found) > 1}
+        assert not torn, f'had two levels: {torn}'
+        held = {found.instance_uuid: found for found in allocator.list()}
+        assert held.keys() <= asked, 'a level for an instance of nobody'
+        all_levels = [found.level for found in held.values()]
+        assert len(all_levels) == len(set(all_levels)), 'a level held twice'
+        for instance, hosts in has.items():
+            if not hosts:
+                continue
+            found = held.get(instance)
+            assert found is not None, f'{instance} lost its level'
+            assert {str(found.level)} == answers[instance], found
+            assert found.state is base.State.HELD, found
+            assert hosts <= found.hosts, (hosts, found)
+        for instance in known:
+            assert has[instance] or held[instance].retired_at, instance
+        leaks = self._settle(allocator, held, has)
+        left = {
+            found.instance_uuid
+            for found in allocator.list()
+            if found.state is not base.State.COOLING
+        }
+        alive = {instance for instance, hosts in has.items() if hosts}
+        assert left == alive, f'leaked: {left - alive}'
+        return {
+            'answers': sum(map(len, answers.values())),
+            'alive': len(alive),
+            'killed': self.killed,
+            'unanswered': unsure,
+            'cleaned up': leaks,
+        }
+
+    @staticmethod
+    def _settle(
+        allocator: base.Allocator,
+        held: dict[str | None, base.Allocation],
+        has: dict[str, set[str]],
+    ) -> int:
+        """What reconcilers and reaper do; how much there was to do."""
+        number = 0
+        for instance, found in held.items():
+            assert instance is not None
+            for host in found.hosts - has.get(instance, set()):
+                allocator.unclaim(instance, host)
+                number += 1
+            if not has.get(instance) and found.retired_at is None:
+                allocator.retire(instance)
+                number += 1
+        return number
