@@ -188,6 +188,47 @@ class LevelSpace:
             and project <= self.per_project
         )
 
+    def meeting(self, level: levels.Level, most: int) -> list[levels.Level]:
+        """The levels that contain a level, or that it contains.
+
+        :param most: no more than these
+        :raises InvalidSpace: there are more
+        """
+        if level in self:
+            return [level]
+        parts: list[tuple[frozenset[int], frozenset[int], int]] = []
+        for categories, number in (
+            (self.project_categories, self.per_project),
+            (self.categories, self.per_level),
+        ):
+            common = level.categories & categories
+            if len(common) >= number:
+                parts.append((frozenset(), common, number))
+            elif level.categories <= self.categories | self.project_categories:
+                rest = categories - common
+                parts.append((common, rest, number - len(common)))
+            else:
+                return []
+        number = math.prod(math.comb(len(c), n) for _, c, n in parts)
+        if number > most:
+            raise exception.InvalidSpace(
+                f'{number} levels of the space "{self}" can meet {level}: '
+                f'exclude its categories instead, with "svirt-nova space '
+                f'set --exclude"'
+            )
+        found = (
+            levels.Level(frozenset().union(*chosen))
+            for chosen in itertools.product(
+                *(
+                    [fixed.union(c) for c in itertools.combinations(free, n)]
+                    for fixed, free, n in parts
+                )
+            )
+        )
+        return sorted(
+            (each for each in found if each.is_comparable(level)), key=str
+        )
+
 
 def _check_part(what: str, categories: frozenset[int], number: int) -> None:
     try:

@@ -8,12 +8,8 @@ from typing import Any
 
 from cliff import show
 
-from svirt_nova import space as spaces
 from svirt_nova.cmd import base
 from svirt_nova.cmd import space as space_command
-
-DEFAULT_CATEGORIES = 'c0.c1023'
-DEFAULT_PER_LEVEL = 2
 
 
 class Sync(base.Command, show.ShowOne):
@@ -26,25 +22,7 @@ class Sync(base.Command, show.ShowOne):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The level space of a new store."""
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            '--categories',
-            metavar='LIST',
-            help='The categories that levels are made of '
-            f'(default: {DEFAULT_CATEGORIES}).',
-        )
-        parser.add_argument(
-            '--per-level',
-            type=int,
-            metavar='NUMBER',
-            help='How many categories each level has '
-            f'(default: {DEFAULT_PER_LEVEL}).',
-        )
-        parser.add_argument(
-            '--exclude',
-            metavar='LIST',
-            help='Categories that are used for something else and that no '
-            'level may contain, such as c0,c5.c9 (default: none).',
-        )
+        space_command.add_options(parser)
         return parser
 
     def take_action(
@@ -56,27 +34,21 @@ class Sync(base.Command, show.ShowOne):
         from svirt_nova.allocator.sql import store
 
         return space_command.describe(
-            store.sync(self.app.conf, _space(parsed_args))
+            store.sync(self.app.conf, space_command.parse(parsed_args))
         )
 
 
-def _space(parsed_args: argparse.Namespace) -> spaces.LevelSpace | None:
-    """The space asked for; None when the store's own will do.
+class Version(base.Command, show.ShowOne):
+    """Show the revision of the store's schema, and that of this release."""
 
-    :raises InvalidSpace: it is impossible
-    """
-    if (
-        parsed_args.categories is None
-        and parsed_args.per_level is None
-        and parsed_args.exclude is None
-    ):
-        return None
-    return spaces.LevelSpace.parse(
-        DEFAULT_CATEGORIES
-        if parsed_args.categories is None
-        else parsed_args.categories,
-        DEFAULT_PER_LEVEL
-        if parsed_args.per_level is None
-        else parsed_args.per_level,
-        parsed_args.exclude or '',
-    )
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], Any]:
+        """Look; nothing is made or changed."""
+        from svirt_nova.allocator.sql import schema
+        from svirt_nova.allocator.sql import store
+
+        return ('Store', 'Release'), (
+            base.Text(store.revision(self.app.conf)),
+            schema.REVISION,
+        )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +20,8 @@ from svirt_nova.cmd import base
 
 FREE = 'free'
 """The state of a level that nobody has."""
+
+_MOST_RESERVED = 5_000
 
 
 def parse_target(text: str) -> str | levels.Level:
@@ -152,13 +155,15 @@ def _details(found: allocators.Allocation | None) -> tuple[Any, ...]:
 
 
 class Stats(base.Command, show.ShowOne):
-    """Show how full the level space is."""
+    """Show how full the level space is, and when it will be."""
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
         """Ask the allocator."""
-        stats = self.allocator().stats()
+        allocator = self.allocator()
+        stats = allocator.stats()
+        usage = allocator.usage()
         used = stats.size - stats.free
         return (
             'Levels',
@@ -168,6 +173,8 @@ class Stats(base.Command, show.ShowOne):
             'Cooling',
             'Reserved',
             'Used %',
+            'Per Day',
+            'Full At',
         ), (
             stats.size,
             stats.free,
@@ -176,4 +183,144 @@ class Stats(base.Command, show.ShowOne):
             stats.cooling,
             stats.reserved,
             round(100 * used / stats.size, 3),
+            None if usage.per_day is None else round(usage.per_day, 1),
+            base.Moment(usage.full_at),
         )
+
+
+class Usage(base.Command, lister.Lister):
+    """List who uses the level space: projects or hosts, most first."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """By what."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--by',
+            choices=('project', 'host'),
+            default='project',
+            help='Levels by project, or claims by host (default: project).',
+        )
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], list[tuple[str, int]]]:
+        """Ask the allocator."""
+        usage = self.allocator().usage()
+        if parsed_args.by == 'host':
+            names, found = ('Host', 'Claims'), usage.by_host
+        else:
+            names, found = ('Project', 'Levels'), usage.by_project
+        return names, sorted(
+            found.items(), key=lambda item: (-item[1], item[0])
+        )
+
+
+class History(base.Command, lister.Lister):
+    """List who had a level and when, oldest first."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The level and the moment."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            'level',
+            metavar='<level>',
+            help='A level such as s0:c12,c900; or a whole context, as audit '
+            'lines have it.',
+        )
+        parser.add_argument(
+            '--at',
+            type=parse_moment,
+            metavar='TIME',
+            help='Only who had it then: such as "2026-11-22 10:30:05" (UTC), '
+            'ISO 8601 with a time zone, or the seconds of an audit line, '
+            'such as 1795404472.465.',
+        )
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """Ask the allocator."""
+        level = parse_target(parsed_args.level)
+        if not isinstance(level, levels.Level):
+            raise exception.InvalidLevel(
+                f'{parsed_args.level!r} is an instance, not a level; see '
+                f'"svirt-nova label show"'
+            )
+        moment = parsed_args.at
+        return ('Instance', 'Project', 'Since', 'Until'), [
+            (
+                held.instance_uuid,
+                held.project_id,
+                base.Moment(held.since),
+                base.Moment(held.until),
+            )
+            for held in self.allocator().history(level)
+            if moment is None
+            or (
+                held.since <= moment
+                and (held.until is None or moment < held.until)
+            )
+        ]
+
+
+class Reserve(base.Command, lister.Lister):
+    """Keep a level that is used elsewhere from being given out.
+
+    Of a level that is not one of the space, all levels of the space are
+    reserved whose instances could open its files, or it theirs.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The level, and what for."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument('level', metavar='<level>')
+        parser.add_argument('--note', default='', help='What it is used for.')
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """Ask the allocator for each."""
+        level = levels.Level.parse(parsed_args.level)
+        allocator = self.allocator()
+        chosen = allocator.space().meeting(level, _MOST_RESERVED)
+        if not chosen:
+            raise exception.NotInSpace(
+                f'no level of the space "{allocator.space()}" can meet '
+                f'{level}: there is nothing to reserve'
+            )
+        return ('Level', 'State', 'Note'), [
+            (str(found.level), found.state.value, base.Text(found.note))
+            for found in (
+                allocator.reserve(each, parsed_args.note) for each in chosen
+            )
+        ]
+
+
+class Release(base.Command):
+    """Let a reserved level be given out again."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The level."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument('level', metavar='<level>')
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        """Ask the allocator."""
+        self.allocator().release(levels.Level.parse(parsed_args.level))
+
+
+def parse_moment(text: str) -> datetime.datetime:
+    """Read a time: seconds since 1970, or ISO 8601 (UTC where it is silent).
+
+    :raises ValueError: it is neither
+    """
+    try:
+        return datetime.datetime.fromtimestamp(float(text), datetime.UTC)
+    except ValueError:
+        pass
+    moment = datetime.datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)

@@ -8,16 +8,92 @@ from typing import Any
 
 from cliff import show
 
+from svirt_nova import exception
 from svirt_nova import level as levels
 from svirt_nova import space as spaces
 from svirt_nova.cmd import base
 
 
+DEFAULT_CATEGORIES = 'c0.c1023'
+DEFAULT_PER_LEVEL = 2
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that describe a space."""
+    parser.add_argument(
+        '--categories',
+        metavar='LIST',
+        help="The categories that levels, or their instance's part, are "
+        f'made of (default: {DEFAULT_CATEGORIES}).',
+    )
+    parser.add_argument(
+        '--per-level',
+        type=int,
+        metavar='NUMBER',
+        help='How many of them each level has '
+        f'(default: {DEFAULT_PER_LEVEL}).',
+    )
+    parser.add_argument(
+        '--project-categories',
+        metavar='LIST',
+        help="The categories that the project's part of levels is made of, "
+        'such as c0.c255: with them, all instances of a project can open a '
+        'multiattach volume, and no others (default: none).',
+    )
+    parser.add_argument(
+        '--per-project',
+        type=int,
+        metavar='NUMBER',
+        help="How many of them a project's part has (default: 2).",
+    )
+    parser.add_argument(
+        '--exclude',
+        metavar='LIST',
+        help='Categories that are used for something else and that no '
+        'level may contain, such as c0,c5.c9 (default: none).',
+    )
+
+
+def parse(options: argparse.Namespace) -> spaces.LevelSpace | None:
+    """The space that options describe; None when there are none.
+
+    :raises InvalidSpace: it is impossible
+    """
+    asked = (
+        options.categories,
+        options.per_level,
+        options.project_categories,
+        options.per_project,
+        options.exclude,
+    )
+    if all(option is None for option in asked):
+        return None
+    return spaces.LevelSpace.parse(
+        DEFAULT_CATEGORIES
+        if options.categories is None
+        else options.categories,
+        DEFAULT_PER_LEVEL if options.per_level is None else options.per_level,
+        options.exclude or '',
+        options.project_categories or '',
+        options.per_project,
+    )
+
+
 def describe(space: spaces.LevelSpace) -> tuple[tuple[str, ...], Any]:
     """A space as names and values."""
-    return ('Categories', 'Per Level', 'Levels'), (
+    return (
+        'Scheme',
+        'Categories',
+        'Per Level',
+        'Project Categories',
+        'Per Project',
+        'Levels',
+    ), (
+        space.scheme.value,
         levels.format_categories(space.categories),
         space.per_level,
+        base.Text(levels.format_categories(space.project_categories) or None),
+        space.per_project,
         space.size,
     )
 
@@ -30,3 +106,31 @@ class Show(base.Command, show.ShowOne):
     ) -> tuple[tuple[str, ...], Any]:
         """Ask the allocator."""
         return describe(self.allocator().space())
+
+
+class Set(base.Command, show.ShowOne):
+    """Change the level space; instances keep the levels they have.
+
+    Refused, with the levels that stand against it, when an instance could
+    come to open the files of another. No level is given out meanwhile; on
+    a database server that takes half a minute.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The space."""
+        parser = super().get_parser(prog_name)
+        add_options(parser)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], Any]:
+        """Ask the allocator to change it."""
+        space = parse(parsed_args)
+        if space is None:
+            raise exception.InvalidSpace(
+                'say which space: at least --categories; see --help'
+            )
+        allocator = self.allocator()
+        allocator.set_space(space)
+        return describe(allocator.space())

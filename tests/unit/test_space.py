@@ -162,3 +162,22 @@ class ClashTest(testtools.TestCase):
         self.assertEqual(
             other not in space and (opens or opened), space.clashes(other)
         )
+
+    @given(small_spaces(), st.frozensets(st.integers(0, 11), max_size=6))
+    def test_the_levels_that_a_level_can_meet(self, space, categories):
+        other = levels.Level(categories)
+        expected = {level for level in space if level.is_comparable(other)}
+        self.assertEqual(expected, set(space.meeting(other, 10_000)))
+
+    def test_too_many_to_name(self):
+        space = spaces.LevelSpace.parse('c0.c1023')
+        self.assertEqual(
+            1023, len(space.meeting(levels.Level.parse('s0:c5'), 5000))
+        )
+        error = self.assertRaises(
+            exception.InvalidSpace,
+            space.meeting,
+            levels.Level.parse('s0:c5'),
+            1000,
+        )
+        self.assertIn('--exclude', str(error))

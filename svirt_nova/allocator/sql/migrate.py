@@ -37,19 +37,26 @@ def is_current(connection: sa.Connection, store: str) -> bool:
             f'the database {store} holds tables of something else; set '
             f'[svirt_database] connection to a database of its own'
         )
-    version = sa.table(schema.VERSION_TABLE, sa.column('version_num'))
-    revision = connection.execute(sa.select(version)).scalar()
-    if revision == schema.REVISION:
+    found = revision(connection)
+    if found == schema.REVISION:
         return True
-    if revision not in _known_revisions():
+    if found not in _known_revisions():
         if level_space.oldest_release(connection) <= schema.REVISION:
             return True
         raise exception.StoreTooNew(
-            f'the store {store} has schema {revision!r}, which this release '
+            f'the store {store} has schema {found!r}, which this release '
             f'does not know (its own is {schema.REVISION!r}): upgrade '
             f'svirt-nova on this host'
         )
     return False
+
+
+def revision(connection: sa.Connection) -> str | None:
+    """The revision of a store's schema; None when it has none yet."""
+    if not sa.inspect(connection).has_table(schema.VERSION_TABLE):
+        return None
+    version = sa.table(schema.VERSION_TABLE, sa.column('version_num'))
+    return connection.execute(sa.select(version)).scalar()
 
 
 def upgrade(

@@ -93,6 +93,13 @@ class Store:
         self._is_ready = True
         return stored
 
+    def revision(self) -> str | None:
+        """The revision of its schema; None when it has none yet."""
+        if self._file is not None and not self._file.path.exists():
+            return None
+        self._prepare_file()
+        return self._run(migrate.revision, writes=False)
+
     def _make_ready(self) -> None:
         if self._is_ready:
             return
@@ -202,6 +209,14 @@ def sync(
     :raises StoreUnreachable: it cannot be opened
     """
     return Store(conf).sync(space)
+
+
+def revision(conf: cfg.ConfigOpts) -> str | None:
+    """The revision of a store's schema; None when it has none yet.
+
+    :raises StoreUnreachable: it cannot be opened
+    """
+    return Store(conf).revision()
 
 
 def _parse(connection: str) -> sa.URL:

@@ -16,7 +16,7 @@ from svirt_nova.allocator import base
 from svirt_nova.cmd import manage
 
 SPACE = spaces.LevelSpace.parse('c0.c99', 2, 'c5')
-BORN = datetime.datetime(2026, 11, 1, 12, 30, 5, 999)
+BORN = datetime.datetime(2026, 11, 1, 12, 30, 5, 999, datetime.UTC)
 EARLIER = BORN - datetime.timedelta(days=3)
 FULL = BORN + datetime.timedelta(days=9000)
 GONE_UUID = 'aaaaaaaa-0000-4000-8000-000000000009'
@@ -84,7 +84,7 @@ class Allocator(base.Allocator):
         return base.Stats(SPACE.size, 1, 0, 1, 1)
 
     def usage(self):
-        return base.Usage({'p1': 1, 'p2': 1}, {'host1': 1}, 0.5, FULL)
+        return base.Usage({'p2': 1, 'p1': 2}, {'host1': 1}, 0.5, FULL)
 
     def history(self, level):
         SPACE.check(level)

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 
+import dataclasses
 import json
 
+import fixtures
 import testtools
 
 from svirt_nova import exception
 from svirt_nova import level as levels
+from svirt_nova import space as spaces
 from svirt_nova.cmd import label
 from tests.unit.cmd import fake
 
@@ -157,8 +160,129 @@ class LabelStatsTest(fake.ProgramTestCase):
                 'Cooling': 1,
                 'Reserved': 1,
                 'Used %': 0.062,
+                'Per Day': 0.5,
+                'Full At': '2051-06-23T12:30:05+00:00',
             },
             json.loads(out),
+        )
+
+
+class LabelUsageTest(fake.ProgramTestCase):
+    def test_projects_and_hosts(self):
+        for by, expected in (
+            ('project', [{'Project': 'p1', 'Levels': 2}]),
+            ('host', [{'Host': 'host1', 'Claims': 1}]),
+        ):
+            status, out, _ = self.program(
+                'label', 'usage', '--by', by, '-f', 'json'
+            )
+            self.assertEqual(0, status)
+            self.assertEqual(expected, json.loads(out)[:1])
+
+
+class LabelHistoryTest(fake.ProgramTestCase):
+    def history(self, *args):
+        status, out, err = self.program(
+            'label', 'history', 's0:c2,c1', '-f', 'json', *args
+        )
+        self.assertEqual((0, ''), (status, err))
+        return [row['Project'] for row in json.loads(out)]
+
+    def test_all(self):
+        self.assertEqual(['p3', 'p1'], self.history())
+
+    def test_at_a_time(self):
+        for moment, expected in (
+            ('2026-10-01', []),
+            ('2026-10-30T00:00:00+00:00', ['p3']),
+            ('2026-11-01 12:30:04', ['p3']),
+            ('2026-11-01 12:30:06', ['p1']),
+            ('1793536206.5', ['p1']),
+            ('2027-01-01T00:00:00Z', ['p1']),
+        ):
+            with self.subTest(moment):
+                self.assertEqual(expected, self.history('--at', moment))
+
+    def test_no_time(self):
+        status, _, err = self.program(
+            'label', 'history', 's0:c2,c1', '--at', 'yesterday'
+        )
+        self.assertEqual(2, status)
+        self.assertIn('yesterday', err)
+
+    def test_no_level(self):
+        status, out, err = self.program(
+            'label', 'history', fake.WEB.instance_uuid
+        )
+        self.assertEqual((1, ''), (status, out))
+        self.assertIn('is an instance', err)
+
+
+class LabelReserveTest(fake.ProgramTestCase):
+    def setUp(self):
+        super().setUp()
+        self.asked = []
+
+        def reserve(allocator, level, note):
+            self.asked.append((str(level), note))
+            return dataclasses.replace(fake.KEPT, level=level, note=note)
+
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'tests.unit.cmd.fake.Allocator.reserve', reserve
+            )
+        )
+
+    def test_a_level_of_the_space(self):
+        status, out, _ = self.program(
+            'label', 'reserve', 's0:c8,c6', '--note', 'why', '-f', 'json'
+        )
+        self.assertEqual(0, status)
+        self.assertEqual([('s0:c6,c8', 'why')], self.asked)
+        self.assertEqual(
+            [{'Level': 's0:c6,c8', 'State': 'reserved', 'Note': 'why'}],
+            json.loads(out),
+        )
+
+    def test_a_larger_level_reserves_what_it_would_open(self):
+        self.assertEqual(0, self.program('label', 'reserve', 's0:c1.c3')[0])
+        self.assertEqual(
+            ['s0:c1,c2', 's0:c1,c3', 's0:c2,c3'],
+            [level for level, _ in self.asked],
+        )
+
+    def test_a_level_that_meets_none(self):
+        status, out, err = self.program('label', 'reserve', 's0:c200,c201')
+        self.assertEqual((1, ''), (status, out))
+        self.assertIn('nothing to reserve', err)
+        self.assertEqual([], self.asked)
+
+
+class SpaceSetTest(fake.ProgramTestCase):
+    def test_needs_a_space(self):
+        status, out, err = self.program('space', 'set')
+        self.assertEqual((1, ''), (status, out))
+        self.assertIn('--categories', err)
+
+    def test_a_scheme_with_projects(self):
+        asked = []
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'tests.unit.cmd.fake.Allocator.set_space',
+                lambda allocator, space: asked.append(space),
+            )
+        )
+        status, _, err = self.program(
+            'space',
+            'set',
+            '--categories',
+            'c256.c1023',
+            '--project-categories',
+            'c0.c255',
+        )
+        self.assertEqual((0, ''), (status, err))
+        self.assertEqual(
+            [spaces.LevelSpace.parse('c256.c1023', 2, '', 'c0.c255')], asked
         )
 
 
@@ -167,6 +291,13 @@ class SpaceShowTest(fake.ProgramTestCase):
         status, out, _ = self.program('space', 'show', '-f', 'json')
         self.assertEqual(0, status)
         self.assertEqual(
-            {'Categories': 'c0.c4,c6.c99', 'Per Level': 2, 'Levels': 4851},
+            {
+                'Scheme': 'instance',
+                'Categories': 'c0.c4,c6.c99',
+                'Per Level': 2,
+                'Project Categories': None,
+                'Per Project': 0,
+                'Levels': 4851,
+            },
             json.loads(out),
         )
