@@ -46,6 +46,10 @@ class LevelTaken(AllocatorError):
     """The level asked for is held, cooling or reserved already."""
 
 
+class NotAllowed(AllocatorError):
+    """The allocator service does not do that for this caller."""
+
+
 class StoreUnreachable(AllocatorError):
     """The store cannot be opened, read or written at the moment."""
 

@@ -263,12 +263,13 @@ class Allocator(abc.ABC):
         """
 
 
-def load(conf: cfg.ConfigOpts) -> Allocator:
+def load(conf: cfg.ConfigOpts, name: str | None = None) -> Allocator:
     """The allocator that ``[svirt] allocator`` names.
 
+    :param name: another driver than that
     :raises InvalidOption: there is no such driver
     """
-    name = conf.svirt.allocator
+    name = name or conf.svirt.allocator
     try:
         manager: stevedore_driver.DriverManager[Allocator]
         manager = stevedore_driver.DriverManager(
@@ -276,7 +277,7 @@ def load(conf: cfg.ConfigOpts) -> Allocator:
         )
     except stevedore_exception.NoMatches as error:
         raise exception.InvalidOption(
-            f'[svirt] allocator = {name}: no driver of that name is '
+            f'allocator driver {name}: no driver of that name is '
             f'installed in the namespace {NAMESPACE}'
         ) from error
     allocator = manager.driver

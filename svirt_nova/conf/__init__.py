@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from oslo_config import cfg
 
 from svirt_nova.conf import database
+from svirt_nova.conf import service
 from svirt_nova.conf import svirt
 
-_MODULES = (svirt, database)
+_MODULES = (svirt, database, service)
 
 
 def register_opts(conf: cfg.ConfigOpts) -> None:

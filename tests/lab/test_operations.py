@@ -147,10 +147,16 @@ class OperationsTest(LabTestCase):
         self.compute.reboot_server(self.red, 'HARD')
         self.cloud.wait_active(self.red)
         self.check(files=5)
+        # A running guest has to let go of a disk itself; this one has no
+        # system that could.
+        self.compute.stop_server(self.red)
+        self.wait(self.red, 'SHUTOFF')
         self.compute.delete_volume_attachment(self.red, volume)
         storage.wait_for_status(
             volume, 'available', interval=1, wait=int(PATIENCE)
         )
+        self.compute.start_server(self.red)
+        self.cloud.wait_active(self.red)
         self.check(files=4)
         [context] = self.host.probe('contexts', exported).values()
         self.assertEqual(

@@ -90,10 +90,12 @@ def understand(error: Exception, store: str) -> Exception:
 
     SQLite is judged by its result codes, other databases by oslo.db.
 
-    :param error: one of :data:`DATABASE_ERRORS`
+    :param error: one of :data:`DATABASE_ERRORS`, or Lost
     :param store: the store's name for people
     :returns: Conflict, Busy, Lost, StoreUnreachable or StoreUnusable
     """
+    if isinstance(error, Lost):
+        return error
     text = _one_line(error)
     name = getattr(getattr(error, 'orig', None), 'sqlite_errorname', None)
     if name is not None:

@@ -135,7 +135,13 @@ class Store:
         self._pid = os.getpid()
         if self._file is not None:
             self._file.check_same()
-        return self._engine.connect().execution_options(writes=writes)
+        try:
+            connection = self._engine.connect()
+        except NotImplementedError as error:
+            # What SQLAlchemy makes of a first connection that is lost
+            # while it asks what kind of server it has.
+            raise errors.Lost(str(error.__cause__ or error)) from error
+        return connection.execution_options(writes=writes)
 
     def _run(
         self, work: Callable[[sa.Connection], Result], *, writes: bool
@@ -154,7 +160,7 @@ class Store:
                     connection.begin(),
                 ):
                     return work(connection)
-            except errors.DATABASE_ERRORS as error:
+            except (*errors.DATABASE_ERRORS, errors.Lost) as error:
                 understood = errors.understand(error, str(self))
                 if not isinstance(understood, (errors.Busy, errors.Lost)):
                     raise understood from error

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The contract on database servers, and what servers alone can do."""
 
+import math
 import os
 import pathlib
 import signal
@@ -72,7 +73,9 @@ class StormMixin:
         self.addCleanup(server.remove)
         url = server.create_database()
         # Well filled in the end, so that guesses are wrong.
-        store.sync(make_conf(url), spaces.LevelSpace.parse('c0.c99'))
+        last = math.isqrt(round(1.2 * OPERATIONS))
+        space = spaces.LevelSpace.parse(f'c0.c{last}')
+        store.sync(make_conf(url), space)
 
         def break_down():
             server.stop(signal.SIGKILL)
@@ -86,7 +89,10 @@ class StormMixin:
             kills=PROCESSES // 4, events=[break_down, server.restart], pause=2
         )
         found = raging.judge(driver.SqlAllocator(make_conf(url)))
-        print(f'{self.kind}: {found} in {raging.seconds:.1f} s')
+        print(
+            f'{self.kind}: {found} of {space.size} levels in '
+            f'{raging.seconds:.1f} s'
+        )
 
 
 class MariaDBStormTest(StormMixin, testtools.TestCase):

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``svirt-nova-allocator``: the allocator as a service."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import cotyledon
+from cotyledon import types
+import oslo_messaging
+from oslo_config import cfg
+from oslo_log import log as logging
+
+from svirt_nova import conf as svirt_conf
+from svirt_nova import exception
+from svirt_nova.allocator import base as allocators
+from svirt_nova.allocator.rpc import server
+from svirt_nova.cmd import config
+
+LOG = logging.getLogger(__name__)
+
+_OWN_DRIVER = 'rpc'
+_FIRST_REAP = 60.0
+
+
+class Calls(cotyledon.Service):
+    """A process that answers calls."""
+
+    name = 'calls'
+
+    def __init__(
+        self, worker_id: types.WorkerId, conf: cfg.ConfigOpts
+    ) -> None:
+        super().__init__(worker_id)
+        options = conf.svirt_nova_allocator
+        allocator = load(conf)
+        unique = f'{socket.gethostname()}-{uuid.uuid4().hex}'
+        self._servers = []
+        for calls, url in (
+            (server.ComputeCalls(allocator), options.transport_url),
+            (
+                server.OperatorCalls(allocator),
+                options.operator_transport_url or options.transport_url,
+            ),
+        ):
+            transport = oslo_messaging.get_rpc_transport(conf, url=url)
+            self._servers.append(server.create(conf, transport, unique, calls))
+
+    def run(self) -> None:
+        """Answer, until it is ended."""
+        for each in self._servers:
+            each.start()
+
+    def terminate(self) -> None:
+        """Answer what has been asked, and end."""
+        for each in self._servers:
+            each.stop()
+        for each in self._servers:
+            each.wait()
+
+
+class Reaper(cotyledon.Service):
+    """A process that retires levels of instances that Nova has not."""
+
+    name = 'reaper'
+
+    def __init__(
+        self, worker_id: types.WorkerId, conf: cfg.ConfigOpts
+    ) -> None:
+        super().__init__(worker_id)
+        self._conf = conf
+        self._allocator = load(conf)
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        """Look, and wait, until it is ended."""
+        wait = _FIRST_REAP
+        while not self._ended.wait(wait):
+            wait = self._conf.svirt_nova_allocator.reap_interval
+            try:
+                self._allocator.tidy()
+                self._reap()
+            except exception.SvirtError as error:
+                LOG.warning(
+                    'No level was retired; the next look is in %d s. %s',
+                    wait,
+                    error,
+                )
+
+    def _reap(self) -> None:
+        # keystoneauth takes long to import.
+        from svirt_nova import compute_api
+        from svirt_nova import reaper
+
+        reaper.retire(
+            self._allocator,
+            reaper.find(
+                self._allocator,
+                compute_api.load(self._conf),
+                sleep=self._sleep,
+            ),
+        )
+
+    def _sleep(self, seconds: float) -> None:
+        if self._ended.wait(seconds):
+            raise exception.ComputeApiError('the service ends')
+
+    def terminate(self) -> None:
+        """End at the next step."""
+        self._ended.set()
+
+
+def load(conf: cfg.ConfigOpts) -> allocators.Allocator:
+    """The allocator that does the service's work.
+
+    :raises InvalidOption: it would be the service itself, or is none
+    """
+    name = conf.svirt_nova_allocator.driver
+    if name == _OWN_DRIVER:
+        raise exception.InvalidOption(
+            f'[svirt_nova_allocator] driver = {name}: the service cannot ask '
+            f'itself; set it to sql'
+        )
+    return allocators.load(conf, name)
+
+
+def _read_configuration(argv: Sequence[str]) -> cfg.ConfigOpts:
+    conf = cfg.ConfigOpts()
+    svirt_conf.register_opts(conf)
+    logging.register_options(conf)
+    try:
+        conf(
+            list(argv),
+            project=config.PROJECT,
+            prog='svirt-nova-allocator',
+            default_config_files=cfg.find_config_files(
+                config.PROJECT, config.PROGRAM
+            ),
+        )
+        config.check(conf)
+    except cfg.Error as error:
+        raise config.invalid(error) from error
+    return conf
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the service until it is ended.
+
+    :returns: the exit status: 1 when it cannot be started
+    """
+    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        conf = _read_configuration(arguments)
+        logging.setup(conf, 'svirt-nova-allocator')
+        load(conf)
+        transport: Any = oslo_messaging.get_rpc_transport(
+            conf, url=conf.svirt_nova_allocator.transport_url
+        )
+        transport.cleanup()
+    except exception.SvirtError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 1
+    except (
+        oslo_messaging.InvalidTransportURL,
+        oslo_messaging.DriverLoadFailure,
+    ) as error:
+        print(  # noqa: T201
+            f'[svirt_nova_allocator] transport_url, or [DEFAULT] '
+            f'transport_url, cannot be used: {type(error).__name__}',
+            file=sys.stderr,
+        )
+        return 1
+    manager = cotyledon.ServiceManager(graceful_shutdown_timeout=30)
+    manager.add(Calls, workers=conf.svirt_nova_allocator.workers, args=(conf,))
+    if conf.svirt_nova_allocator.reap_interval:
+        manager.add(Reaper, args=(conf,))
+    LOG.info('The allocator service starts, process %d', os.getpid())
+    manager.run()
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

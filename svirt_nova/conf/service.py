@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options of the group [svirt_nova_allocator]: the allocator service."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from oslo_config import cfg
+
+GROUP = 'svirt_nova_allocator'
+
+OPTS: Sequence[cfg.Opt] = (
+    cfg.StrOpt(
+        'transport_url',
+        secret=True,
+        help="""
+The message bus of the allocator service, as an oslo.messaging URL.
+
+Unset, it is Nova's own: ``[DEFAULT] transport_url``.
+""",
+    ),
+    cfg.StrOpt(
+        'operator_transport_url',
+        secret=True,
+        help="""
+The message bus of operators' commands, such as another virtual host.
+
+What operators may ask for (reserve and retire levels, drop claims of any
+host, change the level space) has a target of its own. With a bus of its
+own, the credentials of a compute do not reach it. Unset, it is that of
+``transport_url``.
+""",
+    ),
+    cfg.StrOpt(
+        'topic',
+        default='svirt-nova-allocator',
+        help="The topic of computes' calls; that of operators' calls is "
+        'this and "-operator".',
+    ),
+    cfg.FloatOpt(
+        'call_timeout',
+        default=30.0,
+        min=1.0,
+        help='Seconds to wait for an answer of the service, before the call '
+        'is made again or given up.',
+    ),
+    cfg.IntOpt(
+        'call_retries',
+        default=1,
+        min=0,
+        help='How often a call without an answer is made again.',
+    ),
+    cfg.StrOpt(
+        'driver',
+        default='sql',
+        help='Where the service keeps levels: the name of an allocator '
+        'driver other than rpc.',
+    ),
+    cfg.IntOpt(
+        'workers',
+        default=2,
+        min=1,
+        help='How many processes of the service answer calls.',
+    ),
+    cfg.IntOpt(
+        'reap_interval',
+        default=3600,
+        min=0,
+        help="""
+Seconds between two looks of the service for levels of instances that Nova
+says are gone, as ``svirt-nova reap`` has them. 0: never.
+
+Needs the credentials in ``[svirt_nova_api]``. Several instances of the
+service may do it at once.
+""",
+    ),
+)
+
+
+def register_opts(conf: cfg.ConfigOpts) -> None:
+    """Register the options of [svirt_nova_allocator]."""
+    conf.register_opts(OPTS, group=GROUP)
+
+
+def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
+    """The options of [svirt_nova_allocator]."""
+    return [(GROUP, OPTS)]
