@@ -9,11 +9,9 @@ import sys
 import threading
 import uuid
 from collections.abc import Sequence
-from typing import Any
 
 import cotyledon
 from cotyledon import types
-import oslo_messaging
 from oslo_config import cfg
 from oslo_log import log as logging
 
@@ -21,6 +19,7 @@ from svirt_nova import conf as svirt_conf
 from svirt_nova import exception
 from svirt_nova.allocator import base as allocators
 from svirt_nova.allocator.rpc import server
+from svirt_nova.allocator.rpc import transport
 from svirt_nova.cmd import config
 
 LOG = logging.getLogger(__name__)
@@ -49,8 +48,8 @@ class Calls(cotyledon.Service):
                 options.operator_transport_url or options.transport_url,
             ),
         ):
-            transport = oslo_messaging.get_rpc_transport(conf, url=url)
-            self._servers.append(server.create(conf, transport, unique, calls))
+            bus = transport.connect(conf, url)
+            self._servers.append(server.create(conf, bus, unique, calls))
 
     def run(self) -> None:
         """Answer, until it is ended."""
@@ -159,22 +158,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         conf = _read_configuration(arguments)
         logging.setup(conf, 'svirt-nova-allocator')
         load(conf)
-        transport: Any = oslo_messaging.get_rpc_transport(
-            conf, url=conf.svirt_nova_allocator.transport_url
-        )
-        transport.cleanup()
+        transport.connect(
+            conf, conf.svirt_nova_allocator.transport_url
+        ).cleanup()
     except exception.SvirtError as error:
         print(error, file=sys.stderr)  # noqa: T201
-        return 1
-    except (
-        oslo_messaging.InvalidTransportURL,
-        oslo_messaging.DriverLoadFailure,
-    ) as error:
-        print(  # noqa: T201
-            f'[svirt_nova_allocator] transport_url, or [DEFAULT] '
-            f'transport_url, cannot be used: {type(error).__name__}',
-            file=sys.stderr,
-        )
         return 1
     manager = cotyledon.ServiceManager(graceful_shutdown_timeout=30)
     manager.add(Calls, workers=conf.svirt_nova_allocator.workers, args=(conf,))

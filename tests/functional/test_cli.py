@@ -19,6 +19,7 @@ import testtools
 
 from svirt_nova import conf as svirt_conf
 from svirt_nova.allocator import base
+from svirt_nova.allocator.sql import schema
 from svirt_nova.cmd import manage
 
 PROGRAMS = pathlib.Path(sys.executable).parent
@@ -118,7 +119,14 @@ class ProgramTestCase(testtools.TestCase):
 class OperatorTest(ProgramTestCase):
     def test_a_day_with_a_store(self):
         self.assertEqual(
-            {'Categories': 'c0.c4,c6.c99', 'Per Level': 2, 'Levels': 4851},
+            {
+                'Scheme': 'instance',
+                'Categories': 'c0.c4,c6.c99',
+                'Per Level': 2,
+                'Project Categories': None,
+                'Per Project': 0,
+                'Levels': 4851,
+            },
             self.answer(
                 'db', 'sync', '--categories', 'c0.c99', '--exclude', 'c5'
             ),
@@ -247,7 +255,7 @@ class BadInputTest(ProgramTestCase):
             'nosuchdb://nova:secret@127.0.0.1/x',
             'mysql+pymysql://nova:secret@127.0.0.1:1/x',
         ):
-            self.configure(f'connection = {url}\nmax_retries = 0')
+            self.configure(f'connection = {url}\ncall_timeout = 1')
             self.assertNotIn('secret', self.refusal('label', 'list'))
 
     def test_usage_errors_have_status_2(self):
@@ -335,20 +343,27 @@ class BadStoreTest(ProgramTestCase):
         self.check_refused(str(self.store), 'something else')
         self.check_status_fails()
 
-    def test_a_newer_schema(self):
+    def make_newer(self, oldest_release: str) -> None:
         self.program('db', 'sync')
         with sqlite3.connect(self.store) as connection:
-            [table] = [
-                name
-                for (name,) in connection.execute(
-                    "SELECT name FROM sqlite_master WHERE type = 'table'"
-                )
-                if 'version' in name
-            ]
-            connection.execute(f'UPDATE {table} SET version_num = "9999"')
+            connection.execute(
+                'UPDATE svirt_nova_version SET version_num = "9999"'
+            )
+            connection.execute(
+                'UPDATE level_space SET oldest_release = ?', [oldest_release]
+            )
         with sqlite3.connect(self.store) as connection:
             connection.execute('PRAGMA wal_checkpoint(TRUNCATE)')
         connection.close()
+
+    def test_a_newer_schema_that_this_release_can_use(self):
+        self.make_newer(schema.REVISION)
+        self.assertEqual([], self.answer('label', 'list'))
+        self.allocator().acquire(WEB, 'p1', 'host1')
+        self.assertEqual(1, len(self.answer('label', 'list')))
+
+    def test_a_newer_schema(self):
+        self.make_newer('9999')
         self.check_refused(str(self.store), '9999', 'upgrade svirt-nova')
         self.check_status_fails()
 
@@ -370,7 +385,7 @@ class BadStoreTest(ProgramTestCase):
     def test_a_server_that_does_not_answer(self):
         self.configure(
             'connection = mysql+pymysql://nova@127.0.0.1:1/svirt\n'
-            'max_retries = 0'
+            'call_timeout = 1'
         )
         self.check_refused('127.0.0.1')
         self.check_status_fails()

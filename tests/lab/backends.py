@@ -123,7 +123,7 @@ class RabbitMQ:
 
     def start(self, daemons: Daemons) -> None:
         """Start epmd and the node."""
-        self._home.mkdir(parents=True)
+        self._home.mkdir(parents=True, exist_ok=True)
         (self._home / 'lab.conf').write_text(
             f'listeners.tcp.1 = 127.0.0.1:{self.port}\n'
             'default_user = lab\n'

@@ -21,6 +21,7 @@ from svirt_nova import level as levels
 from svirt_nova import space as spaces
 from svirt_nova.allocator import base
 from svirt_nova.allocator.rpc import messages
+from svirt_nova.allocator.rpc import transport
 
 Value = TypeVar('Value')
 
@@ -37,34 +38,26 @@ class RpcAllocator(base.Allocator):
         # Nova's name for this host; operators' commands have none.
         self._host = conf.host if 'host' in conf else None
         self._opening = threading.Lock()
-        self._clients: dict[str, Any] = {}
+        self._clients: dict[str, transport.Client] = {}
 
-    def _client(self, suffix: str) -> Any:
+    def _client(self, suffix: str) -> transport.Client:
         with self._opening:
             if suffix not in self._clients:
                 self._clients[suffix] = self._connect(suffix)
             return self._clients[suffix]
 
-    def _connect(self, suffix: str) -> Any:
+    def _connect(self, suffix: str) -> transport.Client:
         url = self._options.transport_url
         if suffix == messages.OPERATOR_TOPIC_SUFFIX:
             url = self._options.operator_transport_url or url
-        try:
-            transport = oslo_messaging.get_rpc_transport(self.conf, url=url)
-        except (
-            oslo_messaging.InvalidTransportURL,
-            oslo_messaging.DriverLoadFailure,
-        ) as error:
-            raise exception.InvalidOption(
-                f'[svirt_nova_allocator] transport_url, or [DEFAULT] '
-                f'transport_url, cannot be used: {type(error).__name__}'
-            ) from error
-        return oslo_messaging.get_rpc_client(
-            transport,
-            oslo_messaging.Target(
-                topic=self._options.topic + suffix, version=messages.VERSION
-            ),
-        )
+        return transport.Client(self.conf, url, self._options.topic + suffix)
+
+    def close(self) -> None:
+        """End its connections; the next call makes new ones."""
+        with self._opening:
+            for client in self._clients.values():
+                client.close()
+            self._clients.clear()
 
     def _call(
         self,
@@ -89,10 +82,11 @@ class RpcAllocator(base.Allocator):
         while True:
             tries -= 1
             try:
-                answer = (
-                    self._client(suffix)
-                    .prepare(timeout=timeout or self._options.call_timeout)
-                    .call(context, name, **arguments)
+                answer = self._client(suffix).call(
+                    context,
+                    name,
+                    timeout or self._options.call_timeout,
+                    arguments,
                 )
                 break
             except oslo_messaging.MessagingTimeout as error:

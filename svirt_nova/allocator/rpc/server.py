@@ -49,16 +49,22 @@ def _texts(*values: Any) -> None:
             raise TypeError(f'{value!r} is no text')
 
 
-class ComputeCalls:
-    """What nova-compute needs, for its own host alone.
-
-    :param allocator: who does the work
-    """
-
+class _Calls:
     target = oslo_messaging.Target(version=messages.VERSION)
 
     def __init__(self, allocator: base.Allocator) -> None:
         self._allocator = allocator
+
+    def ping(self, context: Any) -> Answer:
+        """Answer, and do nothing."""
+        return {'result': None}
+
+
+class ComputeCalls(_Calls):
+    """What nova-compute needs, for its own host alone.
+
+    :param allocator: who does the work
+    """
 
     @staticmethod
     def _check(context: Any, host: Any) -> None:
@@ -136,11 +142,13 @@ class ComputeCalls:
             self._check(context, host)
             _texts(instance_uuid)
             try:
-                held = self._allocator.get(instance_uuid)
+                claims = self._allocator.get(instance_uuid).hosts
             except exception.UnknownInstance:
-                return
-            if host in held.hosts:
+                claims = frozenset()
+            if host in claims:
                 self._allocator.give_back(instance_uuid, host)
+            else:
+                self._allocator.unclaim(instance_uuid, host)
 
         return _answer(work)
 
@@ -159,16 +167,11 @@ class ComputeCalls:
         return _answer(lambda: messages.from_space(self._allocator.space()))
 
 
-class OperatorCalls:
+class OperatorCalls(_Calls):
     """What operators' commands need; a target that no compute has to reach.
 
     :param allocator: who does the work
     """
-
-    target = oslo_messaging.Target(version=messages.VERSION)
-
-    def __init__(self, allocator: base.Allocator) -> None:
-        self._allocator = allocator
 
     def find(self, context: Any, level: Any) -> Answer:
         """See :meth:`base.Allocator.find`."""

@@ -110,6 +110,9 @@ def understand(error: Exception, store: str) -> Exception:
             return Busy(text)
         case db_exception.DBConnectionError():
             return Lost(text)
+        case sa_exc.ResourceClosedError():
+            # What follows on a connection that was lost.
+            return Lost(text)
         case sa_exc.TimeoutError():
             return Busy(text)
         case sa_exc.OperationalError() if _has_no_answer(error, text):

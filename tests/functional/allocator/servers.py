@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Database servers of the tests' own, on loopback.
+"""Database servers and a message bus of the tests' own, on loopback.
 
 One server of a kind serves all tests of a process; each test gets a
 database of its own in it. They wait for the disk at each commit, as they
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import abc
 import atexit
+import functools
 import os
 import pathlib
 import shutil
@@ -21,6 +22,9 @@ import time
 import uuid
 
 import sqlalchemy as sa
+
+from tests.lab import backends
+from tests.lab import processes
 
 _PATIENCE = 90
 
@@ -244,6 +248,34 @@ class PostgreSQL(Server):
         return f'postgresql+psycopg2://root@127.0.0.1:{self.port}/{database}'
 
 
+class RabbitMQ:
+    """A RabbitMQ node."""
+
+    def __init__(self) -> None:
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix='svirt-nova-'))
+        self._node = backends.RabbitMQ(self.directory, 'secret')
+        self._daemons = processes.Daemons(
+            self.directory / 'daemons', self.directory / 'log'
+        )
+        self.url = self._node.url('127.0.0.1')
+        atexit.register(self.remove)
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        self._node.start(self._daemons)
+        self._node.wait(self._daemons)
+
+    def stop(self) -> None:
+        """End it at once, with the messages that it has."""
+        self._daemons.stop_all()
+
+    def remove(self) -> None:
+        """End it and remove its files."""
+        self.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
 KINDS = {'mariadb': MariaDB, 'postgresql': PostgreSQL}
 _running: dict[str, Server] = {}
 
@@ -253,3 +285,9 @@ def running(kind: str) -> Server:
     if kind not in _running:
         _running[kind] = KINDS[kind]()
     return _running[kind]
+
+
+@functools.cache
+def message_bus() -> RabbitMQ:
+    """The message bus that this process has."""
+    return RabbitMQ()

@@ -95,18 +95,10 @@ class AbortTest(base.LibvirtMigrationMixin, two_hosts.TwoHosts):
         self.dest = self.computes['there']
 
     def _migrate_stub(self, domain, destination, params, flags):
-        held = self.allocator.get(self.server['id'])
-        self.assertEqual({'here', 'there'}, held.hosts)
-        [migration] = self._migrations('running')
-        self.api.api_delete(
-            f'/servers/{self.server["id"]}/migrations/{migration["id"]}'
-        )
-
-    def _migrations(self, status):
-        found = self.api.api_get(
-            f'/servers/{self.server["id"]}/migrations'
-        ).body['migrations']
-        return [m for m in found if m['status'] == status]
+        """Leave it running, until it is aborted."""
+        connection = self.src.driver._host.get_connection()
+        found = connection.lookupByUUIDString(self.server['id'])
+        found._job_type = fakelibvirt.VIR_DOMAIN_JOB_UNBOUNDED
 
     def test_leaves_the_sources_claim(self):
         def abort(domain):
@@ -116,8 +108,19 @@ class AbortTest(base.LibvirtMigrationMixin, two_hosts.TwoHosts):
             'nova.tests.fixtures.libvirt.Domain.abortJob', abort
         )
         self.server = self._boot()
+        self.api.post_server_action(
+            self.server['id'],
+            {'os-migrateLive': {'host': None, 'block_migration': 'auto'}},
+        )
+        migration = self._wait_for_migration_status(self.server, ['running'])
+        held = self.allocator.get(self.server['id'])
+        self.assertEqual({'here', 'there'}, held.hosts)
 
-        self._live_migrate(self.server, migration_expected_state='cancelled')
+        self.api.api_delete(
+            f'/servers/{self.server["id"]}/migrations/{migration["id"]}'
+        )
+        self._wait_for_migration_status(self.server, ['cancelled'])
+        self._wait_for_state_change(self.server, 'ACTIVE')
 
         # On shared storage Nova does not tell the destination.
         self._reconcile_host('there')

@@ -1,0 +1,416 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The allocator service over RabbitMQ, and the driver that asks it."""
+
+import contextlib
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+
+import fixtures
+import oslo_messaging
+import testtools
+from oslo_config import cfg
+
+from svirt_nova import conf as svirt_conf
+from svirt_nova import exception
+from svirt_nova import level as levels
+from svirt_nova import space as spaces
+from svirt_nova.allocator import base
+from svirt_nova.allocator.rpc import driver as rpc
+from svirt_nova.allocator.rpc import server
+from svirt_nova.allocator.rpc import transport as buses
+from svirt_nova.allocator.sql import driver as sql
+from svirt_nova.allocator.sql import store
+from tests.functional.allocator import contract
+from tests.functional.allocator import fixture
+from tests.functional.allocator import servers
+from tests.lab import processes
+
+
+def make_conf(url, topic, host=None, **options):
+    """A configuration of the service or of a client.
+
+    :param host: Nova's name for the client's host
+    """
+    conf = cfg.ConfigOpts()
+    svirt_conf.register_opts(conf)
+    conf([], default_config_files=[])
+    conf.set_override('connection', url, 'svirt_database')
+    if host is not None:
+        conf.register_opt(cfg.StrOpt('host', default=host))
+    calls = {
+        'transport_url': servers.message_bus().url,
+        'topic': topic,
+        'call_timeout': 10,
+    }
+    for name, value in options.items():
+        if name in conf.svirt_nova_allocator:
+            calls[name] = value
+        else:
+            conf.set_override(name, value, 'svirt')
+    for name, value in calls.items():
+        conf.set_override(name, value, 'svirt_nova_allocator')
+    return conf
+
+
+def connect(conf):
+    return buses.connect(conf, conf.svirt_nova_allocator.transport_url)
+
+
+class Service(fixtures.Fixture):
+    """The service's two servers, in this process."""
+
+    def __init__(self, conf, allocator):
+        self._conf = conf
+        self._allocator = allocator
+
+    def _setUp(self):
+        transport = connect(self._conf)
+        for calls in (server.ComputeCalls, server.OperatorCalls):
+            each = server.create(
+                self._conf,
+                transport,
+                uuid.uuid4().hex,
+                calls(self._allocator),
+            )
+            each.start()
+            self.addCleanup(_end, each)
+
+
+def _end(each):
+    # The bus takes seconds to let go; nothing waits for that but the end
+    # of this process.
+    def end():
+        each.stop()
+        each.wait()
+
+    threading.Thread(target=end).start()
+
+
+class RpcTest(contract.AllocatorContract):
+    """A mixin: the contract, asked over the bus of a service on a store."""
+
+    def setUp(self):
+        self.url = self.make_url()
+        store.sync(make_conf(self.url, ''), spaces.LevelSpace.parse('c0.c9'))
+        super().setUp()
+
+    def make(self, cooling_time, **options):
+        conf = make_conf(
+            self.url, uuid.uuid4().hex, cooling_time=cooling_time, **options
+        )
+        conf.set_override('call_timeout', 2, 'svirt_database')
+        self.useFixture(Service(conf, sql.SqlAllocator(conf)))
+        client = rpc.RpcAllocator(conf)
+        self.addCleanup(client.close)
+        return client
+
+    def wait_a_tick(self):
+        time.sleep(0.01)
+
+
+class RpcOverSqliteTest(RpcTest, testtools.TestCase):
+    def make_url(self):
+        path = self.useFixture(fixtures.TempDir()).join('levels.sqlite')
+        return f'sqlite:///{path}'
+
+
+class RpcOverMariaDBTest(RpcTest, testtools.TestCase):
+    def make_url(self):
+        return servers.running('mariadb').create_database()
+
+
+class RpcOverPostgreSQLTest(RpcTest, testtools.TestCase):
+    def make_url(self):
+        return servers.running('postgresql').create_database()
+
+
+class CallsTest(testtools.TestCase):
+    """What lies between a client and the service."""
+
+    def setUp(self):
+        super().setUp()
+        path = self.useFixture(fixtures.TempDir()).join('levels.sqlite')
+        self.url = f'sqlite:///{path}'
+        self.topic = uuid.uuid4().hex
+        self.uuid = fixture.new_uuid()
+        self.conf = make_conf(self.url, self.topic)
+        self.below = sql.SqlAllocator(self.conf)
+
+    def client(self, host='a', **options):
+        return rpc.RpcAllocator(
+            make_conf('', self.topic, host=host, **options)
+        )
+
+    def serve(self, allocator=None):
+        return self.useFixture(Service(self.conf, allocator or self.below))
+
+    def test_a_compute_has_to_do_with_its_own_claims(self):
+        self.serve()
+        client = self.client()
+        held = client.acquire(self.uuid, 'p', 'a')
+        self.assertEqual([held], client.list(host='a'))
+        self.assertEqual([], client.list(host='a', project_id='q'))
+        for call in (client.acquire, client.adopt):
+            arguments = [self.uuid, 'p', 'b']
+            if call == client.adopt:
+                arguments.append(held.level)
+            self.assertRaises(exception.NotAllowed, call, *arguments)
+        self.assertRaises(
+            exception.NotAllowed, client.give_back, self.uuid, 'b'
+        )
+        self.assertEqual({'a'}, self.below.get(self.uuid).hosts)
+        client.give_back(self.uuid, 'a')
+        self.assertIs(base.State.COOLING, self.below.get(self.uuid).state)
+
+    def test_operators_calls_are_elsewhere(self):
+        """A compute's bus has nothing that answers operators' calls."""
+        transport = connect(self.conf)
+        self.addCleanup(transport.cleanup)
+        only = server.create(
+            self.conf, transport, 'only', server.ComputeCalls(self.below)
+        )
+        only.start()
+        self.addCleanup(only.wait)
+        self.addCleanup(only.stop)
+        client = self.client(call_timeout=1, call_retries=0)
+        client.acquire(self.uuid, 'p', 'a')
+        self.assertRaises(exception.StoreUnreachable, client.retire, self.uuid)
+        target = oslo_messaging.get_rpc_client(
+            transport, oslo_messaging.Target(topic=self.topic, version='1.0')
+        )
+        self.assertRaises(
+            oslo_messaging.RemoteError,
+            target.prepare(timeout=5).call,
+            {'host': 'a'},
+            'retire',
+            instance_uuid=self.uuid,
+        )
+        self.assertIs(base.State.HELD, self.below.get(self.uuid).state)
+
+    def test_without_a_bus_a_call_ends_in_time(self):
+        [port] = processes.free_ports(1)
+        client = self.client(
+            transport_url=f'rabbit://a:b@127.0.0.1:{port}/', call_timeout=2
+        )
+        for _ in range(2):
+            began = time.monotonic()
+            error = self.assertRaises(
+                exception.StoreUnreachable, client.get, self.uuid
+            )
+            self.assertLess(time.monotonic() - began, 6)
+            self.assertIn('message bus', str(error))
+
+    def test_without_a_service_a_call_ends_in_time(self):
+        client = self.client(call_timeout=1, call_retries=1)
+        began = time.monotonic()
+        error = self.assertRaises(
+            exception.StoreUnreachable, client.get, self.uuid
+        )
+        self.assertLess(time.monotonic() - began, 5)
+        self.assertIn('did not answer', str(error))
+
+    def test_a_lost_answer_is_asked_for_again(self):
+        given = []
+        below = self.below
+
+        class Slow(sql.SqlAllocator):
+            def acquire(self, *arguments):
+                found = below.acquire(*arguments)
+                given.append(found)
+                if len(given) == 1:
+                    time.sleep(3)
+                return found
+
+        self.serve(Slow(self.conf))
+        client = self.client(call_timeout=2)
+        got = client.acquire(self.uuid, 'p', 'a')
+        self.assertEqual([got, got], given)
+        self.assertEqual([got], below.list())
+
+    def test_a_service_of_a_former_release_is_named(self):
+        class Former:
+            target = oslo_messaging.Target(version='1.0')
+
+        transport = connect(self.conf)
+        self.addCleanup(transport.cleanup)
+        former = oslo_messaging.get_rpc_server(
+            transport,
+            oslo_messaging.Target(topic=self.topic, server='former'),
+            [Former()],
+            executor='threading',
+        )
+        former.start()
+        self.addCleanup(former.wait)
+        self.addCleanup(former.stop)
+        error = self.assertRaises(
+            exception.StoreUnusable, self.client().get, self.uuid
+        )
+        self.assertIn('upgrade', str(error))
+
+    def test_a_bus_that_is_none(self):
+        error = self.assertRaises(
+            exception.InvalidOption,
+            self.client(transport_url='nothing://secret@x').get,
+            self.uuid,
+        )
+        self.assertNotIn('secret', str(error))
+
+    def test_many_threads_of_one_compute(self):
+        self.serve()
+        client = self.client()
+        got = []
+
+        def ask():
+            for _ in range(5):
+                held = client.acquire(fixture.new_uuid(), 'p', 'a')
+                got.append(held.level)
+
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+        self.assertEqual(40, len(set(got)))
+
+    def test_operators_reserve(self):
+        self.serve()
+        level = levels.Level.parse('s0:c3,c7')
+        got = self.client(host=None).reserve(level, 'a container')
+        self.assertEqual(got, self.below.find(level))
+
+
+class ProcessTest(testtools.TestCase):
+    """The program svirt-nova-allocator."""
+
+    def setUp(self):
+        super().setUp()
+        self.directory = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        self.topic = uuid.uuid4().hex
+        self.url = f'sqlite:///{self.directory}/levels.sqlite'
+        store.sync(make_conf(self.url, ''), spaces.LevelSpace.parse('c0.c99'))
+        self.conf = make_conf('', self.topic, host='a', call_timeout=5)
+
+    def start(self, **options):
+        options = {
+            'transport_url': servers.message_bus().url,
+            'topic': self.topic,
+            'workers': 2,
+            'reap_interval': 0,
+        } | options
+        path = self.directory / f'{uuid.uuid4().hex}.conf'
+        path.write_text(
+            f'[svirt_database]\nconnection = {self.url}\n'
+            '[svirt_nova_allocator]\n'
+            + ''.join(f'{key} = {value}\n' for key, value in options.items())
+        )
+        log = path.with_suffix('.log').open('wb')
+        self.addCleanup(log.close)
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                '-m',
+                'svirt_nova.cmd.allocator',
+                '--config-file',
+                path,
+            ],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        self.addCleanup(self._end, process)
+        process.log = path.with_suffix('.log')
+        return process
+
+    @staticmethod
+    def _end(process):
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    @staticmethod
+    def workers(process):
+        found = []
+        for stat in pathlib.Path('/proc').glob('[0-9]*/stat'):
+            with contextlib.suppress(OSError):
+                words = stat.read_text().rpartition(')')[2].split()
+                if words[1] == str(process.pid):
+                    found.append(int(stat.parent.name))
+        return found
+
+    def acquire(self, client):
+        return client.acquire(fixture.new_uuid(), 'p', 'a').level
+
+    def wait_until_it_answers(self, client):
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                return client.space()
+            except exception.StoreUnreachable:
+                if time.monotonic() > deadline:
+                    raise
+
+    def test_it_outlives_its_workers_and_ends_in_order(self):
+        service = self.start()
+        client = rpc.RpcAllocator(self.conf)
+        self.addCleanup(client.close)
+        self.wait_until_it_answers(client)
+        got = {self.acquire(client) for _ in range(10)}
+        first, *_ = self.workers(service)
+        os.kill(first, signal.SIGKILL)
+        got |= {self.acquire(client) for _ in range(10)}
+        self.assertEqual(20, len(got))
+        service.terminate()
+        self.assertEqual(0, service.wait(60))
+        self.assertNotIn('Traceback', service.log.read_text())
+
+    def test_two_instances_answer_as_one(self):
+        services = [self.start(), self.start()]
+        client = rpc.RpcAllocator(self.conf)
+        self.addCleanup(client.close)
+        self.wait_until_it_answers(client)
+        got = {self.acquire(client) for _ in range(5)}
+        services[0].terminate()
+        self.assertEqual(0, services[0].wait(60))
+        got |= {self.acquire(client) for _ in range(5)}
+        self.assertEqual(10, len(got))
+
+    def test_calls_go_on_after_the_bus_was_down(self):
+        bus = servers.RabbitMQ()
+        self.addCleanup(bus.remove)
+        self.start(transport_url=bus.url)
+        self.conf.set_override(
+            'transport_url', bus.url, 'svirt_nova_allocator'
+        )
+        client = rpc.RpcAllocator(self.conf)
+        self.addCleanup(client.close)
+        self.wait_until_it_answers(client)
+        first = self.acquire(client)
+        bus.stop()
+        began = time.monotonic()
+        self.assertRaises(exception.StoreUnreachable, self.acquire, client)
+        self.assertLess(time.monotonic() - began, 30)
+        bus.start()
+        self.wait_until_it_answers(client)
+        self.assertNotEqual(first, self.acquire(client))
+
+    def test_what_cannot_work_is_said_in_a_line(self):
+        for options, word in (
+            ({'driver': 'rpc'}, 'driver'),
+            ({'driver': 'nothing'}, 'nothing'),
+            ({'transport_url': 'nothing://secret@x'}, 'transport_url'),
+            ({'workers': 'many'}, 'workers'),
+        ):
+            service = self.start(**options)
+            self.assertEqual(1, service.wait(60))
+            text = service.log.read_text()
+            self.assertIn(word, text)
+            self.assertNotIn('Traceback', text)
+            self.assertNotIn('secret', text)
