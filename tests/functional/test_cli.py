@@ -170,6 +170,8 @@ class OperatorTest(ProgramTestCase):
                 'Cooling': 1,
                 'Reserved': 0,
                 'Used %': 0.041,
+                'Per Day': None,
+                'Full At': None,
             },
             self.answer('label', 'stats'),
         )
