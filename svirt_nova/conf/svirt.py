@@ -51,7 +51,8 @@ namespace svirt_nova.allocator.
 
 All compute nodes of a cloud must share one: levels are only unique among
 the hosts that ask the same store. "sql" talks to the database given in
-[svirt_database].
+[svirt_database]; "rpc" asks the service svirt-nova-allocator, as
+[svirt_nova_allocator] has it.
 """,
     ),
     cfg.IntOpt(
