@@ -39,27 +39,38 @@ def _domain_problems(
         yield f'libvirt labels its disks {label.imagelabel}'
 
 
-def _own_files(domain: str) -> Iterator[seclabel.Disk]:
-    """The disks of a domain that carry its level on a file.
+_LABELLED = (seclabel.DiskLabel.OWN, seclabel.DiskLabel.PROJECT)
+
+
+def _labelled_files(domain: str) -> Iterator[seclabel.Disk]:
+    """The disks of a domain that carry a level on a file.
 
     Block devices are left out: libvirt labels them in the private /dev of
     the guest. So are files that are open to every guest on purpose.
     """
     for disk in seclabel.disks(domain):
-        if disk.is_file and disk.label is seclabel.DiskLabel.OWN:
+        if disk.is_file and disk.label in _LABELLED:
             yield disk
 
 
 def _file_problems(
-    domain: str, image: contexts.Context, read: ReadLabel
+    domain: str,
+    image: contexts.Context,
+    shared: contexts.Context | None,
+    read: ReadLabel,
 ) -> Iterator[str]:
-    for disk in _own_files(domain):
+    for disk in _labelled_files(domain):
+        wanted: contexts.Context | None = image
+        if disk.label is seclabel.DiskLabel.PROJECT:
+            wanted = shared
         try:
             found = read(disk.path)
         except exception.SvirtError as error:
             yield str(error)
             continue
-        if found is not None and _differs(found, image):
+        if wanted is None:
+            yield f'disk {disk.target} has a label of its own'
+        elif found is not None and _differs(found, wanted):
             yield f'{disk.path} (disk {disk.target}) carries {found}'
 
 
@@ -73,7 +84,9 @@ def unlabeled_files(domain: str, read: ReadLabel) -> list[str]:
     :raises LabelError: a label cannot be read
     """
     return [
-        disk.path for disk in _own_files(domain) if read(disk.path) is None
+        disk.path
+        for disk in _labelled_files(domain)
+        if read(disk.path) is None
     ]
 
 
@@ -83,6 +96,7 @@ def check(
     process: contexts.Context,
     image: contexts.Context,
     read: ReadLabel,
+    shared: contexts.Context | None = None,
 ) -> None:
     """Check what libvirt, the kernel and the files say of a started guest.
 
@@ -94,6 +108,8 @@ def check(
     :param process: the context that QEMU should run in
     :param image: the context that its disks should have
     :param read: what reads a file's context
+    :param shared: the context that disks should have which instances of
+        the project share; None where there can be none
     :raises LabelNotApplied: anything differs; the text names it all
     """
     problems = list(_domain_problems(domain, process, image))
@@ -107,7 +123,7 @@ def check(
             problems.append(f'the QEMU process runs as {running}')
     if not enforced:
         problems.append('the kernel does not enforce SELinux')
-    problems.extend(_file_problems(domain, image, read))
+    problems.extend(_file_problems(domain, image, shared, read))
     if problems:
         # The problems first: Nova cuts a fault off after 255 characters.
         raise exception.LabelNotApplied(

@@ -32,6 +32,9 @@ class DiskLabel(enum.Enum):
     SHARED = 'shared'
     """``svirt_image_t:s0``: every guest may write it."""
 
+    PROJECT = 'project'
+    """The level that the instances of the project share."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Disk:
@@ -112,10 +115,11 @@ def base_context(capabilities: str, virt_type: str) -> contexts.Context:
 def _disk_label(disk: etree._Element) -> DiskLabel:
     source = disk.find('source')
     assert source is not None
-    if source.find(f'seclabel[@model="{_MODEL}"]/label') is not None:
-        return DiskLabel.OWN
+    is_given = source.find(f'seclabel[@model="{_MODEL}"]/label') is not None
     if disk.find('shareable') is not None:
-        return DiskLabel.SHARED
+        return DiskLabel.PROJECT if is_given else DiskLabel.SHARED
+    if is_given:
+        return DiskLabel.OWN
     # libvirt marks every cdrom read-only when it parses the XML
     # (virDomainDiskDefParseXML), whether the element is there or not.
     if disk.find('readonly') is not None or disk.get('device') == 'cdrom':
@@ -151,7 +155,14 @@ def disks(domain: str) -> list[Disk]:
     return [disk for _, _, disk in _local_disks(_parse(domain))]
 
 
-def _set_disk_label(source: etree._Element, image: contexts.Context) -> None:
+def set_disk_label(source: etree._Element, image: contexts.Context) -> None:
+    """Write the label of one disk, in place of any other selinux one.
+
+    :param source: the disk's ``source`` element
+    :param image: its context
+    """
+    for old in source.findall(f'seclabel[@model="{_MODEL}"]'):
+        source.remove(old)
     seclabel = etree.SubElement(
         source, 'seclabel', model=_MODEL, relabel='yes'
     )
@@ -159,18 +170,24 @@ def _set_disk_label(source: etree._Element, image: contexts.Context) -> None:
 
 
 def confine(
-    domain: str, process: contexts.Context, image: contexts.Context
+    domain: str,
+    process: contexts.Context,
+    image: contexts.Context,
+    shared: contexts.Context | None = None,
 ) -> str:
     """Write an instance's level into the XML of its domain.
 
     The domain gets a static seclabel, in place of any other selinux one.
     A read-only disk that no other guest shares, such as the config drive
     with its user data and passwords, gets the instance's level too:
-    libvirt would make it readable by every guest.
+    libvirt would make it readable by every guest. So does a disk that
+    several guests share, with what their project shares.
 
     :param domain: the XML that Nova made
     :param process: the context for the QEMU process
     :param image: the context for disks
+    :param shared: the context for disks that instances of the project
+        share; None leaves them to libvirt, which opens them to all
     """
     root = _parse(domain)
     for old in root.findall(f'seclabel[@model="{_MODEL}"]'):
@@ -189,7 +206,9 @@ def confine(
             source.remove(old)
     for _, source, disk in _local_disks(root):
         if disk.label is DiskLabel.CONTENT:
-            _set_disk_label(source, image)
+            set_disk_label(source, image)
+        elif disk.label is DiskLabel.SHARED and shared is not None:
+            set_disk_label(source, shared)
     return etree.tostring(root, encoding='unicode')
 
 

@@ -38,6 +38,19 @@ class State(enum.StrEnum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class InstanceLevels:
+    """What an instance runs with, and what it may share.
+
+    :param own: its level
+    :param project: the level of what the instances of its project share,
+        which the own one contains; None in the scheme ``instance``
+    """
+
+    own: levels.Level
+    project: levels.Level | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Allocation:
     """A level that is not free.
 
@@ -61,6 +74,11 @@ class Allocation:
     retired_at: datetime.datetime | None = None
     note: str = ''
     project_level: levels.Level | None = None
+
+    @property
+    def levels(self) -> InstanceLevels:
+        """What the instance runs with."""
+        return InstanceLevels(self.level, self.project_level)
 
     @property
     def state(self) -> State:

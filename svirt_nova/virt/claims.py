@@ -24,12 +24,14 @@ from svirt_nova import exception
 from svirt_nova import level as levels
 from svirt_nova import lifecycle
 from svirt_nova import seclabel
+from svirt_nova import space as spaces
 from svirt_nova.virt import remains
 
 LOG = logging.getLogger(__name__)
 
 LEVEL_KEY = 'svirt_nova_level'
-"""Where an instance's system_metadata remembers its level.
+PROJECT_KEY = 'svirt_nova_project_level'
+"""Where an instance's system_metadata remembers its levels.
 
 A cache for when the store cannot be reached, never the truth: Nova
 replaces the whole of system_metadata when it saves a stale instance.
@@ -65,9 +67,11 @@ class HostClaims:
         self._name = name
         self._host = host
         self._stale = lifecycle.StaleClaims(grace)
+        # The level scheme, when it was last heard of.
+        self._scheme: spaces.Scheme | None = None
 
-    def claim(self, instance: Any) -> levels.Level:
-        """Claim an instance; its level.
+    def claim(self, instance: Any) -> allocators.InstanceLevels:
+        """Claim an instance; its levels.
 
         While the store cannot be reached, an instance that has its domain
         here keeps the level of that domain: it was defined under a claim,
@@ -76,27 +80,56 @@ class HostClaims:
         :raises AllocatorError: there is no level for it
         """
         try:
-            level = self._allocator.acquire(
+            held = self._allocator.acquire(
                 instance.uuid, instance.project_id, self._name
-            ).level
+            ).levels
         except exception.StoreUnreachable as error:
-            remembered = self._remembered_level(instance)
+            remembered = self._remembered_levels(instance)
             if remembered is None:
                 raise
-            level = remembered
+            held = remembered
             LOG.warning(
                 'The allocator cannot be reached; the instance keeps the '
                 'level %s that its domain has. %s',
-                level,
+                held.own,
                 error,
                 instance=instance,
             )
-        if instance.system_metadata.get(LEVEL_KEY) != str(level):
-            instance.system_metadata[LEVEL_KEY] = str(level)
-        return level
+        self._remember(instance, LEVEL_KEY, held.own)
+        self._remember(instance, PROJECT_KEY, held.project)
+        return held
 
-    def _remembered_level(self, instance: Any) -> levels.Level | None:
+    @staticmethod
+    def _remember(instance: Any, key: str, level: levels.Level | None) -> None:
+        text = None if level is None else str(level)
+        if instance.system_metadata.get(key) == text:
+            return
+        if text is None:
+            del instance.system_metadata[key]
+        else:
+            instance.system_metadata[key] = text
+
+    def shares_nothing(self, held: allocators.InstanceLevels) -> bool:
+        """Whether an instance of a sharing project has no part in it.
+
+        Its level was given out before the scheme became ``project``.
+
+        :raises AllocatorError: the scheme is not known
+        """
+        if held.project is not None:
+            return False
+        try:
+            self._scheme = self._allocator.space().scheme
+        except exception.StoreUnreachable:
+            if self._scheme is None:
+                raise
+        return self._scheme is spaces.Scheme.PROJECT
+
+    def _remembered_levels(
+        self, instance: Any
+    ) -> allocators.InstanceLevels | None:
         text = instance.system_metadata.get(LEVEL_KEY)
+        shared = instance.system_metadata.get(PROJECT_KEY)
         try:
             xml = self._host.get_guest(instance).get_xml_desc(
                 dump_inactive=True
@@ -111,7 +144,10 @@ class HostClaims:
             and label.label is not None
             and label.label.level == levels.Level.parse(text)
         ):
-            return label.label.level
+            return allocators.InstanceLevels(
+                label.label.level,
+                levels.Level.parse(shared) if shared else None,
+            )
         return None
 
     def adopt_running_guests(self) -> None:

@@ -11,7 +11,7 @@ import selinux
 
 from svirt_nova import context as contexts
 from svirt_nova import exception
-from svirt_nova import level as levels
+from svirt_nova.allocator import base as allocators
 from svirt_nova import privsep
 from svirt_nova import seclabel
 from svirt_nova import space as spaces
@@ -31,11 +31,20 @@ class Confinement:
     process: contexts.Context
     image: contexts.Context
 
-    def confine(self, domain: str, level: levels.Level) -> str:
-        """The XML of a domain with a level written into it."""
+    def confine(self, domain: str, held: allocators.InstanceLevels) -> str:
+        """The XML of a domain with the levels of its instance in it."""
         return seclabel.confine(
-            domain, self.process.at(level), self.image.at(level)
+            domain,
+            self.process.at(held.own),
+            self.image.at(held.own),
+            self.shared(held),
         )
+
+    def shared(
+        self, held: allocators.InstanceLevels
+    ) -> contexts.Context | None:
+        """The context of what the instances of a project share."""
+        return None if held.project is None else self.image.at(held.project)
 
 
 def of_host(capabilities: str, virt_type: str) -> Confinement:

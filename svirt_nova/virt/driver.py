@@ -51,11 +51,11 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         self._reconcile_at: float | None = None
         # None where guests cannot be confined.
         self._confinement: confinement.Confinement | None = None
-        # The level of each instance that is in a hard reboot, in which
+        # The levels of each instance that is in a hard reboot, in which
         # Nova destroys the domain that stays.
-        self._rebooting: dict[str, levels.Level | None] = {}
-        # The level of each instance that is being migrated away live.
-        self._migrating: dict[str, levels.Level] = {}
+        self._rebooting: dict[str, allocators.InstanceLevels | None] = {}
+        # The levels of each instance that is being migrated away live.
+        self._migrating: dict[str, allocators.InstanceLevels] = {}
 
     # Starting nova-compute
 
@@ -102,10 +102,10 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             LOG.critical('nova-compute cannot start: %s', error)
             raise nova_exception.InternalError(str(error)) from error
 
-    # The level of an instance
+    # The levels of an instance
 
-    def _level(self, instance: Any) -> levels.Level | None:
-        """Claim the instance for this host; its level.
+    def _claim(self, instance: Any) -> allocators.InstanceLevels | None:
+        """Claim the instance for this host; its levels.
 
         :returns: None when there is none and the mode is not enforcing
         """
@@ -123,7 +123,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
     ) -> None:
         """Boot, rebuild, evacuate to here, unshelve."""
         if self._allocator is not None:
-            self._level(instance)
+            self._claim(instance)
         super().spawn(context, instance, *args, **kwargs)
 
     def finish_migration(
@@ -136,7 +136,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
     ) -> None:
         """Cold migration and resize to here."""
         if self._allocator is not None:
-            self._level(instance)
+            self._claim(instance)
         super().finish_migration(context, migration, instance, *args, **kwargs)
 
     def _hard_reboot(
@@ -150,7 +150,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         if self._allocator is None:
             super()._hard_reboot(context, instance, *args, **kwargs)
             return
-        self._rebooting[instance.uuid] = self._level(instance)
+        self._rebooting[instance.uuid] = self._claim(instance)
         try:
             super()._hard_reboot(context, instance, *args, **kwargs)
         finally:
@@ -196,11 +196,11 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         applied has been read back.
         """
         create = super()._create_guest
-        level = None
+        held = None
         if self._allocator is not None:
-            level = self._level(instance)
+            held = self._claim(instance)
         confined = self._confinement
-        if level is None or confined is None:
+        if held is None or confined is None:
             return create(
                 context,
                 xml,
@@ -209,13 +209,13 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
                 pause=pause,
                 post_xml_callback=post_xml_callback,
             )
-        xml = confined.confine(xml, level)
+        xml = confined.confine(xml, held)
 
         def label_files() -> None:
             if post_xml_callback is not None:
                 post_xml_callback()
             with faults.raised_to_nova(instance):
-                self._label_instance_files(instance, xml, level)
+                self._label_instance_files(instance, xml, held.own)
 
         guest = create(
             context,
@@ -227,7 +227,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         )
         if power_on or pause:
             try:
-                self._read_back(guest, instance, confined, level)
+                self._read_back(guest, instance, confined, held)
                 if not pause:
                     guest.resume()
             except Exception:
@@ -252,7 +252,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         guest: Any,
         instance: Any,
         confined: confinement.Confinement,
-        level: levels.Level,
+        held: allocators.InstanceLevels,
     ) -> None:
         xml = guest.get_xml_desc()
         with faults.raised_to_nova(instance):
@@ -260,9 +260,10 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             readback.check(
                 xml,
                 (text, bool(enforced)),
-                confined.process.at(level),
-                confined.image.at(level),
+                confined.process.at(held.own),
+                confined.image.at(held.own),
                 files.read,
+                confined.shared(held),
             )
         with faults.raised_to_nova(instance):
             for path in readback.unlabeled_files(xml, files.read):
@@ -284,7 +285,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
                         f'run "svirt-nova adopt" on its host, or '
                         f'hard-reboot it, before it is migrated'
                     ) from error
-                self._level(instance)
+                self._claim(instance)
         return super().pre_live_migration(context, instance, *args, **kwargs)
 
     def live_migration(
@@ -307,7 +308,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
                         remains.label_of(self._host.get_guest(instance)),
                         dest,
                     )
-                    self._migrating[instance.uuid] = held.level
+                    self._migrating[instance.uuid] = held.levels
             except nova_exception.InternalError:
                 # Nothing has moved; raising would put the instance into
                 # ERROR.
@@ -338,9 +339,9 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         guest: Any,
         device_names: Any,
     ) -> None:
-        level = self._migrating.get(instance.uuid)
-        if level is not None and self._confinement is not None:
-            guest = migration.ConfinedGuest(guest, self._confinement, level)
+        held = self._migrating.get(instance.uuid)
+        if held is not None and self._confinement is not None:
+            guest = migration.ConfinedGuest(guest, self._confinement, held)
         super()._live_migration_operation(
             context,
             instance,
@@ -352,11 +353,6 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         )
 
     # Volumes
-
-    def _own_file(self, connection_info: dict[str, Any]) -> str | None:
-        return volumes.own_file(
-            self._get_volume_driver(connection_info), connection_info
-        )
 
     def _connect_volume(
         self,
@@ -379,19 +375,49 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             or instance.task_state == task_states.MIGRATING
         ):
             return
-        path = self._own_file(connection_info)
-        if path is None:
-            return
         try:
-            level = self._level(instance)
-            if level is not None:
+            held = self._claim(instance)
+            if held is not None:
                 with faults.raised_to_nova(instance):
-                    volumes.label(path, level)
+                    self._label_volume(connection_info, held)
         except Exception:
             super()._disconnect_volume(
                 context, connection_info, instance, encryption=encryption
             )
             raise
+
+    def _label_volume(
+        self,
+        connection_info: dict[str, Any],
+        held: allocators.InstanceLevels,
+    ) -> None:
+        assert self._claims is not None and self._confinement is not None
+        level: levels.Level | None = held.own
+        if volumes.is_multiattach(connection_info):
+            if self._claims.shares_nothing(held):
+                raise exception.LabelError(
+                    f'the level {held.own} of the instance has no part that '
+                    f'its project shares: it was given out before the level '
+                    f'scheme was "project". Attach the volume to instances '
+                    f'that were made since'
+                )
+            level = held.project
+            volumes.share(connection_info, self._confinement.shared(held))
+        path = volumes.file_of(
+            self._get_volume_driver(connection_info), connection_info
+        )
+        if path is not None and level is not None:
+            volumes.label(path, level)
+
+    def _get_volume_config(
+        self, connection_info: dict[str, Any], disk_info: Any
+    ) -> Any:
+        """The disk of a connected volume."""
+        image = volumes.shared_by(connection_info)
+        config = super()._get_volume_config(connection_info, disk_info)
+        if image is not None:
+            volumes.confine(config, image)
+        return config
 
     def _disconnect_volume(
         self,
@@ -403,16 +429,21 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
     ) -> None:
         """Put a volume's label back while its file can still be reached.
 
-        Not when the instance is, or is going to be, on another host: the
-        file carries the level that it runs with there.
+        Not when the instance is, or is going to be, on another host, or
+        others have the volume: the file carries the level that they run
+        with.
         """
         if (
             self._confinement is not None
             and instance.host == self._svirt_host
             and instance.task_state != task_states.MIGRATING
         ):
-            path = self._own_file(connection_info)
-            if path is not None:
+            path = volumes.file_of(
+                self._get_volume_driver(connection_info), connection_info
+            )
+            if path is not None and not volumes.is_used_by_others(
+                self._volume_api, context, connection_info, instance
+            ):
                 volumes.restore(instance, path)
         super()._disconnect_volume(
             context, connection_info, instance, *args, **kwargs

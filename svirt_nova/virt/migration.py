@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 from svirt_nova import exception
-from svirt_nova import level as levels
 from svirt_nova import seclabel
 from svirt_nova.allocator import base as allocators
 from svirt_nova.virt import confinement
@@ -28,11 +27,11 @@ class ConfinedGuest:
         self,
         guest: Any,
         confined: confinement.Confinement,
-        level: levels.Level,
+        held: allocators.InstanceLevels,
     ) -> None:
         self._guest = guest
         self._confined = confined
-        self._level = level
+        self._held = held
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._guest, name)
@@ -42,7 +41,7 @@ class ConfinedGuest:
         self._guest.migrate(
             *args,
             destination_xml=self._confined.confine(
-                destination_xml, self._level
+                destination_xml, self._held
             ),
             **kwargs,
         )

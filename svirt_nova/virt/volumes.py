@@ -1,38 +1,81 @@
 # SPDX-License-Identifier: Apache-2.0
-"""File-backed volumes: which file, and its label."""
+"""Volumes: which file one is, whose label it carries, who else has it."""
 
 from __future__ import annotations
 
 import os
 from typing import Any
 
+from cinderclient import exceptions as cinder_exception
+from keystoneauth1 import exceptions as ks_exception
+from nova import exception as nova_exception
 from nova.virt.libvirt.volume import fs
 from oslo_log import log as logging
 
+from svirt_nova import context as contexts
 from svirt_nova import exception
 from svirt_nova import files
 from svirt_nova import level as levels
+from svirt_nova import seclabel
 
 LOG = logging.getLogger(__name__)
 
+# From the connection of a volume to the XML of its disk, which Nova makes
+# without the instance; it is taken out there, and never stored.
+_SHARED = 'svirt_nova_shared'
 
-def own_file(
-    volume_driver: Any, connection_info: dict[str, Any]
-) -> str | None:
-    """The file of a volume that only one instance may use.
 
-    A multiattach volume is left to libvirt: the level of one of its
-    instances would cut the others off.
+def is_multiattach(connection_info: dict[str, Any]) -> bool:
+    """Whether several instances may have the volume at once."""
+    return bool(connection_info.get('multiattach'))
+
+
+def file_of(volume_driver: Any, connection_info: dict[str, Any]) -> str | None:
+    """The file of a volume.
 
     :param volume_driver: Nova's driver for this kind of volume
-    :returns: None for volumes that are devices, or that are shared
+    :returns: None for volumes that are devices
     """
-    if connection_info.get('multiattach') or not isinstance(
-        volume_driver, fs.LibvirtBaseFileSystemVolumeDriver
-    ):
+    if not isinstance(volume_driver, fs.LibvirtBaseFileSystemVolumeDriver):
         return None
     path: str | None = connection_info['data'].get('device_path')
     return path
+
+
+def share(
+    connection_info: dict[str, Any], image: contexts.Context | None
+) -> None:
+    """Keep the context of a multiattach volume for its disk.
+
+    :param image: None leaves the volume to libvirt
+    """
+    connection_info.pop(_SHARED, None)
+    if image is not None:
+        connection_info[_SHARED] = str(image)
+
+
+def shared_by(connection_info: dict[str, Any]) -> contexts.Context | None:
+    """Take the context that :func:`share` has kept."""
+    text = connection_info.pop(_SHARED, None)
+    return None if text is None else contexts.Context.parse(text)
+
+
+def confine(config: Any, image: contexts.Context) -> None:
+    """Give one disk a label of its own.
+
+    :param config: the ``LibvirtConfigGuestDisk``; its class knows no
+        seclabel, so the XML that it makes is completed
+    """
+    format_dom = config.format_dom
+
+    def with_label(**kwargs: Any) -> Any:
+        disk = format_dom(**kwargs)
+        source = disk.find('source')
+        if source is not None:
+            seclabel.set_disk_label(source, image)
+        return disk
+
+    config.format_dom = with_label
 
 
 def label(path: str, level: levels.Level) -> None:
@@ -41,6 +84,50 @@ def label(path: str, level: levels.Level) -> None:
     :raises LabelError: it does not take it
     """
     files.label(os.path.dirname(path), path, level)
+
+
+def is_used_by_others(
+    volume_api: Any,
+    context: Any,
+    connection_info: dict[str, Any],
+    instance: Any,
+) -> bool:
+    """Whether another instance has, or is about to have, the volume.
+
+    :param volume_api: Nova's ``nova.volume.cinder.API``
+    :returns: True also when cinder does not say: a label that stays keeps
+        others out, one that goes stops those that use the volume
+    """
+    if not is_multiattach(connection_info):
+        return False
+    volume = connection_info.get('serial') or connection_info['data'].get(
+        'volume_id'
+    )
+    try:
+        attachments = volume_api.attachment_get_all(context, volume_id=volume)
+    except (
+        nova_exception.NovaException,
+        cinder_exception.ClientException,
+        ks_exception.ClientException,
+    ) as error:
+        LOG.warning(
+            'The label of the multiattach volume %s is left as it is: '
+            'cinder does not say who else has it. %s',
+            volume,
+            error,
+            instance=instance,
+        )
+        return True
+    return any(_holder(found) != instance.uuid for found in attachments)
+
+
+def _holder(attachment: dict[str, Any]) -> str | None:
+    # Where Nova puts it depends on whether the volume is connected yet.
+    connection = attachment.get('connection_info') or {}
+    holder: str | None = attachment.get('instance') or connection.get(
+        'instance'
+    )
+    return holder
 
 
 def restore(instance: Any, path: str) -> None:

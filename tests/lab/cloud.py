@@ -10,6 +10,7 @@ import shutil
 import struct
 import time
 from collections.abc import Iterable
+from collections.abc import Iterator
 from importlib import metadata
 from types import TracebackType
 from typing import Any
@@ -273,13 +274,18 @@ class Cloud:
 
     # Instances
 
-    def boot(self, names: Iterable[str]) -> list[Any]:
-        """Create instances through Nova's API; wait until all are active."""
+    def boot(self, names: Iterable[str], api: Any = None) -> list[Any]:
+        """Create instances through Nova's API; wait until all are active.
+
+        :param api: of the project that gets them; by default the
+            administrator's
+        """
+        api = api or self.api
         flavor = self.api.compute.find_flavor('tiny')
         source = self.api.image.find_image('idle')
         network = self.api.network.find_network('private')
         servers = [
-            self.api.compute.create_server(
+            api.compute.create_server(
                 name=name,
                 flavor_id=flavor.id,
                 image_id=source.id,
@@ -306,6 +312,17 @@ class Cloud:
                     f'after {PATIENCE:.0f} s'
                 )
             time.sleep(1)
+
+    def poll(self, what: str) -> Iterator[None]:
+        """Give the caller a second's turns, until it has what it wants.
+
+        :raises LabError: it has not after a long time
+        """
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            yield
+            time.sleep(1)
+        raise LabError(f'{what}: not there after {PATIENCE:.0f} s')
 
     def delete(self, servers: Iterable[Any]) -> None:
         """Delete instances through Nova's API; wait until none is left."""

@@ -370,15 +370,15 @@ class ControlPlane:
                     region_id=REGION,
                 )
 
-    def connect(self) -> Any:
-        """Connect to the cloud as its administrator."""
+    def connect(self, project: str = 'admin') -> Any:
+        """Connect to the cloud as its administrator, in a project."""
         return openstack.connect(
             load_yaml_config=False,
             load_envvars=False,
             auth_type='password',
             region_name=REGION,
             interface='public',
-            auth=self.credentials(),
+            auth={**self.credentials(), 'project_name': project},
         )
 
     def credentials(self) -> dict[str, str]:
@@ -512,7 +512,7 @@ class ControlPlane:
         sections['oslo_concurrency'] = {'lock_path': '/var/lib/cinder'}
         sections['coordination'] = {'backend_url': 'file:///var/lib/cinder'}
         sections['nfs'] = {
-            'volume_driver': 'cinder.volume.drivers.nfs.NfsDriver',
+            'volume_driver': 'shareable.NfsDriver',
             'volume_backend_name': 'nfs',
             'nfs_shares_config': '/etc/cinder/shares',
             'nfs_mount_point_base': '/var/lib/cinder/mnt',

@@ -23,6 +23,7 @@ INSTANCES = '/var/lib/nova/instances'
 #: What a host exports by NFS, for cinder to keep volumes in.
 VOLUMES = '/srv/volumes'
 _PROBE = cache.HERE / 'probe.py'
+_SHAREABLE = cache.HERE / 'shareable.py'
 
 
 class Host:
@@ -285,6 +286,13 @@ class Host:
             '/etc/cinder/cinder.conf',
             controlplane.ini(plane.volume_configuration()),
         )
+        self.write('/etc/cinder/shareable.py', _SHAREABLE.read_text())
+        unit = '/etc/systemd/system/cinder-volume.service.d'
+        self.run(f'mkdir -p {unit}')
+        self.write(
+            f'{unit}/path.conf',
+            '[Service]\nEnvironment=PYTHONPATH=/etc/cinder\n',
+        )
         self.write('/etc/cinder/shares', f'127.0.0.1:{VOLUMES} -o vers=4.2\n')
         # By systemd, because the policy lets no shell start these.
         prepare = (
@@ -296,6 +304,7 @@ class Host:
             f'systemd-run -q --wait sh -c {shlex.quote(prepare)}; '
             'systemd-run -q rpc.mountd -F -N 2 -N 3; '
             'systemd-run -q --wait rpc.nfsd -N 3 -V 4.2 4; '
+            'systemctl daemon-reload; '
             'systemctl start --no-block cinder-volume.service'
         )
 

@@ -17,7 +17,12 @@ from pathlib import Path
 from tests.lab import bootstrap
 from tests.lab.progress import write_json
 
-MODULES = ('tests.lab.test_isolation', 'tests.lab.test_operations')
+MODULES = (
+    'tests.lab.test_isolation',
+    'tests.lab.test_operations',
+    # Last: it changes the level scheme.
+    'tests.lab.test_projects',
+)
 
 
 def run(path: Path | None) -> int:

@@ -132,6 +132,17 @@ class ConfineTest(testtools.TestCase):
         self.assertEqual(seclabel.DiskLabel.OWN, labels['/m/h/read-only'])
         self.assertEqual(seclabel.DiskLabel.SHARED, labels['/m/h/shared'])
 
+    def test_what_a_project_shares_has_its_own_label(self):
+        shared = IMAGE.at(levels.Level.parse('s0:c12'))
+        once = seclabel.confine(DOMAIN % '', PROCESS, IMAGE, shared)
+        labels = {disk.path: disk.label for disk in seclabel.disks(once)}
+        self.assertEqual(seclabel.DiskLabel.PROJECT, labels['/m/h/shared'])
+        self.assertEqual(1, once.count(f'<label>{shared}</label>'))
+        self.assertEqual(once, seclabel.confine(once, PROCESS, IMAGE, shared))
+        # A project that shares nothing any more leaves it to libvirt.
+        again = seclabel.confine(once, PROCESS, IMAGE)
+        self.assertNotIn(str(shared), again)
+
     def test_confining_twice_changes_nothing(self):
         once = self._confine()
         self.assertEqual(once, seclabel.confine(once, PROCESS, IMAGE))

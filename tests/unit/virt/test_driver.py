@@ -10,9 +10,12 @@ import os
 from types import SimpleNamespace
 from unittest import mock
 
+from cinderclient import exceptions as cinder_exception
 import fixtures
+from keystoneauth1 import exceptions as ks_exception
 from nova import exception as nova_exception
 import nova.conf
+from nova.virt.libvirt import config as libvirt_config
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt.volume import iscsi
 from nova.virt.libvirt.volume import nfs
@@ -22,6 +25,7 @@ from svirt_nova import conf as svirt_conf
 from svirt_nova import exception
 from svirt_nova import level as levels
 from svirt_nova import seclabel
+from svirt_nova import space as spaces
 from svirt_nova.allocator import base as allocators
 from svirt_nova.virt import claims
 from svirt_nova.virt import confinement
@@ -30,6 +34,7 @@ from tests.unit import test_adoption
 from tests.unit import test_seclabel
 
 CONF = nova.conf.CONF
+INSTANCES = spaces.LevelSpace.parse('c0.c9')
 LEVEL = levels.Level.parse('s0:c1,c2')
 VOLUME = {
     'driver_volume_type': 'nfs',
@@ -52,11 +57,12 @@ class _Base(testtools.TestCase):
         self.driver._allocator = mock.create_autospec(
             allocators.Allocator, instance=True
         )
-        self.driver._allocator.acquire.return_value.level = LEVEL
+        self.held(LEVEL)
         self.driver._confinement = confinement.Confinement(
             process=test_seclabel.PROCESS, image=test_seclabel.IMAGE
         )
         self.driver._host = mock.Mock()
+        self.driver._volume_api = mock.Mock()
         self.driver._claims = claims.HostClaims(
             self.driver._allocator, 'here', self.driver._host, 600
         )
@@ -75,6 +81,7 @@ class _Base(testtools.TestCase):
         for name in (
             '_connect_volume',
             '_disconnect_volume',
+            '_get_volume_config',
             'cleanup',
             'pre_live_migration',
             'live_migration',
@@ -99,6 +106,11 @@ class _Base(testtools.TestCase):
             task_state=None,
             system_metadata={},
         )
+
+    def held(self, own, project=None):
+        found = self.driver._allocator.acquire.return_value
+        found.level, found.project_level = own, project
+        found.levels = allocators.InstanceLevels(own, project)
 
     def _flag(self, name, value, group=None):
         CONF.set_override(name, value, group=group)
@@ -139,13 +151,15 @@ class VolumeTest(_Base):
             ['_connect_volume', '_disconnect_volume'], self._names()
         )
 
-    def test_multiattach_volumes_are_left_alone(self):
+    def test_a_multiattach_volume_is_libvirts_where_projects_share_nothing(
+        self,
+    ):
+        self.driver._allocator.space.return_value = INSTANCES
         info = dict(VOLUME, multiattach=True)
         self._connect(info)
-        self._disconnect(info)
-        self.assertEqual(
-            ['_connect_volume', '_disconnect_volume'], self._names()
-        )
+        self.assertEqual(['_connect_volume'], self._names())
+        config = self.driver._get_volume_config(info, {})
+        self.assertIs(self.calls._get_volume_config.return_value, config)
 
     def test_nothing_is_relabelled_under_a_migrating_guest(self):
         self.instance.task_state = 'migrating'
@@ -178,6 +192,123 @@ class VolumeTest(_Base):
         self.calls.restore.side_effect = exception.LabelNotApplied('no')
         self._disconnect()
         self.assertEqual(['restore', '_disconnect_volume'], self._names())
+
+
+class MultiattachTest(_Base):
+    """A volume of a project whose levels share a part."""
+
+    PROJECT = levels.Level.parse('s0:c1')
+
+    def setUp(self):
+        super().setUp()
+        self.held(LEVEL, self.PROJECT)
+        self.driver._volume_api = self.calls.volumes
+        self.attachments = [{'instance': 'uuid'}]
+        self.calls.volumes.attachment_get_all.return_value = self.attachments
+        self.info = dict(VOLUME, multiattach=True, serial='volume-1')
+
+    def _connect(self):
+        self.driver._connect_volume('context', self.info, self.instance)
+
+    def _disconnect(self):
+        self.driver._disconnect_volume(
+            'context', self.info, self.instance, encryption=None
+        )
+
+    def _disk(self):
+        config = libvirt_config.LibvirtConfigGuestDisk()
+        config.source_type = 'file'
+        config.source_path = '/mnt/hash/volume-1'
+        config.target_dev, config.target_bus = 'vdb', 'virtio'
+        config.shareable = True
+        self.calls._get_volume_config.return_value = config
+        found = self.driver._get_volume_config(self.info, {})
+        [disk] = seclabel.disks(
+            f'<domain><devices>{found.to_xml()}</devices></domain>'
+        )
+        return found, disk
+
+    def test_its_file_carries_what_the_project_shares(self):
+        self._connect()
+        self.calls.label.assert_called_once_with(
+            '/mnt/hash', '/mnt/hash/volume-1', self.PROJECT
+        )
+
+    def test_its_disk_is_not_opened_to_all(self):
+        self._connect()
+        config, disk = self._disk()
+        self.assertIs(seclabel.DiskLabel.PROJECT, disk.label)
+        self.assertIn(
+            str(test_seclabel.IMAGE.at(self.PROJECT)), config.to_xml()
+        )
+        # Also when it is written twice, as by a guest that is defined.
+        self.assertEqual(1, config.to_xml().count('<seclabel'))
+        self.assertEqual(
+            {'driver_volume_type', 'data', 'multiattach', 'serial'},
+            self.info.keys(),
+        )
+
+    def test_its_device_is_not_opened_to_all(self):
+        self.volume_driver = mock.Mock(spec=iscsi.LibvirtISCSIVolumeDriver)
+        self._connect()
+        self.calls.label.assert_not_called()
+        _, disk = self._disk()
+        self.assertIs(seclabel.DiskLabel.PROJECT, disk.label)
+
+    def test_the_last_to_let_go_puts_the_label_back(self):
+        for other in (
+            {'instance': 'another', 'connection_info': {}},
+            {'connection_info': {'instance': 'another'}},
+        ):
+            self.attachments.append(other)
+            self._disconnect()
+            self.calls.restore.assert_not_called()
+            self.attachments.pop()
+        self._disconnect()
+        self.calls.restore.assert_called_once()
+
+    def test_a_cinder_that_does_not_answer_leaves_the_label(self):
+        for error in (
+            nova_exception.VolumeNotFound(volume_id='volume-1'),
+            cinder_exception.ClientException(503),
+            ks_exception.ConnectFailure('refused'),
+        ):
+            self.calls.volumes.attachment_get_all.side_effect = error
+            self._disconnect()
+        self.calls.restore.assert_not_called()
+        self.assertEqual(3, self.calls._disconnect_volume.call_count)
+
+    def test_an_instance_without_a_part_of_its_project_is_refused(self):
+        self.held(LEVEL)
+        self.driver._allocator.space.return_value = spaces.LevelSpace.parse(
+            'c10.c19', 2, '', 'c0.c9'
+        )
+        error = self.assertRaises(nova_exception.InternalError, self._connect)
+        self.assertIn('no part', str(error))
+        self.calls._disconnect_volume.assert_called_once()
+        # Also while the store is away, from what was heard last.
+        away = exception.StoreUnreachable('away')
+        self.driver._allocator.space.side_effect = away
+        self.assertRaises(nova_exception.InternalError, self._connect)
+
+    def test_an_unknown_scheme_is_refused(self):
+        self.held(LEVEL)
+        self.driver._allocator.space.side_effect = exception.StoreUnreachable(
+            'away'
+        )
+        self.assertRaises(nova_exception.InternalError, self._connect)
+        self.calls.label.assert_not_called()
+
+    def test_the_part_is_remembered(self):
+        self._connect()
+        self.assertEqual(
+            str(self.PROJECT),
+            self.instance.system_metadata[claims.PROJECT_KEY],
+        )
+        self.held(LEVEL)
+        self.driver._allocator.space.return_value = INSTANCES
+        self._connect()
+        self.assertNotIn(claims.PROJECT_KEY, self.instance.system_metadata)
 
 
 class SettleTest(_Base):
@@ -308,6 +439,7 @@ class LiveMigrationTest(_Base):
         super().setUp()
         held = self.driver._allocator.get.return_value
         held.level, held.hosts = LEVEL, {'here', 'there'}
+        held.levels = allocators.InstanceLevels(LEVEL, None)
         self.guest = mock.Mock()
         self.running(LEVEL)
         self.driver._host.get_guest.side_effect = None

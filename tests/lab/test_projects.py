@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What instances of a project share, no instance of another may open.
+
+In the level scheme ``project``: two instances of one project have a
+multiattach volume, an instance of another project has not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.lab import isolation
+from tests.lab.case import LabTestCase
+from tests.lab.cloud import PATIENCE
+from tests.lab.host import VOLUMES
+
+
+class ProjectsTest(LabTestCase):
+    #: Two of one project, one of another.
+    ann: Any
+    amy: Any
+    bob: Any
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        cls._choose_scheme()
+        api = cls.cloud.api
+        project = api.identity.create_project(name='other')
+        api.grant_role('admin', user='admin', project=project.id)
+        cls.other = cls.cloud.plane.connect('other')
+        cls.addClassCleanup(cls.other.close)
+        kind = api.block_storage.create_type(
+            name='shareable', extra_specs={'multiattach': '<is> True'}
+        )
+        cls.kind = kind.name
+        with cls.cloud.progress.step('three instances, two projects'):
+            cls.ann, cls.amy = cls.cloud.boot(['ann', 'amy'])
+            [cls.bob] = cls.cloud.boot(['bob'], cls.other)
+        cls.addClassCleanup(cls.cloud.delete, [cls.ann, cls.amy, cls.bob])
+
+    @classmethod
+    def _choose_scheme(cls) -> None:
+        """Change to ``project``, beside the levels that others have."""
+        used: set[int] = set()
+        for row in cls.host.svirt_nova('label', 'list'):
+            used |= isolation.categories(row['Level'])
+        cls.host.svirt_nova(
+            'space',
+            'set',
+            '--categories',
+            'c512.c1023',
+            '--project-categories',
+            'c0.c511',
+            *(
+                ['--exclude', ','.join(f'c{n}' for n in sorted(used))]
+                if used
+                else []
+            ),
+        )
+
+    def _level(self, server: Any) -> frozenset[int]:
+        [row] = [
+            row
+            for row in self.host.svirt_nova('label', 'list')
+            if row['Instance'] == server.id
+        ]
+        return isolation.categories(row['Level'])
+
+    def _volume(self, api: Any, name: str, **kwargs: Any) -> Any:
+        storage = api.block_storage
+        volume = storage.create_volume(size=1, name=name, **kwargs)
+        return storage.wait_for_status(
+            volume, 'available', interval=1, wait=int(PATIENCE)
+        )
+
+    def _attach(self, api: Any, server: Any, volume: Any) -> None:
+        api.compute.create_volume_attachment(server, volume_id=volume.id)
+        storage = api.block_storage
+        for _ in self.cloud.poll(f'{volume.name} on {server.name}'):
+            found = storage.get_volume(volume.id)
+            if server.id in {each['server_id'] for each in found.attachments}:
+                return
+
+    def _categories_of(self, volume: Any) -> frozenset[int]:
+        path = f'{VOLUMES}/volume-{volume.id}'
+        [context] = self.host.probe('contexts', path).values()
+        return isolation.categories(isolation.level_of(context))
+
+    def _assert_opened(self, by: dict[str, set[str]]) -> None:
+        """Who opens a volume, and that all else is refused.
+
+        :param by: UUIDs of instances by UUID of the volume
+        """
+        begin = self.host.run('date +%s.%N').strip()
+        seen = self.host.probe('look')
+        rows = self.host.probe('attack', timeout=300)
+        opened: dict[str, set[str]] = {volume: set() for volume in by}
+        for row in rows:
+            volume = row['path'].rpartition('/volume-')[2]
+            if volume in by:
+                if row['outcome'] == isolation.OPENED:
+                    opened[volume].add(row['attacker'])
+                continue
+            is_own = row['attacker'] == row['owner']
+            wanted = isolation.OPENED if is_own else isolation.DENIED
+            self.assertEqual(wanted, row['outcome'], row)
+        self.assertEqual(by, opened)
+        names = {each.id: each.name for each in (self.ann, self.amy, self.bob)}
+        attack = isolation.Attack(rows, names)
+        self.assertEqual([], attack.errors())
+        told = self.host.probe('denials', begin)
+        self.assertEqual([], attack.unproven(seen, told))
+
+    def test_1_a_shared_volume_opens_to_its_project_alone(self) -> None:
+        ann, amy, bob = (
+            self._level(each) for each in (self.ann, self.amy, self.bob)
+        )
+        shared = ann & amy
+        self.assertEqual(2, len(shared))
+        self.assertFalse(shared & bob)
+
+        both = self._volume(self.cloud.api, 'both', volume_type=self.kind)
+        # They run already when it comes.
+        self._attach(self.cloud.api, self.ann, both)
+        self.assertEqual(shared, self._categories_of(both))
+        self._attach(self.cloud.api, self.amy, both)
+        self.assertEqual(shared, self._categories_of(both))
+        self._assert_opened({both.id: {self.ann.id, self.amy.id}})
+
+        # A start of one of them leaves the other its access.
+        self.cloud.api.compute.reboot_server(self.amy, 'HARD')
+        self.cloud.wait_active(self.amy)
+        self.assertEqual(shared, self._categories_of(both))
+        self._assert_opened({both.id: {self.ann.id, self.amy.id}})
+
+    def test_2_ordinary_volumes_open_to_their_instance_alone(self) -> None:
+        hers = self._volume(self.cloud.api, 'hers')
+        his = self._volume(self.other, 'his')
+        self._attach(self.cloud.api, self.ann, hers)
+        self._attach(self.other, self.bob, his)
+        self.assertEqual(self._level(self.ann), self._categories_of(hers))
+        self.assertEqual(self._level(self.bob), self._categories_of(his))
+        self._assert_opened({hers.id: {self.ann.id}, his.id: {self.bob.id}})
+
+    def test_3_the_last_to_let_go_takes_the_label_off(self) -> None:
+        api = self.cloud.api
+        [both] = api.block_storage.volumes(name='both')
+        shared = self._categories_of(both)
+        self.assertEqual(2, len(shared))
+        for server, left in ((self.ann, shared), (self.amy, frozenset())):
+            api.compute.stop_server(server)
+            api.compute.wait_for_server(
+                api.compute.get_server(server.id),
+                'SHUTOFF',
+                interval=1,
+                wait=int(PATIENCE),
+            )
+            api.compute.delete_volume_attachment(server, both)
+            for _ in self.cloud.poll(f'{server.name} without a volume'):
+                found = api.block_storage.get_volume(both.id)
+                holders = {each['server_id'] for each in found.attachments}
+                if server.id not in holders:
+                    break
+            self.assertEqual(left, self._categories_of(both))
