@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A compute that asks the allocator service, over oslo.messaging."""
+
+from __future__ import annotations
+
+import uuid
+
+from nova.tests.functional.libvirt import base
+import nova.conf
+
+from svirt_nova.allocator import base as allocators
+from svirt_nova.allocator.rpc import driver as rpc
+from svirt_nova.allocator.rpc import server
+from svirt_nova.allocator.rpc import transport
+from tests.functional.nova import confined
+
+CONF = nova.conf.CONF
+
+
+class ServiceTest(confined.ConfinedMixin, base.ServersTestBase):
+    api_major_version = 'v2.1'
+    microversion = 'latest'
+
+    def setUp(self):
+        super().setUp()
+        self.flags(allocator='rpc', group='svirt')
+        self.flags(
+            transport_url='fake:/',
+            topic=uuid.uuid4().hex,
+            call_timeout=1,
+            call_retries=0,
+            group='svirt_nova_allocator',
+        )
+        self.servers = []
+        self._start_service()
+        self.start_compute()
+        driver = self.computes['compute1'].driver
+        self.assertIsInstance(driver._allocator, rpc.RpcAllocator)
+        self.addCleanup(driver._allocator.close)
+
+    def _start_service(self):
+        bus = transport.connect(CONF, 'fake:/')
+        for calls in (server.ComputeCalls, server.OperatorCalls):
+            each = server.create(CONF, bus, 'service', calls(self.allocator))
+            each.start()
+            self.servers.append(each)
+
+    def _check_invariants(self):
+        if not self.servers:
+            self._start_service()
+        try:
+            super()._check_invariants()
+        finally:
+            self._stop_service()
+
+    def _stop_service(self):
+        while self.servers:
+            each = self.servers.pop()
+            each.stop()
+            each.wait()
+
+    def test_a_server_has_its_level_from_boot_to_deletion(self):
+        created = self._create_server(networks='none')
+        held = self.allocator.get(created['id'])
+        self.assertEqual({'compute1'}, held.hosts)
+        self._reboot_server(created, hard=True)
+        self._delete_server(created)
+        gone = self.allocator.get(created['id'])
+        self.assertEqual(held.level, gone.level)
+        self.assertIs(allocators.State.COOLING, gone.state)
+
+    def test_without_the_service_servers_reboot_and_none_is_built(self):
+        created = self._create_server(networks='none')
+        self._stop_service()
+        self._reboot_server(created, hard=True)
+        refused = self._create_server(networks='none', expected_state='ERROR')
+        fault = self.api.get_server(refused['id'])['fault']['message']
+        self.assertIn('allocator service', fault)
+        self._start_service()
+        self._delete_server(created)
+        self._delete_server(refused)
