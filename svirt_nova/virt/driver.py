@@ -409,12 +409,14 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         if path is not None and level is not None:
             volumes.label(path, level)
 
-    def _get_volume_config(
-        self, connection_info: dict[str, Any], disk_info: Any
-    ) -> Any:
-        """The disk of a connected volume."""
-        image = volumes.shared_by(connection_info)
-        config = super()._get_volume_config(connection_info, disk_info)
+    def _get_volume_config(self, *args: Any) -> Any:
+        """The disk of a connected volume.
+
+        :param args: in Nova 33 the instance first; then the connection and
+            the description of the disk
+        """
+        image = volumes.shared_by(args[-2])
+        config = super()._get_volume_config(*args)
         if image is not None:
             volumes.confine(config, image)
         return config

@@ -22,7 +22,8 @@ class LibvirtDriver:
     is_shared: bool
 
     def __init__(self, virtapi: Any, read_only: bool = False) -> None:
-        pass
+        # No volume here is a multiattach one, so cinder is not asked.
+        self._volume_api = None
 
     def init_host(self, host: str) -> None:
         pass

@@ -109,7 +109,7 @@ class LiveMigrationTest(base.LibvirtMigrationMixin, two_hosts.TwoHosts):
     def test_a_destination_without_a_claim_gets_nothing(self):
         self.server = self._boot()
         with mock.patch(
-            'svirt_nova.virt.driver.SvirtLibvirtDriver._level',
+            'svirt_nova.virt.driver.SvirtLibvirtDriver._claim',
         ):
             self._live_migrate(self.server, migration_expected_state='failed')
 
