@@ -2,6 +2,7 @@
 """The privileged functions through a real helper process of oslo.privsep."""
 
 import os
+import pathlib
 import sys
 
 import fixtures
@@ -19,10 +20,11 @@ class HelperProcessTest(testtools.TestCase):
         super().setUp()
         self.assertEqual(0, os.geteuid(), 'the helper process needs root')
         section = privsep.svirt_pctxt.cfg_section
-        helper = os.path.join(
-            os.path.dirname(sys.executable), 'privsep-helper'
+        cfg.CONF.set_override(
+            'helper_command',
+            f'unshare --mount {self._helper()}',
+            group=section,
         )
-        cfg.CONF.set_override('helper_command', helper, group=section)
         self.addCleanup(
             cfg.CONF.clear_override, 'helper_command', group=section
         )
@@ -40,6 +42,27 @@ class HelperProcessTest(testtools.TestCase):
         # Not ours: root may label it all the same.
         os.chown(self.disk, 65534, 65534)
         os.chmod(self.disk, 0o600)
+
+    def _helper(self):
+        """A helper that finds a policy, on a machine that may have none."""
+        directory = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        contexts = directory / 'etc' / 'test' / 'contexts'
+        (contexts / 'files').mkdir(parents=True)
+        (directory / 'etc' / 'config').write_text('SELINUXTYPE=test\n')
+        (contexts / 'virtual_image_context').write_text(
+            'system_u:object_r:svirt_image_t:s0\n'
+            'system_u:object_r:virt_content_t:s0\n'
+        )
+        (contexts / 'files' / 'file_contexts').write_text('/.* <<none>>\n')
+        program = pathlib.Path(sys.executable).with_name('privsep-helper')
+        helper = directory / 'helper'
+        helper.write_text(
+            f'#!/bin/sh -e\n'
+            f'mount --bind {directory}/etc /etc/selinux\n'
+            f'exec {program} "$@"\n'
+        )
+        helper.chmod(0o755)
+        return helper
 
     def test_a_file_is_labelled_and_put_back(self):
         level = levels.Level.parse('s0:c3,c9')
