@@ -461,6 +461,7 @@ class ControlPlane:
             'database': {'connection': self._database.url('keystone')},
             'token': {'provider': 'fernet', 'expiration': 86400},
             'fernet_tokens': {'key_repository': home / 'fernet'},
+            'fernet_receipts': {'key_repository': home / 'fernet'},
             'credential': {'key_repository': home / 'credential'},
         }
 

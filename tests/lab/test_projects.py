@@ -141,7 +141,15 @@ class ProjectsTest(LabTestCase):
         self._attach(self.other, self.bob, his)
         self.assertEqual(self._level(self.ann), self._categories_of(hers))
         self.assertEqual(self._level(self.bob), self._categories_of(his))
-        self._assert_opened({hers.id: {self.ann.id}, his.id: {self.bob.id}})
+        # What the two of one project share stays as it was beside them.
+        [both] = self.cloud.api.block_storage.volumes(name='both')
+        self._assert_opened(
+            {
+                hers.id: {self.ann.id},
+                his.id: {self.bob.id},
+                both.id: {self.ann.id, self.amy.id},
+            }
+        )
 
     def test_3_the_last_to_let_go_takes_the_label_off(self) -> None:
         api = self.cloud.api
