@@ -51,19 +51,22 @@ _KINDS: dict[int | str | None, type[Conflict | Busy | Lost]] = {
     '25P03': Lost,
     '25006': Lost,
     # MariaDB: ER_LOCK_WAIT_TIMEOUT, ER_LOCK_DEADLOCK,
-    # ER_STATEMENT_TIMEOUT, ER_CHECKREAD.
+    # ER_STATEMENT_TIMEOUT, ER_CHECKREAD, ER_QUERY_INTERRUPTED.
     1205: Busy,
     1213: Busy,
+    1317: Busy,
     1969: Busy,
     1020: Busy,
     # ER_ROW_IS_REFERENCED_2, ER_NO_REFERENCED_ROW_2, ER_DUP_ENTRY.
     1451: Conflict,
     1452: Conflict,
     1062: Conflict,
-    # Galera's ER_UNKNOWN_COM_ERROR of a node that is not ready;
+    # Galera's ER_UNKNOWN_COM_ERROR of a node that is not ready, and
+    # ER_ERROR_DURING_COMMIT of one that has just been cut off;
     # ER_SERVER_SHUTDOWN, ER_CONNECTION_KILLED, ER_OPTION_PREVENTS_STATEMENT
     # (read only), ER_CON_COUNT_ERROR.
     1047: Lost,
+    1180: Lost,
     1053: Lost,
     1927: Lost,
     1290: Lost,

@@ -165,6 +165,7 @@ class MariaDB(Server):
     """A MariaDB server."""
 
     admin_database = 'mysql'
+    user = 'mysql'
 
     def make(self) -> None:
         self.run(
@@ -173,14 +174,12 @@ class MariaDB(Server):
             f'--datadir={self.directory / "data"}',
             '--skip-test-db',
             '--auth-root-authentication-method=normal',
-            '--user=root',
         )
 
     def command(self) -> list[str]:
         return [
             'mariadbd',
             '--no-defaults',
-            '--user=root',
             f'--datadir={self.directory / "data"}',
             f'--socket={self.directory / "socket"}',
             f'--pid-file={self.directory / "pid"}',
