@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime
+import time
 import uuid
 from collections.abc import Iterable
 from collections.abc import Sequence
@@ -146,8 +147,14 @@ class SqlAllocator(base.Allocator):
                 return None
 
         held = None
+        deadline = time.monotonic() + self._store.timeout
         while held is None:
             held = self._giver.in_space(insert)
+            if held is None and time.monotonic() > deadline:
+                raise exception.StoreUnreachable(
+                    f'level {level} was taken and freed by others all the '
+                    f'time; try again'
+                )
         found = giving.allocation(held)
         if found.state is not base.State.RESERVED:
             raise exception.LevelTaken(
@@ -162,11 +169,16 @@ class SqlAllocator(base.Allocator):
         if found is None:
             return
         rank = ranking.rank(level.categories)
-        if not self._store.write(lambda c: rows.release(c, rank)):
-            raise exception.LevelTaken(
-                f'level {level} cannot be released: it is not reserved, but '
-                f'{found.state} for instance {found.instance_uuid}'
-            )
+        if found.state is not base.State.RESERVED or not self._store.write(
+            lambda c: rows.release(c, rank)
+        ):
+            # Unless it was done, by a commit whose answer was lost.
+            found = self.find(level)
+            if found is not None:
+                raise exception.LevelTaken(
+                    f'level {level} cannot be released: it is not reserved, '
+                    f'but {found.state} for instance {found.instance_uuid}'
+                )
 
     def list(
         self,
@@ -174,16 +186,22 @@ class SqlAllocator(base.Allocator):
         host: str | None = None,
         project_id: str | None = None,
         states: frozenset[base.State] | None = None,
+        after: levels.Level | None = None,
+        limit: int | None = None,
     ) -> list[base.Allocation]:
         """The levels that are not free, sorted by their rank."""
         conditions = []
+        if after is not None:
+            conditions.append(rows.after(ranking.rank(after.categories)))
         if host is not None:
             conditions.append(rows.claimed_by(host))
         if project_id is not None:
             conditions.append(rows.of_project(project_id))
         return [
             *self._read(
-                *conditions, states=base.State if states is None else states
+                *conditions,
+                states=base.State if states is None else states,
+                limit=limit,
             )
         ]
 
@@ -196,9 +214,20 @@ class SqlAllocator(base.Allocator):
         stored = self._giver.stored_space()
         if stored.is_open and stored.space == space:
             return
-        self._store.write(level_space.close)
+        generation = self._store.write(level_space.close)
         self._store.outlast_transactions()
-        against = self._store.write(lambda c: level_space.change(c, space))
+        # Levels that are free but have a row stand against nothing.
+        while self._giver.free(limit=giving.FREE_LIMIT):
+            pass
+        try:
+            against = self._store.write(
+                lambda c: level_space.change(c, space, generation)
+            )
+        except errors.SpaceChanged as error:
+            raise exception.InvalidSpace(
+                f'the level space was not made "{space}": somebody else is '
+                f'changing it. See "svirt-nova space show" and try again'
+            ) from error
         self._giver.forget()
         if against:
             named = ', '.join(map(str, against[:_NAMED]))
@@ -216,9 +245,14 @@ class SqlAllocator(base.Allocator):
         rank = ranking.rank(level.categories)
 
         def work(connection: sa.Connection) -> list[base.Holding]:
-            found = history.past(connection, rank)
+            # The present first: what comes free in between is in both.
             held = rows.of_rank(connection, rank)
-            if held is not None and held.instance_uuid is not None:
+            found = history.past(connection, rank)
+            if (
+                held is not None
+                and held.instance_uuid is not None
+                and held.created_at not in {past.since for past in found}
+            ):
                 assert held.project_id is not None
                 found.append(
                     base.Holding(
@@ -252,12 +286,13 @@ class SqlAllocator(base.Allocator):
 
         def work(connection: sa.Connection) -> base.Usage:
             now = rows.now(connection)
-            used, oldest = history.count_used(connection, now)
+            cooling = self._giver.cooling
+            used, oldest = history.count_used(connection, now, cooling)
             begin = max(now - _RATE_PERIOD, oldest or now)
             days = (now - begin) / datetime.timedelta(days=1)
             per_day = full_at = None
             if days >= _SHORTEST_PERIOD:
-                before, _ = history.count_used(connection, begin)
+                before, _ = history.count_used(connection, begin, cooling)
                 per_day = (used - before) / days
             if per_day is not None and per_day > 0:
                 left = datetime.timedelta(days=free / per_day)
@@ -265,7 +300,7 @@ class SqlAllocator(base.Allocator):
                 if left < _FARTHEST:
                     full_at = schema.utc(now + left)
             return base.Usage(
-                by_project=rows.count_by_project(connection),
+                by_project=rows.count_by_project(connection, now - cooling),
                 by_host=rows.count_by_host(connection),
                 per_day=per_day,
                 full_at=full_at,
@@ -277,6 +312,7 @@ class SqlAllocator(base.Allocator):
         """Free levels that have cooled, and forget old history."""
         while self._giver.free(limit=giving.FREE_LIMIT):
             pass
+        self._giver.warn_when_full(self.stats())
         kept = datetime.timedelta(seconds=self.conf.svirt.history_time)
 
         def forget(connection: sa.Connection) -> int:
@@ -290,13 +326,14 @@ class SqlAllocator(base.Allocator):
         self,
         *conditions: sa.ColumnElement[bool],
         states: Iterable[base.State] = base.State,
+        limit: int | None = None,
     ) -> Sequence[base.Allocation]:
         def work(connection: sa.Connection) -> Sequence[rows.Held]:
             cutoff = rows.cutoff(connection, self._giver.cooling)
             in_state = sa.or_(
                 sa.false(), *(schema.is_in(state, cutoff) for state in states)
             )
-            return rows.select(connection, *conditions, in_state)
+            return rows.select(connection, *conditions, in_state, limit=limit)
 
         return [giving.allocation(held) for held in self._store.read(work)]
 

@@ -57,10 +57,12 @@ _KINDS: dict[int | str | None, type[Conflict | Busy | Lost]] = {
     1317: Busy,
     1969: Busy,
     1020: Busy,
-    # ER_ROW_IS_REFERENCED_2, ER_NO_REFERENCED_ROW_2, ER_DUP_ENTRY.
+    # ER_ROW_IS_REFERENCED_2, ER_NO_REFERENCED_ROW_2, ER_DUP_ENTRY,
+    # ER_TABLE_EXISTS_ERROR (two that make a schema).
     1451: Conflict,
     1452: Conflict,
     1062: Conflict,
+    1050: Conflict,
     # Galera's ER_UNKNOWN_COM_ERROR of a node that is not ready, and
     # ER_ERROR_DURING_COMMIT of one that has just been cut off;
     # ER_SERVER_SHUTDOWN, ER_CONNECTION_KILLED, ER_OPTION_PREVENTS_STATEMENT

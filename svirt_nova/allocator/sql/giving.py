@@ -2,12 +2,16 @@
 """How an instance comes to its level.
 
 A new one takes a random level that is believed free: one insert, no lock
-and no read before it. The store's keys say whether the guess was right.
+and no read before it. The store's keys say whether the guess was right; after
+a wrong one, a look at some other levels that are believed free finds one
+that is.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import functools
 import time
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -37,6 +41,8 @@ FREE_LIMIT = 5_000
 """Levels freed at once: it bounds the wait of the call that frees them."""
 
 _SPACE_PAUSE = 0.2
+_CANDIDATES = 64
+_PARTS_FREED = 20
 
 
 class Giver:
@@ -64,39 +70,85 @@ class Giver:
     ) -> base.Allocation:
         """See :meth:`base.Allocator.acquire`; the arguments are checked."""
         deadline = time.monotonic() + self._store.timeout
-        misses = 0
+        tries = 0
         while True:
-            guess = self._known_guess()
-            part = rank = None
             try:
-                part = self._part(guess, project)
-                rank = guess.pick(part)
-                if rank is not None:
-                    taken = self._take(
-                        guess, rank, part, instance, project, host
-                    )
-                    if taken is not None:
-                        self._warn_when_full(guess, part, project)
-                        return taken
+                done = self._try(tries, instance, project, host, deadline)
             except errors.SpaceChanged:
                 self._guess = None
-            known = self._claim_known(instance, host)
-            if known is not None:
-                if rank is not None and rank != known.rank:
-                    guess.release(part, rank)
-                return allocation(known)
-            if self._guess is None:
-                self._wait_for_space(deadline)
-                continue
-            misses += 1
-            if rank is None or misses % guess.hint(part).patience == 0:
-                self._refresh(guess, part, project)
+                done = self._known(instance, host)
+                if done is None:
+                    self._wait_for_space(deadline)
+            except exception.SpaceFull:
+                # An instance that has a level keeps it all the same.
+                done = self._known(instance, host)
+                if done is None:
+                    raise
+            if done is not None:
+                return done
+            tries += 1
             if time.monotonic() > deadline:
                 raise exception.StoreUnreachable(
                     f'the store {self._store} gave no level in '
-                    f'{self._store.timeout:g} s and {misses} tries: too '
+                    f'{self._store.timeout:g} s and {tries} tries: too '
                     f'many take the last ones at once; try again'
                 )
+
+    def _try(
+        self,
+        tries: int,
+        instance: str,
+        project: str,
+        host: str,
+        deadline: float,
+    ) -> base.Allocation | None:
+        """Take a level, or claim the one that the instance has.
+
+        :param tries: how many wrong guesses there were
+        :returns: None after another wrong guess
+        :raises errors.SpaceChanged: the guess was of a former space
+        :raises SpaceFull: every level is in use
+        """
+        guess = self._known_guess()
+        part = self._part(guess, project, deadline)
+        rank = self._look(guess, part, project) if tries else guess.pick(part)
+        if rank is not None:
+            taken = self._take(guess, rank, part, instance, project, host)
+            if taken is not None:
+                self._warn_when_full(guess, part, project)
+                return taken
+        known = self._claim_known(instance, host)
+        if known is not None:
+            if rank is not None and rank != known.rank:
+                guess.release(part, rank)
+            return allocation(known)
+        if rank is None or guess.hint(part).miss():
+            self._refresh(guess, part, project)
+        return None
+
+    def _known(self, instance: str, host: str) -> base.Allocation | None:
+        held = self._claim_known(instance, host)
+        return None if held is None else allocation(held)
+
+    def _look(
+        self, guess: guesses.Guess, part: int | None, project: str
+    ) -> int | None:
+        """A level that is free, out of some that are believed to be.
+
+        :returns: None when the space looks full
+        :raises SpaceFull: every level is in use
+        """
+        picked = guess.sample(part, _CANDIDATES)
+        taken = set(
+            self._store.read(lambda c: rows.ranks(c, rows.among(picked)))
+        )
+        free = [rank for rank in picked if rank not in taken]
+        if not free:
+            self._refresh(guess, part, project)
+            return guess.pick(part)
+        for rank in free[1:]:
+            guess.release(part, rank)
+        return free[0]
 
     def adopt(
         self, instance: str, project: str, host: str, level: levels.Level
@@ -113,13 +165,19 @@ class Giver:
             part = guess.space.project_part(level)
             rank = None
             if part is not None:
-                rank = self._part(guess, project)
+                rank = self._part(
+                    guess, project, time.monotonic() + self._store.timeout
+                )
                 if rank != ranking.rank(part.categories):
                     raise exception.LevelTaken(
                         f'level {level} of instance {instance} cannot be '
                         f'recorded: {part} is not the part of its project'
                     )
-            self.free(rows.has_rank(ranking.rank(level.categories)), limit=1)
+            for condition in (
+                rows.has_rank(ranking.rank(level.categories)),
+                rows.of_uuid(instance),
+            ):
+                self.free(condition, limit=1)
             return self._take(
                 guess,
                 ranking.rank(level.categories),
@@ -161,12 +219,23 @@ class Giver:
             cutoff = rows.cutoff(connection, self.cooling)
             return rows.free(connection, cutoff, *conditions, limit=limit)
 
-        try:
-            return self._store.write(work)
-        except errors.Conflict:
-            # One of them was claimed again just now; the others wait for
-            # the next try.
-            return 0
+        while True:
+            try:
+                return self._store.write(work)
+            except errors.Conflict:
+                # One of them was claimed again just now.
+                if limit == 1:
+                    return 0
+                limit = max(1, limit // 10)
+
+    def warn_when_full(self, stats: base.Stats) -> None:
+        """Warn once for each mark that the space has passed."""
+        guess = self._known_guess()
+        passed = guess.marks_passed(
+            guesses.WHOLE, self._marks, 1 - stats.free / stats.size
+        )
+        if passed is not None:
+            self._warn(guess.space, passed, '', stats.size)
 
     def _known_guess(self) -> guesses.Guess:
         guess = self._guess
@@ -184,11 +253,15 @@ class Giver:
                 )
             time.sleep(_SPACE_PAUSE)
 
-    def _part(self, guess: guesses.Guess, project: str) -> int | None:
+    def _part(
+        self, guess: guesses.Guess, project: str, deadline: float
+    ) -> int | None:
         """The rank of the part that all levels of a project have.
 
+        :param deadline: when to give up, as a monotonic time
         :returns: None in the scheme instance
         :raises errors.SpaceChanged: the guess is of a former space
+        :raises SpaceFull: every part is in use
         """
         if guess.space.scheme is spaces.Scheme.INSTANCE:
             return None
@@ -197,22 +270,37 @@ class Giver:
             known = self._store.read(lambda c: projects.rank(c, project))
             if known is None:
                 known = self._give_part(guess, project)
+            if known is None and time.monotonic() > deadline:
+                raise exception.StoreUnreachable(
+                    f'the store {self._store} gave project {project} no '
+                    f'part of its own in {self._store.timeout:g} s: too '
+                    f'many projects are new at once; try again'
+                )
         guess.parts[project] = known
         return known
 
     def _give_part(self, guess: guesses.Guess, project: str) -> int | None:
         """Give a project its part; None when it has to be looked for."""
         space = guess.space
-        hint = hints.of_sets(space.project_categories, space.per_project)
-        hint.load(self._store.read(projects.ranks))
-        rank = hint.pick()
-        if rank is None:
-            if self._store.write(lambda c: projects.free(c, FREE_LIMIT)):
+        taken = set(self._store.read(projects.ranks))
+        if len(taken) >= space.projects:
+            if self._free_parts():
                 return None
             raise exception.SpaceFull(
                 f'the level space "{space}" has no part left for project '
                 f'{project}: {space.projects} projects have instances'
             )
+        hint = hints.of_sets(space.project_categories, space.per_project)
+        hint.load(taken)
+        rank = hint.pick()
+        # A hint that does not remember guesses; few tries find a free one
+        # unless nearly all are taken.
+        tries = _CANDIDATES
+        while rank in taken and tries:
+            rank = hint.pick()
+            tries -= 1
+        if rank is None:
+            return None
         chosen = rank
         try:
             self._store.write(
@@ -223,6 +311,18 @@ class Giver:
         except errors.Conflict:
             return None
         return chosen
+
+    def _free_parts(self) -> bool:
+        """Take parts from projects without levels; whether there were any.
+
+        One at a time: that of a project which has just got a level again
+        must not keep the others.
+        """
+        unused = self._store.read(lambda c: projects.unused(c, _PARTS_FREED))
+        for rank in unused:
+            with contextlib.suppress(errors.Conflict):
+                self._store.write(functools.partial(projects.free, rank=rank))
+        return bool(unused)
 
     def _take(
         self,
@@ -331,18 +431,23 @@ class Giver:
     def _warn_when_full(
         self, guess: guesses.Guess, part: int | None, project: str
     ) -> None:
-        """Warn once for each mark that is passed."""
-        passed = guess.marks_passed(part, self._marks)
-        if passed is None:
-            return
-        of = '' if part is None else f' for project {project}'
+        """Warn once for each mark that the hint has passed."""
+        passed = guess.marks_passed(part, self._marks, guess.hint(part).fill)
+        if passed is not None:
+            of = '' if part is None else f' for project {project}'
+            self._warn(guess.space, passed, of, guess.space.per_owner)
+
+    @staticmethod
+    def _warn(
+        space: spaces.LevelSpace, passed: int, of: str, size: int
+    ) -> None:
         LOG.warning(
             'The level space "%s" is %d %% full%s: %d levels in all. See '
             '"svirt-nova label usage"; at 100 %% new instances are refused',
-            guess.space,
+            space,
             passed,
             of,
-            guess.space.per_owner,
+            size,
         )
 
 

@@ -16,6 +16,11 @@ from svirt_nova import ranking
 from svirt_nova.allocator.sql import hint as hints
 from svirt_nova.allocator.sql import level_space
 
+WHOLE = -1
+"""In the place of a project's part: the space as a whole."""
+
+_HYSTERESIS = 5
+
 _MOST_HINTS = 256
 """Projects whose levels are remembered: 64 KiB of memory each."""
 
@@ -56,6 +61,11 @@ class Guess:
             return own
         return ranking.rank(ranking.unrank(part) | ranking.unrank(own))
 
+    def sample(self, part: int | None, number: int) -> list[int]:
+        """The ranks of several levels with a part; fewer when few are left."""
+        picked = (self.pick(part) for _ in range(number))
+        return [rank for rank in picked if rank is not None]
+
     def release(self, part: int | None, rank: int) -> None:
         """Believe of a level with a part that it is free."""
         self.hint(part).release(self._own(part, rank))
@@ -65,18 +75,23 @@ class Guess:
         self.hint(part).load(self._own(part, rank) for rank in ranks)
 
     def marks_passed(
-        self, part: int | None, marks: Sequence[int]
+        self, part: int | None, marks: Sequence[int], fill: float
     ) -> int | None:
-        """The highest mark that the fill has passed and not been told.
+        """The highest mark that a fill has passed and not been told.
 
+        A mark is told again after the fill was well below it.
+
+        :param part: a project's part, None in the scheme instance, or
+            :data:`WHOLE`
         :param marks: in per cent, ascending
+        :param fill: 0 to 1
         """
-        fill = 100 * self.hint(part).fill
-        passed = [mark for mark in marks if fill >= mark]
-        if not passed or passed[-1] <= self._told.get(part, -1):
-            return None
-        self._told[part] = passed[-1]
-        return passed[-1]
+        passed = [mark for mark in marks if 100 * fill >= mark]
+        highest = passed[-1] if passed else -1
+        told = self._told.get(part, -1)
+        if highest > told or 100 * fill < told - _HYSTERESIS:
+            self._told[part] = highest
+        return highest if highest > told else None
 
     def _own(self, part: int | None, rank: int) -> int:
         if part is None:

@@ -19,7 +19,7 @@ from svirt_nova import ranking
 MAX_SIZE = 1 << 24
 """The most sets with a bitmap, in bits: 2 MiB of memory."""
 
-_PATIENCE = 16
+_PATIENCE = 1_000
 _BLIND_PATIENCE = 64
 
 _NOT_FULL = re.compile(rb'[^\xff]')
@@ -38,11 +38,10 @@ class Bitmap:
     remembers = True
     """Whether :meth:`load` is of any use."""
 
-    patience: int
-    """Wrong guesses in a row that a load is worth."""
-
     def __init__(self, categories: Collection[int], size: int) -> None:
-        self.patience = 1
+        # Wrong guesses that a load is worth, and those since the last.
+        self._patience = 1
+        self._misses = 0
         self._first = ranking.first(size)
         self._lock = threading.Lock()
         possible = ranking.mask(categories, size)
@@ -70,7 +69,8 @@ class Bitmap:
         with self._lock:
             self._bits = bits
             self._free = 8 * len(bits) - int.from_bytes(bits).bit_count()
-            self.patience = _PATIENCE
+            self._patience = _PATIENCE
+            self._misses = 0
 
     def pick(self) -> int | None:
         """The rank of a random set believed free, from now on taken.
@@ -94,6 +94,12 @@ class Bitmap:
             self._free -= 1
             return self._first + byte * 8 + bit
 
+    def miss(self) -> bool:
+        """Count a wrong guess; whether it is time for a load."""
+        with self._lock:
+            self._misses += 1
+            return self._misses >= self._patience
+
     def release(self, rank: int) -> None:
         """Believe of a rank that it is free."""
         place = rank - self._first
@@ -111,12 +117,12 @@ class Probe:
     """
 
     remembers = False
-    patience = _BLIND_PATIENCE
     fill = 0.0
 
     def __init__(self, categories: Collection[int], size: int) -> None:
         self._categories = sorted(categories)
         self._size = size
+        self._misses = 0
 
     def load(self, taken: Iterable[int]) -> None:
         """Remember nothing."""
@@ -124,6 +130,11 @@ class Probe:
     def pick(self) -> int | None:
         """The rank of any set at all."""
         return ranking.rank(random.sample(self._categories, self._size))
+
+    def miss(self) -> bool:
+        """Count a wrong guess; whether the space may be full."""
+        self._misses += 1
+        return self._misses % _BLIND_PATIENCE == 0
 
     def release(self, rank: int) -> None:
         """Remember nothing."""

@@ -81,20 +81,26 @@ def forget(
 
 
 def count_used(
-    connection: sa.Connection, moment: datetime.datetime
+    connection: sa.Connection,
+    moment: datetime.datetime,
+    cooling: datetime.timedelta,
 ) -> tuple[int, datetime.datetime | None]:
-    """How many levels instances had at a moment, and since when any had.
+    """How many levels were not free at a moment, and since when any was.
 
     :param moment: by the database's clock
     """
+    cutoff = moment - cooling
     now = connection.execute(
-        sa.select(sa.func.count(), sa.func.min(_allocation.c.created_at))
+        sa.select(
+            sa.func.sum(sa.case((schema.is_used(cutoff), 1), else_=0)),
+            sa.func.min(_allocation.c.created_at),
+        )
         .where(_allocation.c.instance_uuid.is_not(None))
         .where(_allocation.c.created_at <= moment)
     ).one()
     then = connection.execute(
         sa.select(sa.func.count()).where(
-            _history.c.created_at <= moment, _history.c.retired_at > moment
+            _history.c.created_at <= moment, _history.c.retired_at > cutoff
         )
     ).scalar_one()
-    return now[0] + then, now[1]
+    return int(now[0] or 0) + then, now[1]

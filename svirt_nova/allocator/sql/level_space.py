@@ -6,7 +6,8 @@ Each function takes a connection inside a transaction; none commits.
 The space is changed in two transactions. The first closes it and begins a
 new generation: from then on no level is given out. When every transaction
 that may still have seen the former generation is over, the second checks
-what is held against the new space and opens it.
+what is held against the new space and opens it, with a generation of its
+own, if nobody else has closed it since.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from svirt_nova import exception
 from svirt_nova import level as levels
 from svirt_nova import ranking
 from svirt_nova import space as spaces
+from svirt_nova.allocator.sql import errors
 from svirt_nova.allocator.sql import projects
 from svirt_nova.allocator.sql import schema
 
@@ -69,6 +71,15 @@ def oldest_release(connection: sa.Connection) -> str:
     return oldest
 
 
+def raise_oldest_release(connection: sa.Connection) -> None:
+    """Exclude code that is too old for this release's schema."""
+    connection.execute(
+        sa.update(_space)
+        .where(_space.c.oldest_release < schema.OLDEST_RELEASE)
+        .values(oldest_release=schema.OLDEST_RELEASE)
+    )
+
+
 def read(connection: sa.Connection, store: str) -> Stored:
     """The space of a store.
 
@@ -96,23 +107,43 @@ def read(connection: sa.Connection, store: str) -> Stored:
     return Stored(space, row.generation, row.closed_at is None)
 
 
-def close(connection: sa.Connection) -> None:
-    """Let no level be given out."""
+def close(connection: sa.Connection) -> int:
+    """Let no level be given out.
+
+    :returns: the generation that begins
+    """
     connection.execute(
         sa.update(_space).values(
             generation=_space.c.generation + 1, closed_at=schema.utcnow()
         )
     )
+    generation: int
+    generation = connection.execute(
+        sa.select(_space.c.generation)
+    ).scalar_one()
+    return generation
 
 
 def change(
-    connection: sa.Connection, space: spaces.LevelSpace
+    connection: sa.Connection, space: spaces.LevelSpace, generation: int
 ) -> list[levels.Level]:
     """Change a closed space and open it.
 
+    :param generation: what :func:`close` answered
     :returns: the levels that stand against it, of allocations and
         projects; if there are any, the former space is opened again
+    :raises errors.SpaceChanged: somebody else has closed it since
     """
+    row = connection.execute(sa.select(_space).with_for_update()).one()
+    if row.generation != generation or row.closed_at is None:
+        wanted = _columns(space)
+        if (
+            row.generation == generation + 1
+            and wanted.items() <= dict(row._mapping).items()
+        ):
+            # Done, by a commit whose answer was lost.
+            return []
+        raise errors.SpaceChanged
     found = connection.execute(
         sa.select(_allocation.c.level_rank, _allocation.c.is_outside)
     ).all()
@@ -134,7 +165,7 @@ def change(
     in_use = _parts_in_use(connection, leaving)
     against += [levels.Level(ranking.unrank(rank)) for rank in in_use]
     if against:
-        connection.execute(sa.update(_space).values(closed_at=None))
+        _open(connection)
         return against
     connection.execute(
         sa.delete(_project).where(_project.c.level_rank.in_(leaving))
@@ -150,10 +181,16 @@ def change(
                 )
                 .values(is_outside=is_outside)
             )
-    connection.execute(
-        sa.update(_space).values(closed_at=None, **_columns(space))
-    )
+    _open(connection, **_columns(space))
     return []
+
+
+def _open(connection: sa.Connection, **columns: object) -> None:
+    connection.execute(
+        sa.update(_space).values(
+            generation=_space.c.generation + 1, closed_at=None, **columns
+        )
+    )
 
 
 def _parts_in_use(

@@ -39,8 +39,9 @@ def is_current(connection: sa.Connection, store: str) -> bool:
         )
     found = revision(connection)
     if found == schema.REVISION:
-        return True
-    if found not in _known_revisions():
+        # The space is settled last; without it, an upgrade was broken off.
+        return level_space.exists(connection)
+    if found is not None and found not in _known_revisions():
         if level_space.oldest_release(connection) <= schema.REVISION:
             return True
         raise exception.StoreTooNew(
@@ -77,6 +78,7 @@ def upgrade(
         alembic = _alembic_config()
         alembic.attributes['connection'] = connection
         command.upgrade(alembic, 'head')
+        level_space.raise_oldest_release(connection)
     if not level_space.exists(connection):
         level_space.create(connection, space or DEFAULT_SPACE)
     stored = level_space.read(connection, store).space

@@ -16,17 +16,21 @@ from svirt_nova.allocator.sql import schema
 _allocation = schema.allocation
 _project = schema.project
 
-_INSERT = (
-    sa.insert(_project)
-    .from_select(
-        ['project_id', 'level_rank', 'created_at'],
-        sa.select(
-            sa.bindparam('project', type_=sa.String()),
-            sa.bindparam('rank', type_=_project.c.level_rank.type),
-            schema.utcnow(),
-        ).where(schema.is_open),
+_INSERT = schema.InsertWhileOpen(
+    _project,
+    _project.c.level_rank,
+    project_id=sa.bindparam('project', type_=sa.String()),
+    level_rank=sa.bindparam('rank', type_=_project.c.level_rank.type),
+    created_at=schema.utcnow(),
+)
+_UNUSED = ~(
+    sa.select(_allocation.c.level_rank)
+    .where(
+        _allocation.c.project_id == _project.c.project_id,
+        _allocation.c.project_rank.is_not(None),
     )
-    .returning(_project.c.level_rank)
+    .correlate(_project)
+    .exists()
 )
 
 
@@ -39,7 +43,8 @@ def insert(
     :raises errors.SpaceChanged: the store has another one, or is about to
     """
     given = connection.execute(
-        _INSERT, {'project': project, 'rank': rank, 'generation': generation}
+        _INSERT.on(connection),
+        {'project': project, 'rank': rank, 'generation': generation},
     ).scalar_one_or_none()
     if given is None:
         raise errors.SpaceChanged
@@ -59,31 +64,25 @@ def ranks(connection: sa.Connection) -> Sequence[int]:
     return connection.execute(sa.select(_project.c.level_rank)).scalars().all()
 
 
-def free(connection: sa.Connection, limit: int) -> int:
-    """Take their parts from projects that have no level, oldest first.
+def unused(connection: sa.Connection, limit: int) -> Sequence[int]:
+    """The parts of projects that have no level, oldest first.
 
-    :param limit: from no more than these
-    :returns: from how many
+    :param limit: no more than these
     """
-    unused = ~(
-        sa.select(_allocation.c.level_rank)
-        .where(
-            _allocation.c.project_id == _project.c.project_id,
-            _allocation.c.project_rank.is_not(None),
-        )
-        .correlate(_project)
-        .exists()
-    )
-    chosen = (
+    return (
         connection.execute(
             sa.select(_project.c.level_rank)
-            .where(unused)
+            .where(_UNUSED)
             .order_by(_project.c.created_at)
             .limit(limit)
         )
         .scalars()
         .all()
     )
-    return connection.execute(
-        sa.delete(_project).where(_project.c.level_rank.in_(chosen))
-    ).rowcount
+
+
+def free(connection: sa.Connection, rank: int) -> None:
+    """Take a part from its project, if that has no level still."""
+    connection.execute(
+        sa.delete(_project).where(_project.c.level_rank == rank, _UNUSED)
+    )

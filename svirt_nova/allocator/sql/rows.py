@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+from collections.abc import Collection
 from collections.abc import Sequence
 
 import sqlalchemy as sa
@@ -39,29 +40,16 @@ class Held:
 
 # Made once: building and compiling a statement costs more than its row.
 _RANK = _allocation.c.level_rank.type
-_INSERT = (
-    sa.insert(_allocation)
-    .from_select(
-        [
-            'level_rank',
-            'instance_uuid',
-            'project_id',
-            'project_rank',
-            'is_outside',
-            'created_at',
-            'note',
-        ],
-        sa.select(
-            sa.bindparam('rank', type_=_RANK),
-            sa.bindparam('uuid', type_=sa.String(36)),
-            sa.bindparam('project', type_=sa.String()),
-            sa.bindparam('part', type_=_RANK),
-            sa.false(),
-            schema.utcnow(),
-            sa.bindparam('remark', type_=sa.String()),
-        ).where(schema.is_open),
-    )
-    .returning(_allocation.c.created_at)
+_INSERT = schema.InsertWhileOpen(
+    _allocation,
+    _allocation.c.created_at,
+    level_rank=sa.bindparam('rank', type_=_RANK),
+    instance_uuid=sa.bindparam('uuid', type_=sa.String(36)),
+    project_id=sa.bindparam('project', type_=sa.String()),
+    project_rank=sa.bindparam('part', type_=_RANK),
+    is_outside=sa.false(),
+    created_at=schema.utcnow(),
+    note=sa.bindparam('remark', type_=sa.String()),
 )
 _INSERT_CLAIM = sa.insert(_claim).values(
     instance_uuid=sa.bindparam('uuid'), host=sa.bindparam('claimant')
@@ -99,7 +87,7 @@ def insert(
     :raises errors.SpaceChanged: the store has another one, or is about to
     """
     created_at = connection.execute(
-        _INSERT,
+        _INSERT.on(connection),
         {
             'rank': rank,
             'uuid': uuid,
@@ -163,9 +151,24 @@ def of_rank(connection: sa.Connection, rank: int) -> Held | None:
 
 
 def select(
-    connection: sa.Connection, *conditions: sa.ColumnElement[bool]
+    connection: sa.Connection,
+    *conditions: sa.ColumnElement[bool],
+    limit: int | None = None,
 ) -> list[Held]:
-    """The rows that meet conditions, sorted by rank."""
+    """The rows that meet conditions, sorted by rank.
+
+    :param limit: no more than these; None for all
+    """
+    if limit is not None:
+        last = connection.execute(
+            sa.select(_allocation.c.level_rank)
+            .where(*conditions)
+            .order_by(_allocation.c.level_rank)
+            .offset(limit)
+            .limit(1)
+        ).scalar_one_or_none()
+        if last is not None:
+            conditions = (*conditions, _allocation.c.level_rank < last)
     rows = connection.execute(
         sa.select(_allocation, _claim.c.host)
         .outerjoin(
@@ -199,6 +202,21 @@ def claimed_by(host: str) -> sa.ColumnElement[bool]:
     return _allocation.c.instance_uuid.in_(
         sa.select(_claim.c.instance_uuid).where(_claim.c.host == host)
     )
+
+
+def after(rank: int) -> sa.ColumnElement[bool]:
+    """Rows of higher ranks."""
+    return _allocation.c.level_rank > rank
+
+
+def of_uuid(uuid: str) -> sa.ColumnElement[bool]:
+    """The row of an instance."""
+    return _allocation.c.instance_uuid == uuid
+
+
+def among(ranks: Collection[int]) -> sa.ColumnElement[bool]:
+    """Rows of certain ranks."""
+    return _allocation.c.level_rank.in_(ranks)
 
 
 def of_project(project: str) -> sa.ColumnElement[bool]:
@@ -252,11 +270,13 @@ def count_states(
     }
 
 
-def count_by_project(connection: sa.Connection) -> dict[str, int]:
+def count_by_project(
+    connection: sa.Connection, cutoff: datetime.datetime
+) -> dict[str, int]:
     """How many levels of each project are not free."""
     rows = connection.execute(
         sa.select(_allocation.c.project_id, sa.func.count())
-        .where(_allocation.c.project_id.is_not(None))
+        .where(_allocation.c.project_id.is_not(None), schema.is_used(cutoff))
         .group_by(_allocation.c.project_id)
     )
     return {row[0]: row[1] for row in rows}

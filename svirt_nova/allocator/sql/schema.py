@@ -195,6 +195,42 @@ is_open = sa.and_(
 )
 """That levels are given out of the space of the generation given."""
 
+
+class InsertWhileOpen:
+    """An INSERT that adds its row only while levels are given out.
+
+    It takes the generation as a parameter. On MariaDB it locks the space
+    for other readers as well until the transaction ends, so that who
+    closes the space waits for it; a plain read there is of a snapshot,
+    and the transaction could go on for long after the closing. Elsewhere
+    such a lock would be written to the row (PostgreSQL) or is the file's
+    (SQLite).
+
+    :param table: where the row goes
+    :param answer: the column that is returned
+    :param values: the row's columns
+    """
+
+    def __init__(
+        self,
+        table: sa.Table,
+        answer: sa.Column[Any],
+        **values: sa.ColumnElement[Any],
+    ) -> None:
+        names = [*values]
+        select = sa.select(*values.values()).where(is_open)
+        self._plain, self._locking = (
+            sa.insert(table).from_select(names, source).returning(answer)
+            for source in (select, select.with_for_update(read=True))
+        )
+
+    def on(self, connection: sa.Connection) -> sa.Executable:
+        """The statement for a connection."""
+        if connection.dialect.name in ('mysql', 'mariadb'):
+            return self._locking
+        return self._plain
+
+
 _CLAIMED = (
     sa.select(claim.c.host)
     .where(claim.c.instance_uuid == allocation.c.instance_uuid)
@@ -209,6 +245,18 @@ def is_cooled(cutoff: datetime.datetime) -> sa.ColumnElement[bool]:
     :param cutoff: the database's clock less the cooling time
     """
     return sa.and_(allocation.c.retired_at <= cutoff, ~_CLAIMED)
+
+
+def is_used(cutoff: datetime.datetime) -> sa.ColumnElement[bool]:
+    """Rows whose level is not free.
+
+    :param cutoff: the database's clock less the cooling time
+    """
+    return sa.or_(
+        allocation.c.retired_at.is_(None),
+        allocation.c.retired_at > cutoff,
+        _CLAIMED,
+    )
 
 
 def is_in(

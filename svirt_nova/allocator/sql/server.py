@@ -95,3 +95,17 @@ def _sync_wait(options: Any) -> int:
     if options.mysql_wsrep_sync_wait is None:
         return 1 | 2
     return int(options.mysql_wsrep_sync_wait)
+
+
+def transaction_number(connection: sa.Connection) -> int:
+    """PostgreSQL's number of the present transaction."""
+    text = connection.exec_driver_sql('SELECT pg_current_xact_id()::text')
+    return int(text.scalar_one())
+
+
+def oldest_transaction(connection: sa.Connection) -> int:
+    """The lowest number of PostgreSQL's transactions that go on."""
+    text = connection.exec_driver_sql(
+        'SELECT pg_snapshot_xmin(pg_current_snapshot())::text'
+    )
+    return int(text.scalar_one())

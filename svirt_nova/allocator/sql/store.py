@@ -24,6 +24,10 @@ from svirt_nova.allocator.sql import sqlite
 
 Result = TypeVar('Result')
 
+_LONGEST_TRANSACTIONS = 10
+_OUTLAST_PAUSE = 0.1
+_SYNC_TRIES = 5
+
 
 class Store:
     """The database that ``[svirt_database]`` names, opened when first used.
@@ -71,13 +75,33 @@ class Store:
         return self._run(work, writes=True)
 
     def outlast_transactions(self) -> None:
-        """Wait until every transaction under way now is over.
+        """Wait until every transaction that gives out levels is over.
 
-        A database ends those that take longer than :attr:`timeout`; in an
-        SQLite file there is only one at a time, and it has just committed.
+        In an SQLite file there is only one at a time, and it has just
+        committed. On MariaDB the caller's has waited for them already, but
+        for those on other nodes of Galera, which are replicated in a moment
+        or undone. On PostgreSQL a statement gets its transaction's number
+        within :attr:`timeout`, or is ended.
+
+        :raises StoreUnreachable: one of them goes on for too long
         """
-        if self._file is None:
-            time.sleep(self.timeout)
+        if self._file is not None:
+            return
+        time.sleep(self.timeout)
+        if self._url.get_backend_name() == 'postgresql':
+            self._outlast_numbers()
+
+    def _outlast_numbers(self) -> None:
+        deadline = time.monotonic() + _LONGEST_TRANSACTIONS * self.timeout
+        last = self.write(server.transaction_number)
+        while self.read(server.oldest_transaction) <= last:
+            if time.monotonic() > deadline:
+                raise exception.StoreUnreachable(
+                    f'a transaction on the server of the store {self} does '
+                    f'not end, so that the level space cannot be changed: '
+                    f'see pg_stat_activity, end it and try again'
+                )
+            time.sleep(_OUTLAST_PAUSE)
 
     def sync(self, space: spaces.LevelSpace | None) -> spaces.LevelSpace:
         """Make the schema or bring it up to date.
@@ -86,10 +110,18 @@ class Store:
         :raises InvalidSpace: the store has another level space
         """
         self._prepare_file()
-        stored = self._run(
-            lambda connection: migrate.upgrade(connection, str(self), space),
-            writes=True,
-        )
+        for tries in range(_SYNC_TRIES):
+            try:
+                stored = self._run(
+                    lambda c: migrate.upgrade(c, str(self), space),
+                    writes=True,
+                )
+                break
+            except errors.Conflict:
+                # Another one has been at it at the same time.
+                if tries == _SYNC_TRIES - 1:
+                    raise
+                time.sleep(_OUTLAST_PAUSE)
         self._is_ready = True
         return stored
 

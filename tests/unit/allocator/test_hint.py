@@ -78,9 +78,16 @@ class BitmapTest(testtools.TestCase):
 
     def test_the_first_wrong_guess_is_worth_a_load(self):
         bitmap = hint.Bitmap(range(10), 1)
-        self.assertEqual(1, bitmap.patience)
+        self.assertTrue(bitmap.miss())
         bitmap.load([])
-        self.assertGreater(bitmap.patience, 1)
+        self.assertFalse(bitmap.miss())
+
+    def test_many_wrong_guesses_are_worth_a_load_whenever_they_were(self):
+        bitmap = hint.Bitmap(range(10), 1)
+        bitmap.load([])
+        self.assertIn(True, [bitmap.miss() for _ in range(1000)])
+        bitmap.load([])
+        self.assertFalse(bitmap.miss())
 
 
 class ProbeTest(testtools.TestCase):

@@ -26,7 +26,10 @@ _TABLE_OPTIONS: dict[str, Any] = {
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Make the tables that are not there.
+
+    MariaDB cannot undo the half of it that was broken off.
+    """
     op.create_table(
         'level_space',
         sa.Column('id', sa.Integer, primary_key=True, autoincrement=False),
@@ -39,6 +42,7 @@ def upgrade() -> None:
         sa.Column('oldest_release', sa.String(32), nullable=False),
         sa.CheckConstraint('id = 1', name='ck_level_space_one_row'),
         sa.CheckConstraint('per_level >= 1', name='ck_level_space_per_level'),
+        if_not_exists=True,
         **_TABLE_OPTIONS,
     )
     op.create_table(
@@ -49,6 +53,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint('project_id', 'level_rank', name='pk_project'),
         sa.UniqueConstraint('project_id', name='uniq_project_id'),
         sa.UniqueConstraint('level_rank', name='uniq_project_rank'),
+        if_not_exists=True,
         **_TABLE_OPTIONS,
     )
     op.create_table(
@@ -79,10 +84,14 @@ def upgrade() -> None:
             'instance_uuid IS NOT NULL OR retired_at IS NULL',
             name='ck_allocation_reserved',
         ),
+        if_not_exists=True,
         **_TABLE_OPTIONS,
     )
     op.create_index(
-        'ix_allocation_project', 'allocation', ['project_id', 'project_rank']
+        'ix_allocation_project',
+        'allocation',
+        ['project_id', 'project_rank'],
+        if_not_exists=True,
     )
     op.create_table(
         'history',
@@ -92,12 +101,18 @@ def upgrade() -> None:
         sa.Column('project_id', sa.String(255), nullable=False),
         sa.Column('created_at', _TIME, nullable=False),
         sa.Column('retired_at', _TIME, nullable=False),
+        if_not_exists=True,
         **_TABLE_OPTIONS,
     )
     op.create_index(
-        'ix_history_level', 'history', ['level_rank', 'created_at']
+        'ix_history_level',
+        'history',
+        ['level_rank', 'created_at'],
+        if_not_exists=True,
     )
-    op.create_index('ix_history_retired', 'history', ['retired_at'])
+    op.create_index(
+        'ix_history_retired', 'history', ['retired_at'], if_not_exists=True
+    )
     op.create_table(
         'claim',
         sa.Column('instance_uuid', sa.String(36), nullable=False),
@@ -111,6 +126,7 @@ def upgrade() -> None:
             onupdate='RESTRICT',
         ),
         sqlite_with_rowid=False,
+        if_not_exists=True,
         **_TABLE_OPTIONS,
     )
-    op.create_index('ix_claim_host', 'claim', ['host'])
+    op.create_index('ix_claim_host', 'claim', ['host'], if_not_exists=True)
