@@ -12,10 +12,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
+from oslo_log import log as logging
+
 from svirt_nova import exception
 from svirt_nova import level as levels
 from svirt_nova import seclabel
 from svirt_nova.allocator import base as allocators
+
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,13 +37,22 @@ class Outcome:
     problem: str = ''
 
 
+def _is_known(allocator: allocators.Allocator, instance_uuid: str) -> bool:
+    try:
+        allocator.get(instance_uuid)
+    except exception.UnknownInstance:
+        return False
+    return True
+
+
 def adopt(
     allocator: allocators.Allocator, host: str, domains: Iterable[str]
 ) -> list[Outcome]:
     """Record the levels that running guests have.
 
     Guests that have a level of their own already, that SELinux does not
-    confine or that Nova did not make are passed over.
+    confine or that Nova did not make are passed over. One whose level the
+    store has lost, as after a restored backup, is recorded anew.
 
     :param host: the name of this host, as Nova has it
     :param domains: the XML of its running domains
@@ -46,14 +60,15 @@ def adopt(
     """
     outcomes = []
     for xml in domains:
-        label = seclabel.read(xml)
         owner = seclabel.owner(xml)
-        if (
-            owner is None
-            or label is None
-            or label.is_static
-            or label.label is None
-        ):
+        try:
+            label = seclabel.read(xml)
+        except exception.SvirtError as error:
+            LOG.warning('A domain is passed over: %s', error)
+            continue
+        if owner is None or label is None or label.label is None:
+            continue
+        if label.is_static and _is_known(allocator, owner.instance_uuid):
             continue
         level = label.label.level
         try:

@@ -82,7 +82,8 @@ def read(path: str) -> contexts.Context | None:
     Needs no privilege but to search the directories above.
 
     :returns: None where the storage cannot carry labels, or does not
-        have one for the file
+        have one for the file. There SELinux shows one for all files of the
+        mount, such as ``nfs_t``, which says nothing of this one.
     :raises LabelError: the file cannot be read, or its label is no
         context of an MCS policy
     """
@@ -94,4 +95,6 @@ def read(path: str) -> contexts.Context | None:
         raise exception.LabelError(
             f'the label of {path} cannot be read: {error.strerror}'
         ) from error
+    if not storage.file_system(os.path.dirname(path)).takes_labels:
+        return None
     return contexts.Context.parse(value.decode(errors='replace'))

@@ -8,6 +8,8 @@ import os
 import re
 
 MOUNTS = '/proc/self/mountinfo'
+SELINUX = '/sys/fs/selinux/enforce'
+"""There only where the kernel has SELinux switched on."""
 
 # Types whose files another host may have mounted too. What is not named
 # counts as local: a claim that stays too long is safe, one that goes too
@@ -39,10 +41,13 @@ class FileSystem:
 
     :param kind: its type, as mount(8) names it
     :param mount_point: where it is mounted
+    :param takes_labels: whether files on it carry labels of their own; the
+        kernel says so where SELinux is on (``selinux_sb_show_options``)
     """
 
     kind: str
     mount_point: str
+    takes_labels: bool = True
 
     @property
     def is_shared(self) -> bool:
@@ -57,13 +62,21 @@ def _mounts() -> list[FileSystem]:
     # Fields as proc(5) has them: the mount point is the fifth, the type
     # the first after a lone hyphen; white space is escaped in octal.
     found = []
+    has_selinux = os.path.exists(SELINUX)
     with open(MOUNTS, encoding='utf-8', errors='surrogateescape') as file:
         for line in file:
             fields, _, rest = line.partition(' - ')
             point = _ESCAPE.sub(
                 lambda match: chr(int(match[1], 8)), fields.split()[4]
             )
-            found.append(FileSystem(rest.split()[0], point))
+            kind, _, options = (rest.split() + [''] * 2)[:3]
+            found.append(
+                FileSystem(
+                    kind,
+                    point,
+                    not has_selinux or 'seclabel' in options.split(','),
+                )
+            )
     return found
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import nova.context
 from nova import exception as nova_exception
 from nova import objects
+from nova.objects import migration as migrations
 from nova import utils as nova_utils
 from nova.virt.libvirt import host as libvirt_host
 from oslo_log import log as logging
@@ -109,6 +110,10 @@ class HostClaims:
         else:
             instance.system_metadata[key] = text
 
+    def learn(self, space: spaces.LevelSpace) -> None:
+        """Remember the level scheme, for when the store is away."""
+        self._scheme = space.scheme
+
     def shares_nothing(self, held: allocators.InstanceLevels) -> bool:
         """Whether an instance of a sharing project has no part in it.
 
@@ -119,7 +124,7 @@ class HostClaims:
         if held.project is not None:
             return False
         try:
-            self._scheme = self._allocator.space().scheme
+            self.learn(self._allocator.space())
         except exception.StoreUnreachable:
             if self._scheme is None:
                 raise
@@ -223,9 +228,8 @@ class HostClaims:
             if allocation.instance_uuid is not None
         }
         present = remains.of_host(self._host)
-        for uuid, label in present.domains.items():
-            if uuid not in claimed:
-                self._claim_missing(uuid, label)
+        for uuid in present.uuids - claimed.keys():
+            self._claim_missing(uuid, present.domains.get(uuid))
         for uuid in self._stale.find(
             claimed.keys(), present.uuids, time.monotonic()
         ):
@@ -238,21 +242,56 @@ class HostClaims:
         try:
             held = self._allocator.get(uuid)
         except exception.UnknownInstance:
-            if label is not None and label.is_static:
-                LOG.error(
-                    'The domain of instance %s has the level %s, which the '
-                    'allocator does not know: another instance may get it. '
-                    'Hard-reboot the instance to give it a level of its own',
-                    uuid,
-                    label.label,
-                )
+            if (
+                label is not None
+                and label.is_static
+                and label.label is not None
+            ):
+                self._record(uuid, label.label.level)
             return
         assert held.project_id is not None
         self._allocator.acquire(uuid, held.project_id, self._name)
         LOG.warning(
-            'This host has the domain of instance %s and did not claim it; '
+            'This host has something of instance %s and did not claim it; '
             'it does now',
             uuid,
+        )
+
+    def _record(self, uuid: str, level: levels.Level) -> None:
+        """Tell the store of a level it has lost, as from an old backup."""
+        context = nova.context.get_admin_context()
+        try:
+            instance = objects.Instance.get_by_uuid(context, uuid)
+            self._allocator.adopt(uuid, instance.project_id, self._name, level)
+        except (
+            nova_exception.InstanceNotFound,
+            exception.LevelTaken,
+            exception.NotInSpace,
+        ) as error:
+            LOG.error(
+                'The domain of instance %s has the level %s, which the '
+                'allocator does not know: another instance may get it. '
+                'Hard-reboot the instance to give it a level of its own. %s',
+                uuid,
+                level,
+                error,
+            )
+            return
+        LOG.warning(
+            'The allocator did not know the level %s of instance %s; it '
+            'does now',
+            level,
+            uuid,
+        )
+
+    def _is_migrating(self, context: Any, uuid: str) -> bool:
+        """Whether a migration from or to this host has not ended."""
+        found = migrations.MigrationList.get_in_progress_by_instance(
+            context, uuid
+        )
+        return any(
+            self._name in (each.source_compute, each.dest_compute)
+            for each in found
         )
 
     def _drop_stale(self, uuid: str) -> None:
@@ -265,9 +304,14 @@ class HostClaims:
             self._allocator.unclaim(uuid, self._name)
             LOG.info('Dropped the stale claim on unknown instance %s', uuid)
             return
-        if instance.task_state is not None and not instance.deleted:
+        if not instance.deleted and (
             # Such as a live migration to here that has claimed and has no
             # domain yet.
+            instance.task_state is not None
+            # Its files may be on storage that others share.
+            or instance.host == self._name
+            or self._is_migrating(context, uuid)
+        ):
             return
         if self.settle(instance):
             LOG.info(

@@ -7,9 +7,11 @@ into XML and onto files is in the modules that it calls.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 from nova.compute import task_states
@@ -18,6 +20,7 @@ from nova import exception as nova_exception
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import utils as libvirt_utils
 from oslo_log import log as logging
+import oslo_messaging
 
 from svirt_nova.allocator import base as allocators
 from svirt_nova import conf as svirt_conf
@@ -49,11 +52,14 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         self._claims: claims.HostClaims | None = None
         # A monotonic time, in seconds.
         self._reconcile_at: float | None = None
+        self._has_reconciled = False
         # None where guests cannot be confined.
         self._confinement: confinement.Confinement | None = None
-        # The levels of each instance that is in a hard reboot, in which
-        # Nova destroys the domain that stays.
-        self._rebooting: dict[str, allocators.InstanceLevels | None] = {}
+        # The levels of each instance that is being started again, in which
+        # Nova destroys the domain that stays; and how many do that.
+        self._restarting: dict[
+            str, tuple[allocators.InstanceLevels | None, int]
+        ] = {}
         # The levels of each instance that is being migrated away live.
         self._migrating: dict[str, allocators.InstanceLevels] = {}
 
@@ -91,7 +97,9 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         try:
             if CONF.svirt.adopt_running_guests:
                 self._claims.adopt_running_guests()
-            confinement.warn_of_strangers(self._host, self._allocator.space())
+            space = self._allocator.space()
+            self._claims.learn(space)
+            confinement.warn_of_strangers(self._host, space)
         except exception.StoreUnreachable as error:
             LOG.warning(
                 'The allocator cannot be reached: new instances are '
@@ -99,8 +107,10 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
                 error,
             )
         except exception.SvirtError as error:
-            LOG.critical('nova-compute cannot start: %s', error)
-            raise nova_exception.InternalError(str(error)) from error
+            if faults.is_enforcing():
+                LOG.critical('nova-compute cannot start: %s', error)
+                raise nova_exception.InternalError(str(error)) from error
+            LOG.warning('Guests on this host are NOT isolated: %s', error)
 
     # The levels of an instance
 
@@ -110,11 +120,30 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         :returns: None when there is none and the mode is not enforcing
         """
         assert self._claims is not None
-        if instance.uuid in self._rebooting:
-            return self._rebooting[instance.uuid]
+        if instance.uuid in self._restarting:
+            return self._restarting[instance.uuid][0]
         with faults.raised_to_nova(instance):
             return self._claims.claim(instance)
         return None
+
+    @contextlib.contextmanager
+    def _claimed_before(self, instance: Any) -> Iterator[None]:
+        """Claim before Nova takes apart what is there, and once.
+
+        Where there is no level, the instance stays as it was.
+        """
+        held = self._claim(instance)
+        uuid = instance.uuid
+        self._restarting[uuid] = (
+            held,
+            self._restarting.get(uuid, (None, 0))[1] + 1,
+        )
+        try:
+            yield
+        finally:
+            held, number = self._restarting.pop(uuid)
+            if number > 1:
+                self._restarting[uuid] = held, number - 1
 
     # Nothing is written before the level is claimed
 
@@ -142,19 +171,48 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
     def _hard_reboot(
         self, context: Any, instance: Any, *args: Any, **kwargs: Any
     ) -> None:
-        """Hard reboot, start, resume on host boot.
-
-        The level is known before the domain is destroyed: where there is
-        none, the instance stays as it was.
-        """
+        """Hard reboot, start, resume on host boot."""
         if self._allocator is None:
             super()._hard_reboot(context, instance, *args, **kwargs)
             return
-        self._rebooting[instance.uuid] = self._claim(instance)
-        try:
+        with self._claimed_before(instance):
             super()._hard_reboot(context, instance, *args, **kwargs)
-        finally:
-            del self._rebooting[instance.uuid]
+
+    def _soft_reboot(self, instance: Any) -> bool:
+        """Restart the domain as it is defined.
+
+        One that is not defined at the instance's level, such as a guest's
+        from before, would start at a level that libvirt draws: Nova makes
+        it anew instead, in a hard reboot.
+        """
+        if self._allocator is not None and self._confinement is not None:
+            held = self._claim(instance)
+            label = self._defined_label(instance)
+            if held is not None and (
+                label is None
+                or not label.is_static
+                or label.label is None
+                or label.label.level != held.own
+            ):
+                LOG.info(
+                    'The domain is not defined at the level %s of the '
+                    'instance: it is hard-rebooted instead',
+                    held.own,
+                    instance=instance,
+                )
+                return False
+        return bool(super()._soft_reboot(instance))
+
+    def destroy(
+        self, context: Any, instance: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        """A rebuild destroys first: where there is no level, it must not."""
+        if (
+            self._allocator is not None
+            and instance.task_state == task_states.REBUILDING
+        ):
+            self._claim(instance)
+        super().destroy(context, instance, *args, **kwargs)
 
     def resume(
         self, context: Any, instance: Any, *args: Any, **kwargs: Any
@@ -164,19 +222,52 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         Its memory image carries the label that it was suspended with,
         which a start cannot change.
         """
-        if self._allocator is not None and self._confinement is not None:
+        if self._allocator is None:
+            super().resume(context, instance, *args, **kwargs)
+            return
+        if self._confinement is not None:
             with faults.raised_to_nova(instance):
-                self._check_suspended(instance)
-        super().resume(context, instance, *args, **kwargs)
+                self._check_keeps_memory(instance)
+        # What fails after this point costs the guest its memory.
+        with self._claimed_before(instance):
+            super().resume(context, instance, *args, **kwargs)
 
-    def _check_suspended(self, instance: Any) -> None:
+    def _suspend_guest_for_snapshot(
+        self,
+        context: Any,
+        live_snapshot: bool,
+        current_power_state: int,
+        instance: Any,
+    ) -> None:
+        """Suspend a guest that is started again with what it has."""
+        if (
+            self._confinement is not None
+            and self._needs_suspend_resume_for_snapshot(
+                live_snapshot, current_power_state
+            )
+        ):
+            with faults.raised_to_nova(instance):
+                self._check_keeps_memory(instance)
+        super()._suspend_guest_for_snapshot(
+            context, live_snapshot, current_power_state, instance
+        )
+
+    def _defined_label(self, instance: Any) -> seclabel.Seclabel | None:
         guest = self._host.get_guest(instance)
-        label = seclabel.read(guest.get_xml_desc(dump_inactive=True))
+        return seclabel.read(guest.get_xml_desc(dump_inactive=True))
+
+    def _check_keeps_memory(self, instance: Any) -> None:
+        """Check that a guest may be started from its saved memory."""
+        try:
+            label = self._defined_label(instance)
+        except nova_exception.InstanceNotFound:
+            # Nova makes a new domain.
+            return
         if label is None or not label.is_static:
             raise exception.LabelNotApplied(
-                'the guest was suspended before it had a level of its own. '
-                'Resume it with [svirt] mode = permissive and hard-reboot '
-                'it, or give up its memory with a hard reboot'
+                'the guest was started before it had a level of its own, '
+                'and its saved memory would keep it from one. Hard-reboot '
+                'it first, or do this with [svirt] mode = permissive'
             )
 
     # Every start of a domain comes through here
@@ -393,6 +484,10 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
     ) -> None:
         assert self._claims is not None and self._confinement is not None
         level: levels.Level | None = held.own
+        image = None
+        if volumes.is_read_only(connection_info):
+            # libvirt opens those to every guest.
+            image = self._confinement.image.at(held.own)
         if volumes.is_multiattach(connection_info):
             if self._claims.shares_nothing(held):
                 raise exception.LabelError(
@@ -402,7 +497,8 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
                     f'that were made since'
                 )
             level = held.project
-            volumes.share(connection_info, self._confinement.shared(held))
+            image = self._confinement.shared(held)
+        volumes.keep_label(connection_info, image)
         path = volumes.file_of(
             self._get_volume_driver(connection_info), connection_info
         )
@@ -415,7 +511,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         :param args: in Nova 33 the instance first; then the connection and
             the description of the disk
         """
-        image = volumes.shared_by(args[-2])
+        image = volumes.kept_label(args[-2])
         config = super()._get_volume_config(*args)
         if image is not None:
             volumes.confine(config, image)
@@ -494,7 +590,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         return cleaned
 
     def _settle(self, instance: Any, was_gone: bool = False) -> None:
-        if self._claims is not None and instance.uuid not in self._rebooting:
+        if self._claims is not None and instance.uuid not in self._restarting:
             self._claims.settle(instance, was_gone)
 
     def get_available_resource(self, nodename: str) -> Any:
@@ -510,10 +606,19 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
 
     def _reconcile(self, host_claims: claims.HostClaims) -> None:
         interval = CONF.svirt.reconcile_interval
+        if not interval and not self._has_reconciled:
+            # The first look only finds what may be stale.
+            interval = CONF.svirt.claim_grace + 1
+        self._has_reconciled = True
         self._reconcile_at = time.monotonic() + interval if interval else None
         try:
             host_claims.reconcile()
-        except (exception.SvirtError, OSError) as error:
+        except (
+            exception.SvirtError,
+            nova_exception.NovaException,
+            oslo_messaging.MessagingException,
+            OSError,
+        ) as error:
             # Resources must be reported all the same.
             LOG.warning(
                 'The claims of this host could not be compared with what '

@@ -12,12 +12,15 @@ import nova.conf
 from nova import exception as nova_exception
 from nova.virt.libvirt import host as libvirt_host
 from nova.virt.libvirt import utils as libvirt_utils
+from oslo_log import log as logging
 
+from svirt_nova import exception
 from svirt_nova import lifecycle
 from svirt_nova import seclabel
 from svirt_nova import storage
 
 CONF = nova.conf.CONF
+LOG = logging.getLogger(__name__)
 
 # The names that Nova gives an instance's directory: while it is resized
 # (migrate_disk_and_power_off) and deleted (delete_instance_files), it is
@@ -71,10 +74,16 @@ class HostRemains:
 
 
 def label_of(guest: Any) -> seclabel.Seclabel | None:
-    """The label of a guest; None also when it has just gone away."""
+    """The label of a guest; None also when it has just gone away.
+
+    libvirt keeps labels that make no sense until a domain is started.
+    """
     try:
         return seclabel.read(guest.get_xml_desc())
     except libvirt_host.libvirt.libvirtError:
+        return None
+    except exception.SvirtError as error:
+        LOG.warning('The label of the domain %s: %s', guest.name, error)
         return None
 
 

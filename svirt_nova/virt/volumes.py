@@ -22,12 +22,20 @@ LOG = logging.getLogger(__name__)
 
 # From the connection of a volume to the XML of its disk, which Nova makes
 # without the instance; it is taken out there, and never stored.
-_SHARED = 'svirt_nova_shared'
+_LABEL = 'svirt_nova_label'
 
 
 def is_multiattach(connection_info: dict[str, Any]) -> bool:
     """Whether several instances may have the volume at once."""
     return bool(connection_info.get('multiattach'))
+
+
+def is_read_only(connection_info: dict[str, Any]) -> bool:
+    """Whether the guest may only read the volume.
+
+    By what ``LibvirtBaseVolumeDriver.get_config`` goes by.
+    """
+    return bool(connection_info['data'].get('access_mode') == 'ro')
 
 
 def file_of(volume_driver: Any, connection_info: dict[str, Any]) -> str | None:
@@ -42,21 +50,21 @@ def file_of(volume_driver: Any, connection_info: dict[str, Any]) -> str | None:
     return path
 
 
-def share(
+def keep_label(
     connection_info: dict[str, Any], image: contexts.Context | None
 ) -> None:
-    """Keep the context of a multiattach volume for its disk.
+    """Keep the context of a volume for its disk.
 
     :param image: None leaves the volume to libvirt
     """
-    connection_info.pop(_SHARED, None)
+    connection_info.pop(_LABEL, None)
     if image is not None:
-        connection_info[_SHARED] = str(image)
+        connection_info[_LABEL] = str(image)
 
 
-def shared_by(connection_info: dict[str, Any]) -> contexts.Context | None:
-    """Take the context that :func:`share` has kept."""
-    text = connection_info.pop(_SHARED, None)
+def kept_label(connection_info: dict[str, Any]) -> contexts.Context | None:
+    """Take the context that :func:`keep_label` has kept."""
+    text = connection_info.pop(_LABEL, None)
     return None if text is None else contexts.Context.parse(text)
 
 

@@ -46,3 +46,19 @@ class FileSystemTest(testtools.TestCase):
             'nfs4 at /srv/inst ances',
             str(storage.file_system('/srv/inst ances/x')),
         )
+
+    def test_without_selinux_the_mounts_say_nothing_of_labels(self):
+        self._selinux('/nowhere')
+        self.assertTrue(storage.file_system('/m/x').takes_labels)
+
+    def test_with_selinux_a_mount_says_whether_it_takes_labels(self):
+        self._selinux('/')
+        with open(storage.MOUNTS, 'a', encoding='utf-8') as file:
+            file.write('60 21 0:60 / /l rw - nfs4 s:/l rw,seclabel,vers=4.2\n')
+        self.assertTrue(storage.file_system('/l/x').takes_labels)
+        self.assertFalse(storage.file_system('/srv/a').takes_labels)
+
+    def _selinux(self, path):
+        self.useFixture(
+            fixtures.MonkeyPatch('svirt_nova.storage.SELINUX', path)
+        )

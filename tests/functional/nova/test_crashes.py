@@ -152,6 +152,10 @@ class _Base(testtools.TestCase):
             'nova.objects.Instance.get_by_uuid',
             lambda cls, context, uuid: self.cloud.get_by_uuid(uuid),
         )
+        self._patch(
+            'nova.objects.migration.MigrationList.get_in_progress_by_instance',
+            lambda cls, context, uuid: [],
+        )
         self._load = allocators.load
         self._patch(
             'svirt_nova.allocator.base.load',
@@ -245,10 +249,13 @@ class _Base(testtools.TestCase):
             present |= {
                 uuid for uuid in self.cloud.leftovers() if uuid in gone
             }
+            # The host that an instance lives on keeps its claim even with
+            # nothing there: its files may be where others reach them.
+            home = {i.uuid for i in instances if i.host == name} - gone
             claimed = {uuid for uuid, a in found.items() if name in a.hosts}
             self.assertEqual(
                 set(),
-                claimed - present - busy,
+                claimed - present - busy - home,
                 f'{name} claims what it has nothing of',
             )
 

@@ -52,7 +52,7 @@ class _Base(testtools.TestCase):
             driver.SvirtLibvirtDriver
         )
         self.driver._svirt_host = 'here'
-        self.driver._rebooting = {}
+        self.driver._restarting = {}
         self.driver._migrating = {}
         self.driver._allocator = mock.create_autospec(
             allocators.Allocator, instance=True
@@ -362,7 +362,7 @@ class SettleTest(_Base):
         self._assert_kept()
 
     def test_the_destroy_inside_a_hard_reboot_keeps_the_claim(self):
-        self.driver._rebooting['uuid'] = LEVEL
+        self.driver._restarting['uuid'] = LEVEL, 1
         self._cleanup()
         self._assert_kept()
 
@@ -430,7 +430,7 @@ class GuestFromBeforeTest(_Base):
             self.instance,
             None,
         )
-        self.assertIn('suspended before', str(error))
+        self.assertIn('started before', str(error))
         self.calls.resume.assert_not_called()
 
 
@@ -591,3 +591,171 @@ class AdoptionTest(_Base):
         self._flag('adopt_running_guests', False, group='svirt')
         self.driver.init_host('here')
         self.allocator.adopt.assert_not_called()
+
+
+class RestartTest(_Base):
+    """Starts that make no new domain, and what must come before one."""
+
+    def setUp(self):
+        super().setUp()
+        for name in ('_soft_reboot', 'destroy', '_suspend_guest_for_snapshot'):
+            self.useFixture(
+                fixtures.MockPatchObject(
+                    libvirt_driver.LibvirtDriver,
+                    name,
+                    getattr(self.calls, name),
+                )
+            )
+        self.guest = mock.Mock()
+        self.driver._host.get_guest.side_effect = None
+        self.driver._host.get_guest.return_value = self.guest
+        self.defined('static', LEVEL)
+
+    def defined(self, kind, level):
+        context = test_seclabel.PROCESS.at(level)
+        self.guest.get_xml_desc.return_value = (
+            f'<domain><seclabel type="{kind}" model="selinux">'
+            f'<label>{context}</label></seclabel></domain>'
+        )
+
+    def test_a_soft_reboot_starts_what_is_defined_at_the_level(self):
+        self.assertTrue(self.driver._soft_reboot(self.instance))
+        self.assertEqual(['_soft_reboot'], self._names())
+
+    def test_a_soft_reboot_of_a_guest_from_before_becomes_a_hard_one(self):
+        self.defined('dynamic', LEVEL)
+        self.assertFalse(self.driver._soft_reboot(self.instance))
+        self.assertEqual([], self._names())
+
+    def test_a_soft_reboot_at_anothers_level_becomes_a_hard_one(self):
+        self.defined('static', levels.Level.parse('s0:c1,c3'))
+        self.assertFalse(self.driver._soft_reboot(self.instance))
+        self.assertEqual([], self._names())
+
+    def test_the_memory_of_a_guest_from_before_is_not_saved_for_a_snapshot(
+        self,
+    ):
+        self.defined('dynamic', LEVEL)
+        suspend = self.driver._suspend_guest_for_snapshot
+        running = 1
+        self.assertRaises(
+            nova_exception.InternalError,
+            suspend,
+            'context',
+            False,
+            running,
+            self.instance,
+        )
+        self.assertEqual([], self._names())
+        # A live snapshot saves none.
+        suspend('context', True, running, self.instance)
+        self.assertEqual(['_suspend_guest_for_snapshot'], self._names())
+
+    def test_a_resume_claims_before_the_memory_can_be_lost(self):
+        self.driver._allocator.acquire.side_effect = exception.StoreUnusable(
+            'broken'
+        )
+        self.assertRaises(
+            nova_exception.InternalError,
+            self.driver.resume,
+            'context',
+            self.instance,
+        )
+        self.assertEqual([], self._names())
+
+    def test_a_suspended_guest_without_a_domain_is_nova_s_to_make(self):
+        self.driver._host.get_guest.side_effect = (
+            nova_exception.InstanceNotFound(instance_id='uuid')
+        )
+        self.driver.resume('context', self.instance)
+        self.assertEqual(['resume'], self._names())
+
+    def test_a_rebuild_without_a_level_destroys_nothing(self):
+        self.instance.task_state = 'rebuilding'
+        self.driver._host.get_guest.side_effect = (
+            nova_exception.InstanceNotFound(instance_id='uuid')
+        )
+        self.driver._allocator.acquire.side_effect = (
+            exception.StoreUnreachable('away')
+        )
+        self.assertRaises(
+            nova_exception.InternalError,
+            self.driver.destroy,
+            'context',
+            self.instance,
+            [],
+        )
+        self.assertEqual([], self._names())
+
+    def test_two_restarts_at_once_keep_the_claim_until_both_are_over(self):
+        first = self.driver._claimed_before(self.instance)
+        second = self.driver._claimed_before(self.instance)
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        self.assertIn('uuid', self.driver._restarting)
+        second.__exit__(None, None, None)
+        self.assertEqual({}, self.driver._restarting)
+
+    def test_a_read_only_volume_is_not_opened_to_all(self):
+        info = {**VOLUME, 'data': {**VOLUME['data'], 'access_mode': 'ro'}}
+        self.driver._connect_volume('context', info, self.instance)
+        config = libvirt_config.LibvirtConfigGuestDisk()
+        config.source_type = 'file'
+        config.source_path = '/mnt/hash/volume-1'
+        config.target_dev, config.target_bus = 'vdb', 'virtio'
+        config.readonly = True
+        self.calls._get_volume_config.return_value = config
+        found = self.driver._get_volume_config(info, {})
+        [disk] = seclabel.disks(
+            f'<domain><devices>{found.to_xml()}</devices></domain>'
+        )
+        self.assertIs(seclabel.DiskLabel.OWN, disk.label)
+        self.assertIn(str(LEVEL), found.to_xml())
+
+
+class StaleClaimTest(_Base):
+    """A claim on what is not here is not always stale."""
+
+    def setUp(self):
+        super().setUp()
+        self.instance.host = 'there'
+        self.migrations = []
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'nova.objects.Instance.get_by_uuid',
+                lambda cls, context, uuid: self.instance,
+            )
+        )
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'nova.objects.migration.MigrationList.'
+                'get_in_progress_by_instance',
+                lambda cls, context, uuid: self.migrations,
+            )
+        )
+        self.settled = self.useFixture(
+            fixtures.MockPatchObject(claims.HostClaims, 'settle')
+        ).mock
+
+    def drop(self):
+        self.driver._claims._drop_stale('uuid')
+        return self.settled.called
+
+    def test_of_an_instance_that_is_elsewhere(self):
+        self.assertTrue(self.drop())
+
+    def test_of_an_instance_that_lives_here(self):
+        self.instance.host = 'here'
+        self.assertFalse(self.drop())
+
+    def test_of_a_deleted_instance(self):
+        self.instance.host = 'here'
+        self.instance.deleted = True
+        self.assertTrue(self.drop())
+
+    def test_while_a_migration_names_this_host(self):
+        self.migrations = [
+            SimpleNamespace(source_compute='there', dest_compute='here')
+        ]
+        self.assertFalse(self.drop())
