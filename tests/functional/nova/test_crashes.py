@@ -153,8 +153,8 @@ class _Base(testtools.TestCase):
             lambda cls, context, uuid: self.cloud.get_by_uuid(uuid),
         )
         self._patch(
-            'nova.objects.migration.MigrationList.get_in_progress_by_instance',
-            lambda cls, context, uuid: [],
+            'nova.objects.migration.MigrationList.get_by_filters',
+            lambda cls, context, filters: [],
         )
         self._load = allocators.load
         self._patch(

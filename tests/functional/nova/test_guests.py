@@ -35,6 +35,12 @@ class GuestTest(two_hosts.TwoHosts):
         self._act('unpause')
         self._check()
 
+    def test_suspended(self):
+        self._suspend_server(self.server)
+        self._check()
+        self._resume_server(self.server)
+        self._check()
+
     def test_rebooted_softly(self):
         self.flags(wait_soft_reboot_seconds=1, group='libvirt')
         self._act('reboot', type='SOFT')

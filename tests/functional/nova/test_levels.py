@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from unittest import mock
 
+import nova.conf
 from nova import context
 from nova import exception as nova_exception
 from nova import objects
@@ -19,11 +21,26 @@ from svirt_nova.allocator import base as allocators
 from svirt_nova.virt import claims
 from tests.functional.nova import confined
 
+CONF = nova.conf.CONF
 _ALL = (
     fakelibvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE
     | fakelibvirt.VIR_CONNECT_LIST_DOMAINS_INACTIVE
 )
-_ACQUIRE = 'svirt_nova.allocator.sql.driver.SqlAllocator.acquire'
+_ALLOCATOR = 'svirt_nova.allocator.sql.driver.SqlAllocator'
+_ACQUIRE = f'{_ALLOCATOR}.acquire'
+
+
+@contextlib.contextmanager
+def _store_away():
+    with contextlib.ExitStack() as stack:
+        for name in ('acquire', 'get', 'list', 'unclaim', 'give_back'):
+            stack.enter_context(
+                mock.patch(
+                    f'{_ALLOCATOR}.{name}',
+                    side_effect=exception.StoreUnreachable('away'),
+                )
+            )
+        yield
 
 
 class _Base(confined.ConfinedMixin, base.ServersTestBase):
@@ -229,40 +246,63 @@ class FaultTest(_Base):
         self._assert_nothing_left(server)
 
     def test_a_failed_build_can_be_deleted_with_the_store_away(self):
-        with (
-            mock.patch(
-                _ACQUIRE, side_effect=exception.StoreUnreachable('away')
-            ),
-            mock.patch(
-                'svirt_nova.allocator.sql.driver.SqlAllocator.unclaim',
-                side_effect=exception.StoreUnreachable('away'),
-            ),
-            mock.patch(
-                'svirt_nova.allocator.sql.driver.SqlAllocator.give_back',
-                side_effect=exception.StoreUnreachable('away'),
-            ),
-        ):
+        with _store_away():
             server = self._boot(expected_state='ERROR')
             self._delete_server(server)
 
 
 class OutageTest(_Base):
+    """What a host claims goes on there while the store is away."""
+
     def setUp(self):
         super().setUp()
         self.start_compute()
+        self.server = self._boot()
+        self.before = self.allocator.get(self.server['id'])
 
-    def test_a_server_reboots_on_its_level_while_the_store_is_away(self):
-        server = self._boot()
-        before = self.allocator.get(server['id'])
+    def _check(self):
+        self.assertEqual(self.before, self.allocator.get(self.server['id']))
+        label = seclabel.read(self._domain(self.server).XMLDesc(0))
+        self.assertEqual(self.before.level, label.label.level)
+        self.assertTrue(label.is_static)
 
-        with mock.patch(
-            _ACQUIRE, side_effect=exception.StoreUnreachable('away')
-        ):
-            self._reboot_server(server, hard=True)
+    def test_a_server_reboots(self):
+        with _store_away():
+            self._reboot_server(self.server, hard=True)
 
-        self.assertEqual(before, self.allocator.get(server['id']))
-        label = seclabel.read(self._domain(server).given_xml)
-        self.assertEqual(before.level, label.label.level)
+        self._check()
+
+    def test_a_server_stops_and_starts(self):
+        with _store_away():
+            self._stop_server(self.server)
+            self._start_server(self.server)
+
+        self._check()
+
+    def test_a_server_suspends_and_resumes(self):
+        with _store_away():
+            self._suspend_server(self.server)
+            self._resume_server(self.server)
+
+        self._check()
+
+    def test_a_server_is_rescued_and_unrescued(self):
+        os.mkdir(os.path.join(CONF.instances_path, self.server['id']))
+        with _store_away():
+            self._rescue_server(self.server)
+            self._unrescue_server(self.server)
+
+        self._check()
+
+    def test_a_server_is_deleted_and_its_level_comes_free_later(self):
+        with _store_away():
+            self._delete_server(self.server)
+        self.assertEqual(self.before, self.allocator.get(self.server['id']))
+
+        self._reconcile(self.host_fixture.drivers)
+
+        after = self.allocator.get(self.server['id'])
+        self.assertIs(allocators.State.COOLING, after.state)
 
 
 class ModeTest(_Base):

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from unittest import mock
 
+from nova import exception as nova_exception
 from nova.tests.functional.libvirt import base
 
 from svirt_nova.allocator import base as allocators
+from tests.functional.nova import confined
 from tests.functional.nova import two_hosts
 
 
@@ -46,6 +48,31 @@ class EvacuateTest(two_hosts.TwoHosts):
         self._come_back('here')
 
         self._assert_cooling(server)
+
+    def test_a_failed_evacuation_leaves_the_sources_claim(self):
+        server = self._boot()
+        self._go_down('here')
+        with mock.patch.object(
+            confined.Domain,
+            'createWithFlags',
+            side_effect=nova_exception.NovaException('no start'),
+        ):
+            self.api.post_server_action(
+                server['id'],
+                {'evacuate': {}},
+                check_response_status=[200, 500],
+            )
+            self._wait_for_migration_status(server, ['failed'])
+            self._wait_for_server_parameter(
+                server, {'status': 'ERROR', 'OS-EXT-STS:task_state': None}
+            )
+
+        # Nova tells the destination nothing.
+        self._reconcile_host('there')
+        self._assert_held(server, 'here')
+        self._come_back('here')
+        self._assert_held(server, 'here')
+        self._assert_runs_at_its_level(server, 'here')
 
 
 class LiveMigrationTest(base.LibvirtMigrationMixin, two_hosts.TwoHosts):
@@ -89,6 +116,40 @@ class LiveMigrationTest(base.LibvirtMigrationMixin, two_hosts.TwoHosts):
         self._reconcile_host('there')
         self._assert_held(self.server, 'here')
         self._assert_runs_at_its_level(self.server, 'here')
+
+    def test_a_destination_that_is_told_of_a_rollback_drops_its_claim(self):
+        self.host_fixture._patch(
+            'nova.virt.libvirt.driver.LibvirtDriver'
+            '._check_shared_storage_test_file',
+            lambda *args: False,
+        )
+        self.server = self._boot()
+        self.fails = True
+
+        self._live_migrate(self.server, migration_expected_state='failed')
+
+        self._assert_held(self.server, 'here')
+        self._assert_runs_at_its_level(self.server, 'here')
+
+    def test_deleting_a_server_that_migrates_cools_its_level(self):
+        self.server = self._boot()
+
+        def delete():
+            self.api.delete_server(self.server['id'])
+            self._wait_until_deleted(self.server)
+
+        self.arriving = delete
+        self.fails = True
+        self.api.post_server_action(
+            self.server['id'],
+            {'os-migrateLive': {'host': None, 'block_migration': 'auto'}},
+        )
+        self._wait_until_deleted(self.server)
+
+        self._run_task('there', '_cleanup_incomplete_migrations')
+        self._reconcile_host('there')
+
+        self._assert_cooling(self.server)
 
     def test_restarting_the_destination_keeps_its_claim(self):
         self.server = self._boot()

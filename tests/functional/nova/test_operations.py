@@ -67,10 +67,43 @@ class ResizeTest(two_hosts.TwoHosts):
 
         self._resize_server(server, self._create_flavor(vcpu=1))
         self._assert_held(server, 'here')
+        self._assert_runs_at_its_level(server, 'here')
         self._confirm_resize(server)
 
         self._assert_held(server, 'here')
         self._assert_runs_at_its_level(server, 'here')
+
+    def test_a_resize_on_one_host_that_is_reverted_keeps_them_too(self):
+        self.flags(allow_resize_to_same_host=True)
+        server = self._boot()
+        self.api.put_service(self._service('there'), {'status': 'disabled'})
+
+        self._resize_server(server, self._create_flavor(vcpu=1))
+        self._revert_resize(server)
+
+        self._assert_held(server, 'here')
+        self._assert_runs_at_its_level(server, 'here')
+
+    def test_a_migration_that_does_not_start_leaves_both_claims(self):
+        server = self._boot()
+        with mock.patch.object(
+            confined.Domain,
+            'createWithFlags',
+            side_effect=nova_exception.NovaException('no start'),
+        ):
+            self.api.post_server_action(
+                server['id'],
+                {'migrate': None},
+                check_response_status=[202, 500],
+            )
+            self._wait_for_state_change(server, 'ERROR')
+            self._wait_for_migration_status(server, ['error'])
+
+        # The disk of the source is kept, and its domain.
+        self._assert_held(server, 'here', 'there')
+        self.assertIn(server['id'], self._domains('here'))
+        self._reconcile_host('here')
+        self.assertIn('here', self.allocator.get(server['id']).hosts)
 
 
 class ShelveTest(two_hosts.TwoHosts):
@@ -181,7 +214,9 @@ class DeleteTest(two_hosts.TwoHosts):
         self._go_down('here')
         self._delete_server(server)
         # The host was booted anew, and had no domain defined.
-        self._domains('here')[server['id']].undefine()
+        domain = self._domains('here')[server['id']]
+        domain.destroy()
+        domain.undefine()
 
         self._come_back('here')
         self._run_task('here', '_run_pending_deletes')
@@ -221,6 +256,54 @@ class DeleteTest(two_hosts.TwoHosts):
         self._reconcile_host('here')
 
         self._assert_cooling(server)
+
+    def test_a_server_that_its_host_shall_only_stop_keeps_its_level(self):
+        """Nova fails at it: it gives power_off its context first."""
+        self.flags(
+            running_deleted_instance_timeout=0,
+            running_deleted_instance_action='shutdown',
+        )
+        server = self._boot()
+        self._go_down('here')
+        self._delete_server(server)
+
+        self._come_back('here')
+        self._run_task('here', '_cleanup_running_deleted_instances')
+
+        self.assertIn(server['id'], self._domains('here'))
+        self._reconcile_host('here')
+        self._reap()
+        self.assertIn('here', self.allocator.get(server['id']).hosts)
+
+    def test_a_host_that_was_purged_claims_again_when_it_returns(self):
+        server = self._boot()
+        self._go_down('here')
+        self.allocator.unclaim(server['id'], 'here')
+        self._assert_held(server)
+
+        self._come_back('here')
+        self._reconcile_host('here')
+
+        self._assert_held(server, 'here')
+        self._assert_runs_at_its_level(server, 'here')
+
+    def test_a_purged_host_that_returns_gets_back_the_level_of_a_deleted(
+        self,
+    ):
+        server = self._boot()
+        self._go_down('here')
+        self._delete_server(server)
+        self.allocator.unclaim(server['id'], 'here')
+        self._reap()
+        self._assert_cooling(server)
+
+        self._come_back('here')
+        self._reconcile_host('here')
+
+        # Its guest runs: the level is nobody else's before it is gone.
+        allocation = self.allocator.get(server['id'])
+        self.assertEqual(self.level, allocation.level)
+        self.assertEqual({'here'}, set(allocation.hosts))
 
 
 class RescueTest(two_hosts.TwoHosts):

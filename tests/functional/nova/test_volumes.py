@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is done to a server's disks leaves the server its level."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+from nova.tests import fixtures as nova_fixtures
+from nova.virt.libvirt import utils as libvirt_utils
+
+from tests.functional.nova import confined
+from tests.functional.nova import two_hosts
+
+
+class _DiskTest(two_hosts.TwoHosts):
+    def setUp(self):
+        super().setUp()
+        self.cinder = self.useFixture(nova_fixtures.CinderFixture(self))
+        self.server = self._boot()
+
+    def _check(self):
+        self._assert_held(self.server, 'here')
+        self._assert_runs_at_its_level(self.server, 'here')
+
+
+class VolumeTest(_DiskTest):
+    def test_swapped(self):
+        self._attach_volume(self.server, self.cinder.SWAP_OLD_VOL)
+        self.cinder.swap_volume_instance_uuid = self.server['id']
+        self.api.put_server_volume(
+            self.server['id'],
+            self.cinder.SWAP_OLD_VOL,
+            self.cinder.SWAP_NEW_VOL,
+        )
+        self._wait_for_volume_attach(
+            self.server['id'], self.cinder.SWAP_NEW_VOL
+        )
+
+        self._check()
+
+    def test_extended(self):
+        self.host_fixture._patch(
+            'nova.virt.libvirt.volume.volume.LibvirtFakeVolumeDriver'
+            '.extend_volume',
+            lambda driver, connection_info, instance, size: size,
+        )
+        volume = self.cinder.IMAGE_BACKED_VOL
+        info = {
+            'driver_volume_type': 'fake',
+            'data': {'device_path': '/dev/vdb'},
+        }
+        with mock.patch.dict(
+            self.cinder.VOLUME_CONNECTION_INFO, {volume: info}
+        ):
+            self._attach_volume(self.server, volume)
+        with mock.patch.object(confined.Domain, 'blockResize') as resize:
+            self.api.create_server_external_events(
+                [
+                    {
+                        'name': 'volume-extended',
+                        'server_uuid': self.server['id'],
+                        'tag': volume,
+                    }
+                ]
+            )
+            self._wait_for_instance_action_event(
+                self.server,
+                'extend_volume',
+                'compute_extend_volume',
+                'success',
+            )
+
+        self.assertTrue(resize.called)
+        self._check()
+
+    def test_attached_to_be_read_only(self):
+        attached = []
+
+        def attach(domain, xml, flags):
+            attached.append(xml)
+            return original(domain, xml, flags)
+
+        original = confined.Domain.attachDeviceFlags
+        volume = self.cinder.IMAGE_BACKED_VOL
+        info = {'driver_volume_type': 'fake', 'data': {'access_mode': 'ro'}}
+        with (
+            mock.patch.dict(
+                self.cinder.VOLUME_CONNECTION_INFO, {volume: info}
+            ),
+            mock.patch.object(confined.Domain, 'attachDeviceFlags', attach),
+        ):
+            self._attach_volume(self.server, volume)
+
+        self.assertIn('<readonly/>', attached[0])
+        self._check()
+
+    def test_attached_to_two_servers(self):
+        volume = self.cinder.MULTIATTACH_VOL
+        level = self.level
+        other = self._boot()
+        for server in (self.server, other):
+            self._attach_volume(server, volume)
+        self._assert_held(other, 'here')
+        self._assert_runs_at_its_level(other, 'here')
+        self.level = level
+        self._check()
+
+        for server in (self.server, other):
+            self.api.delete_server_volume(server['id'], volume)
+            self._wait_for_volume_detach(server['id'], volume)
+
+        self._check()
+
+
+class SnapshotTest(_DiskTest):
+    def _snapshot(self):
+        self._snapshot_server(self.server, 'snapshot')
+        self._wait_for_server_parameter(
+            self.server, {'OS-EXT-STS:task_state': None}
+        )
+        self._wait_for_instance_action_event(
+            self.server, 'createImage', 'compute_snapshot_instance', 'success'
+        )
+
+    def test_of_a_running_server(self):
+        self.flags(disable_libvirt_livesnapshot=False, group='workarounds')
+        for name in (
+            'get_disk_size',
+            'get_disk_backing_file',
+            'create_image',
+            'extract_snapshot',
+        ):
+            self.useFixture(
+                nova_fixtures.fixtures.MockPatchObject(libvirt_utils, name)
+            )
+        self.useFixture(
+            nova_fixtures.fixtures.MockPatch('nova.privsep.path.chown')
+        )
+        seen = []
+
+        def copy(domain, *args, **kwargs):
+            seen.append(domain.isPersistent())
+            # Nova has undefined the domain, and it runs.
+            self._reconcile_host('here')
+            self._check()
+            return 0
+
+        with mock.patch.object(confined.Domain, 'blockRebase', copy):
+            self._snapshot()
+
+        self.assertEqual([False], seen)
+        self._check()
+
+    def test_of_a_server_that_is_suspended_for_it(self):
+        self.flags(disable_libvirt_livesnapshot=True, group='workarounds')
+        with mock.patch.object(confined.Domain, 'managedSave') as save:
+            self._snapshot()
+
+        self.assertTrue(save.called)
+        self._check()
+
+    def test_of_a_stopped_server(self):
+        self._stop_server(self.server)
+
+        self._snapshot()
+
+        self._check()
+        self._start_server(self.server)
+        self._check()
