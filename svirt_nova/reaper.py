@@ -51,16 +51,16 @@ def _absent(
     }
 
 
-def _check_controls(allocator: allocators.Allocator, servers: Servers) -> None:
+def _check_controls(
+    held: Iterable[allocators.Allocation], servers: Servers
+) -> None:
     """Check that Nova shows instances that hosts have.
 
     Wrong credentials or a wrong endpoint can make it deny all of them.
     """
     claimed = [
         allocation.instance_uuid
-        for allocation in allocator.list(
-            states=frozenset([allocators.State.HELD])
-        )
+        for allocation in held
         if allocation.hosts and allocation.instance_uuid is not None
     ]
     step = max(1, len(claimed) // _CONTROLS)
@@ -92,11 +92,10 @@ def find(
     for number in range(passes):
         if number:
             sleep(interval)
+        held = allocator.list(states=frozenset([allocators.State.HELD]))
         unclaimed = {
             allocation.instance_uuid: allocation
-            for allocation in allocator.list(
-                states=frozenset([allocators.State.HELD])
-            )
+            for allocation in held
             if not allocation.hosts and allocation.instance_uuid is not None
         }
         if suspects is not None:
@@ -109,7 +108,7 @@ def find(
         if not unclaimed:
             return []
         servers.check()
-        _check_controls(allocator, servers)
+        _check_controls(held, servers)
         suspects = _absent(unclaimed.values(), servers)
         LOG.info(
             'Pass %d of %d: %d of %d unclaimed instances are gone',

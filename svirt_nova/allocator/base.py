@@ -235,12 +235,16 @@ class Allocator(abc.ABC):
         host: str | None = None,
         project_id: str | None = None,
         states: frozenset[State] | None = None,
+        after: levels.Level | None = None,
+        limit: int | None = None,
     ) -> list[Allocation]:
         """The levels that are not free, sorted by their rank.
 
         :param host: only those that this host claims
         :param project_id: only those of this project
         :param states: only those in one of these states
+        :param after: only those ranked after this level
+        :param limit: the first so many at most
         """
 
     @abc.abstractmethod

@@ -25,7 +25,8 @@ from svirt_nova.cmd import config
 LOG = logging.getLogger(__name__)
 
 _OWN_DRIVER = 'rpc'
-_FIRST_REAP = 60.0
+_LONGEST_PAUSE = 60.0
+"""Seconds before the first look, and between the passes of one."""
 
 
 class Calls(cotyledon.Service):
@@ -42,7 +43,12 @@ class Calls(cotyledon.Service):
         unique = f'{socket.gethostname()}-{uuid.uuid4().hex}'
         self._servers = []
         for calls, url in (
-            (server.ComputeCalls(allocator), options.transport_url),
+            (
+                server.ComputeCalls(
+                    allocator, retires=options.computes_retire
+                ),
+                options.transport_url,
+            ),
             (
                 server.OperatorCalls(allocator),
                 options.operator_transport_url or options.transport_url,
@@ -75,11 +81,14 @@ class Reaper(cotyledon.Service):
         super().__init__(worker_id)
         self._conf = conf
         self._allocator = load(conf)
+        self._pause = min(
+            _LONGEST_PAUSE, conf.svirt_nova_allocator.reap_interval
+        )
         self._ended = threading.Event()
 
     def run(self) -> None:
         """Look, and wait, until it is ended."""
-        wait = _FIRST_REAP
+        wait = self._pause
         while not self._ended.wait(wait):
             wait = self._conf.svirt_nova_allocator.reap_interval
             try:
@@ -102,6 +111,7 @@ class Reaper(cotyledon.Service):
             reaper.find(
                 self._allocator,
                 compute_api.load(self._conf),
+                interval=self._pause,
                 sleep=self._sleep,
             ),
         )

@@ -20,7 +20,8 @@ class Reap(base.Command, lister.Lister):
     """Retire levels that no host claims, of instances that are gone.
 
     Nova's API is asked several times; one answer that is missing, and
-    nothing is retired. Run it from a timer, such as once an hour.
+    nothing is retired. It also frees levels that have cooled and forgets old
+    history. Run it from a timer, such as once an hour.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -76,6 +77,8 @@ class Reap(base.Command, lister.Lister):
         )
         if not parsed_args.dry_run:
             reaper.retire(allocator, gone)
+            # Where computes hold the database, nobody else does it.
+            allocator.tidy()
         outcome = 'would be retired' if parsed_args.dry_run else 'retired'
         names = ('Level', 'Instance', 'Project', 'Since', 'Outcome')
         return names, [

@@ -30,12 +30,15 @@ only within it.
     opts.append(
         cfg.FloatOpt(
             'call_timeout',
-            default=30.0,
+            default=15.0,
             min=1.0,
             help="""
 Seconds after which a call to a database server gives up, in which it tries
 again after deadlocks and lost connections. The server ends transactions
-that take longer. An SQLite file has its own: ``?timeout=`` in its URL.
+that take longer. Where computes ask the service, their
+``[svirt_nova_allocator] call_timeout`` must exceed twice this.
+
+An SQLite file has its own: ``?timeout=`` in its URL.
 """,
         )
     )

@@ -39,10 +39,16 @@ own, the credentials of a compute do not reach it. Unset, it is that of
     ),
     cfg.FloatOpt(
         'call_timeout',
-        default=30.0,
+        default=45.0,
         min=1.0,
-        help='Seconds to wait for an answer of the service, before the call '
-        'is made again or given up.',
+        help="""
+Seconds to wait for an answer of the service, before the call is made again
+or given up.
+
+It must exceed twice the service's ``[svirt_database] call_timeout``: the
+service refuses a call that has waited in it for half of this time, so that
+what it does is done while somebody waits for it.
+""",
     ),
     cfg.IntOpt(
         'call_retries',
@@ -55,6 +61,18 @@ own, the credentials of a compute do not reach it. Unset, it is that of
         default='sql',
         help='Where the service keeps levels: the name of an allocator '
         'driver other than rpc.',
+    ),
+    cfg.BoolOpt(
+        'computes_retire',
+        default=True,
+        help="""
+Whether computes may say that an instance is gone for good.
+
+Then its level cools as soon as the one host that claims it gives it back.
+With False, the service only drops the host's claim, and retires the level
+itself when Nova's API says that the instance is gone (``reap_interval``): a
+stolen credential of a compute cannot free a level.
+""",
     ),
     cfg.IntOpt(
         'workers',

@@ -67,6 +67,7 @@ class FindTest(testtools.TestCase):
         self.assertEqual([7, 7], self.slept)
         self.assertEqual(3, self.servers.asked.count('gone'))
         self.assertEqual(3, self.servers.asked.count('check'))
+        self.assertEqual(3, self.allocator.list.call_count)
 
     def test_an_instance_that_shows_up_once_lives(self):
         def sleep(seconds):

@@ -78,20 +78,21 @@ class RpcAllocator(base.Allocator):
         """
         suffix = messages.OPERATOR_TOPIC_SUFFIX if is_operators else ''
         tries = 1 if timeout else 1 + self._options.call_retries
-        context = {'host': self._host or caller}
+        seconds = timeout or self._options.call_timeout
+        context = {'host': self._host or caller, 'timeout': seconds}
         while True:
             tries -= 1
             try:
                 answer = self._client(suffix).call(
                     context,
                     name,
-                    timeout or self._options.call_timeout,
+                    seconds,
                     arguments,
                 )
                 break
             except oslo_messaging.MessagingTimeout as error:
                 if not tries:
-                    raise self._silent(name) from error
+                    raise self._silent(name, seconds, timeout) from error
             except oslo_messaging.RemoteError as error:
                 raise exception.StoreUnusable(
                     f'the allocator service does not understand the call '
@@ -109,8 +110,11 @@ class RpcAllocator(base.Allocator):
                 ) from error
         return _read(answer, read)
 
-    def _silent(self, name: str) -> exception.StoreUnreachable:
-        seconds = self._options.call_timeout * (1 + self._options.call_retries)
+    def _silent(
+        self, name: str, seconds: float, timeout: float | None
+    ) -> exception.StoreUnreachable:
+        if timeout is None:
+            seconds *= 1 + self._options.call_retries
         return exception.StoreUnreachable(
             f'the allocator service did not answer the call {name} in '
             f'{seconds:g} s; check that svirt-nova-allocator runs and has '
@@ -214,26 +218,47 @@ class RpcAllocator(base.Allocator):
         host: str | None = None,
         project_id: str | None = None,
         states: frozenset[base.State] | None = None,
+        after: levels.Level | None = None,
+        limit: int | None = None,
     ) -> list[base.Allocation]:
         """The levels that are not free, sorted by their rank."""
         read = messages.list_of(messages.to_allocation)
-        if host is not None and host == self._host:
-            found = self._call('claims', read, caller=host, host=host)
-            return [
+
+        def ask(
+            after: levels.Level | None, size: int
+        ) -> Sequence[base.Allocation]:
+            part: dict[str, Any] = {
+                'after': None if after is None else str(after),
+                'limit': size,
+            }
+            if host is not None and host == self._host:
+                return self._call(
+                    'claims', read, caller=host, host=host, **part
+                )
+            return self._call(
+                'list',
+                read,
+                is_operators=True,
+                host=host,
+                project_id=project_id,
+                states=None if states is None else sorted(states),
+                **part,
+            )
+
+        found: list[base.Allocation] = []
+        while limit is None or len(found) < limit:
+            page = ask(after, messages.PAGE)
+            # The service does not filter what a host claims.
+            found += (
                 each
-                for each in found
+                for each in page
                 if project_id in (None, each.project_id)
                 and (states is None or each.state in states)
-            ]
-        return self._call(
-            'list',
-            read,
-            is_operators=True,
-            timeout=_LONG,
-            host=host,
-            project_id=project_id,
-            states=None if states is None else sorted(states),
-        )
+            )
+            if len(page) < messages.PAGE:
+                break
+            after = page[-1].level
+        return found[:limit]
 
     def space(self) -> spaces.LevelSpace:
         """The level space, as the store has it."""

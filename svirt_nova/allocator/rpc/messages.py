@@ -18,11 +18,28 @@ from svirt_nova import level as levels
 from svirt_nova import space as spaces
 from svirt_nova.allocator import base
 
-VERSION = '1.0'
-"""The version of the calls; a new minor only adds to them."""
+VERSION = '1.1'
+"""The version of the calls; a new minor only adds to them.
+
+1.1: ``list`` and ``claims`` give a part, by ``after`` and ``limit``.
+"""
+
+FIRST_VERSION = '1.0'
+"""What every service knows; calls that 1.1 did not change ask for it."""
+
+PAGE = 5000
+"""Allocations in one answer at most: about a megabyte."""
 
 OPERATOR_TOPIC_SUFFIX = '-operator'
 """What is added to the topic of computes for that of operators."""
+
+_SINCE = {'list': VERSION, 'claims': VERSION}
+
+
+def version_of(name: str) -> str:
+    """The version of the service that a call needs."""
+    return _SINCE.get(name, FIRST_VERSION)
+
 
 _ERRORS: Mapping[str, type[exception.SvirtError]] = {
     kind.__name__: kind

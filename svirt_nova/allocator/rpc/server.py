@@ -14,6 +14,8 @@ from typing import Any
 import oslo_messaging
 from oslo_config import cfg
 from oslo_log import log as logging
+from oslo_messaging.rpc import dispatcher as rpc_dispatcher
+from oslo_messaging.rpc import server as rpc_server
 
 from svirt_nova import exception
 from svirt_nova import level as levels
@@ -49,6 +51,22 @@ def _texts(*values: Any) -> None:
             raise TypeError(f'{value!r} is no text')
 
 
+def _page(
+    allocator: base.Allocator, after: Any, limit: Any, **filters: Any
+) -> list[Answer]:
+    """A part of what is listed; all of it for a client that knows no parts."""
+    if after is not None:
+        _texts(after)
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise TypeError(f'{limit!r} is no limit')
+    found = allocator.list(
+        **filters,
+        after=None if after is None else levels.Level.parse(after),
+        limit=limit,
+    )
+    return [messages.from_allocation(each) for each in found]
+
+
 class _Calls:
     target = oslo_messaging.Target(version=messages.VERSION)
 
@@ -64,7 +82,14 @@ class ComputeCalls(_Calls):
     """What nova-compute needs, for its own host alone.
 
     :param allocator: who does the work
+    :param retires: whether a host may say that an instance is gone
     """
+
+    def __init__(
+        self, allocator: base.Allocator, *, retires: bool = True
+    ) -> None:
+        super().__init__(allocator)
+        self._retires = retires
 
     @staticmethod
     def _check(context: Any, host: Any) -> None:
@@ -84,9 +109,14 @@ class ComputeCalls(_Calls):
         def work() -> Any:
             self._check(context, host)
             _texts(instance_uuid, project_id)
-            return messages.from_allocation(
-                self._allocator.acquire(instance_uuid, project_id, host)
+            found = self._allocator.acquire(instance_uuid, project_id, host)
+            LOG.info(
+                'acquire: host %s claims instance %s, level %s',
+                host,
+                found.instance_uuid,
+                found.level,
             )
+            return messages.from_allocation(found)
 
         return _answer(work)
 
@@ -103,11 +133,16 @@ class ComputeCalls(_Calls):
         def work() -> Any:
             self._check(context, host)
             _texts(instance_uuid, project_id, level)
-            return messages.from_allocation(
-                self._allocator.adopt(
-                    instance_uuid, project_id, host, levels.Level.parse(level)
-                )
+            found = self._allocator.adopt(
+                instance_uuid, project_id, host, levels.Level.parse(level)
             )
+            LOG.info(
+                'adopt: host %s claims instance %s, level %s',
+                host,
+                found.instance_uuid,
+                found.level,
+            )
+            return messages.from_allocation(found)
 
         return _answer(work)
 
@@ -127,15 +162,20 @@ class ComputeCalls(_Calls):
             self._check(context, host)
             _texts(instance_uuid)
             self._allocator.unclaim(instance_uuid, host)
+            LOG.info(
+                'unclaim: host %s has nothing of instance %r',
+                host,
+                instance_uuid,
+            )
 
         return _answer(work)
 
     def give_back(self, context: Any, instance_uuid: Any, host: Any) -> Answer:
         """See :meth:`base.Allocator.give_back`.
 
-        Only a host that claims an instance can say that it is gone. The
-        answer to others is as if it were done: their call may be a
-        repetition of one that was.
+        Only the one host that claims an instance can say that it is gone:
+        where another does, the reaper decides. The answer is as if it
+        were done: the call may be a repetition of one that was.
         """
 
         def work() -> Any:
@@ -145,20 +185,28 @@ class ComputeCalls(_Calls):
                 claims = self._allocator.get(instance_uuid).hosts
             except exception.UnknownInstance:
                 claims = frozenset()
-            if host in claims:
+            is_last = self._retires and claims == {host}
+            if is_last:
                 self._allocator.give_back(instance_uuid, host)
             else:
                 self._allocator.unclaim(instance_uuid, host)
+            LOG.info(
+                'give_back: host %s has nothing of instance %r, which is %s',
+                host,
+                instance_uuid,
+                'retired' if is_last else 'not retired',
+            )
 
         return _answer(work)
 
-    def claims(self, context: Any, host: Any) -> Answer:
+    def claims(
+        self, context: Any, host: Any, after: Any = None, limit: Any = None
+    ) -> Answer:
         """The levels that the calling host claims."""
 
         def work() -> Any:
             self._check(context, host)
-            found = self._allocator.list(host=host)
-            return [messages.from_allocation(each) for each in found]
+            return _page(self._allocator, after, limit, host=host)
 
         return _answer(work)
 
@@ -222,7 +270,13 @@ class OperatorCalls(_Calls):
         return _answer(work)
 
     def list(
-        self, context: Any, host: Any, project_id: Any, states: Any
+        self,
+        context: Any,
+        host: Any,
+        project_id: Any,
+        states: Any,
+        after: Any = None,
+        limit: Any = None,
     ) -> Answer:
         """See :meth:`base.Allocator.list`."""
 
@@ -231,10 +285,14 @@ class OperatorCalls(_Calls):
             chosen = (
                 None if states is None else frozenset(map(base.State, states))
             )
-            found = self._allocator.list(
-                host=host, project_id=project_id, states=chosen
+            return _page(
+                self._allocator,
+                after,
+                limit,
+                host=host,
+                project_id=project_id,
+                states=chosen,
             )
-            return [messages.from_allocation(each) for each in found]
 
         return _answer(work)
 
@@ -267,6 +325,40 @@ class OperatorCalls(_Calls):
         return _answer(self._allocator.tidy)
 
 
+class _Dispatcher(rpc_dispatcher.RPCDispatcher):  # type: ignore[misc]
+    """Refuses what has waited for so long that its caller may be gone.
+
+    The bus drops a message that nobody took in its caller's time. One that
+    was taken waits here for a thread: an unclaim that is done then, when
+    the host has claimed the instance again, would take that claim away.
+    """
+
+    def dispatch(self, incoming: Any) -> Any:
+        """Do a call, or refuse it."""
+        if _is_late(incoming):
+            error = exception.StoreUnreachable(
+                'the allocator service is overloaded: the call waited for '
+                'too long and was not done'
+            )
+            LOG.warning('Refused: %s', error)
+            return {'error': messages.from_error(error)}
+        return super().dispatch(incoming)
+
+
+def _is_late(incoming: Any) -> bool:
+    """Whether more than half of the caller's time went by in this process.
+
+    The other half is for the call itself.
+    """
+    context = incoming.ctxt
+    timeout = context.get('timeout') if isinstance(context, dict) else None
+    # Started when the message arrived; drivers for tests have none.
+    watch = getattr(incoming, 'stopwatch', None)
+    if watch is None or not isinstance(timeout, int | float):
+        return False
+    return bool(watch.elapsed() > timeout / 2)
+
+
 def create(
     conf: cfg.ConfigOpts,
     transport: oslo_messaging.RPCTransport,
@@ -280,11 +372,21 @@ def create(
     topic = conf.svirt_nova_allocator.topic
     if isinstance(calls, OperatorCalls):
         topic += messages.OPERATOR_TOPIC_SUFFIX
-    return oslo_messaging.get_rpc_server(
+    if 'oslo_messaging_rabbit' in conf:
+        # What waits for a thread waits on the bus, which drops it in time
+        # and has other processes to give it to.
+        conf.set_override(
+            'rabbit_qos_prefetch_count', 1, 'oslo_messaging_rabbit'
+        )
+    dispatcher = _Dispatcher(
+        [calls],
+        None,
+        # No methods whose names begin with an underscore.
+        oslo_messaging.DefaultRPCAccessPolicy,
+    )
+    return rpc_server.RPCServer(
         transport,
         oslo_messaging.Target(topic=topic, server=name),
-        [calls],
-        executor='threading',
-        # No methods whose names begin with an underscore.
-        access_policy=oslo_messaging.DefaultRPCAccessPolicy,
+        dispatcher,
+        'threading',
     )

@@ -74,7 +74,7 @@ class Client:
         self._transport = connect(conf, url)
         self._client = oslo_messaging.get_rpc_client(
             self._transport,
-            oslo_messaging.Target(topic=topic, version=messages.VERSION),
+            oslo_messaging.Target(topic=topic, version=messages.FIRST_VERSION),
         )
         self._starting = threading.Lock()
         self._opener: threading.Thread | None = None
@@ -98,7 +98,9 @@ class Client:
         if not self._is_open.wait(timeout):
             raise oslo_messaging.MessageDeliveryFailure('no connection')
         return self._client.prepare(
-            timeout=timeout, retry=self._SEND_RETRIES
+            timeout=timeout,
+            retry=self._SEND_RETRIES,
+            version=messages.version_of(name),
         ).call(context, name, **arguments)
 
     def close(self) -> None:

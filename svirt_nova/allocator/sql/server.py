@@ -8,6 +8,9 @@ process that was stopped in the middle of a transaction holds up nobody.
 
 from __future__ import annotations
 
+import re
+import selectors
+import time
 from typing import Any
 
 import sqlalchemy as sa
@@ -31,6 +34,8 @@ def create_engine(url: sa.URL, options: Any, timeout: float) -> sa.Engine:
     kind = url.get_backend_name()
     # What the operator has in the URL counts.
     url = url.update_query_dict({**_settings(kind, timeout), **url.query})
+    if kind == 'postgresql' and url.get_driver_name() == 'psycopg2':
+        _bound_waits()
     engine = engines.create_engine(
         url,
         mysql_sql_mode=options.mysql_sql_mode,
@@ -82,6 +87,52 @@ def _settings(kind: str, timeout: float) -> dict[str, str]:
         f'[svirt_database] connection: a store cannot be kept in {kind}; '
         f'use MariaDB, PostgreSQL or an SQLite file'
     )
+
+
+_LIMIT = re.compile(r'\btcp_user_timeout=\'?(\d+)')
+# The server's own limits are to come first.
+_GRACE = 1.0
+
+
+def _bound_waits() -> None:
+    """Let psycopg2 wait for a server that is silent no longer than it may.
+
+    Its own wait ends only when the connection does, which the kernel of a
+    server that is frozen keeps up.
+    """
+    from psycopg2 import extensions  # type: ignore[import-untyped]
+
+    # Somebody else's, such as one for green threads, stays.
+    if extensions.get_wait_callback() is None:
+        extensions.set_wait_callback(_wait)
+
+
+def _wait(connection: Any) -> None:
+    """Wait for a server's answer; for all connections of psycopg2.
+
+    :raises OperationalError: there was none in time
+    """
+    import psycopg2
+    from psycopg2 import extensions
+
+    found = _LIMIT.search(connection.dsn)
+    # Others' connections have no limit.
+    limit = int(found[1]) / 1000 + _GRACE if found else None
+    if limit is not None and connection.status == extensions.STATUS_SETUP:
+        limit = min(limit, CONNECT_TIMEOUT)
+    deadline = None if limit is None else time.monotonic() + limit
+    events = {
+        extensions.POLL_READ: selectors.EVENT_READ,
+        extensions.POLL_WRITE: selectors.EVENT_WRITE,
+    }
+    while (state := connection.poll()) != extensions.POLL_OK:
+        left = None if deadline is None else deadline - time.monotonic()
+        with selectors.DefaultSelector() as selector:
+            selector.register(connection.fileno(), events[state])
+            if (left is not None and left <= 0) or not selector.select(left):
+                raise psycopg2.OperationalError(
+                    f'the server did not answer in {limit:g} s'
+                )
 
 
 def _sync_wait(options: Any) -> int:

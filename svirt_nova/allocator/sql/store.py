@@ -74,6 +74,17 @@ class Store:
         self._make_ready()
         return self._run(work, writes=True)
 
+    def close(self) -> None:
+        """End its connections; the next call makes new ones.
+
+        A process that has used an SQLite store must do this before it
+        forks: SQLite would believe in the child that it has the locks of
+        the parent (https://www.sqlite.org/howtocorrupt.html).
+        """
+        if self._engine is not None:
+            self._engine.dispose()
+            self._engine = None
+
     def outlast_transactions(self) -> None:
         """Wait until every transaction that gives out levels is over.
 

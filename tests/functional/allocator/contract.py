@@ -61,6 +61,29 @@ class AllocatorContract:
         self.assertEqual(first, again)
         self.assertEqual(first, self.allocator.get(self.uuid.upper()))
 
+    def test_a_list_in_parts(self):
+        for _ in range(7):
+            self.allocator.acquire(fixture.new_uuid(), 'p', 'a')
+        self.allocator.acquire(fixture.new_uuid(), 'q', 'b')
+        everything = self.allocator.list()
+        self.assertEqual(8, len(everything))
+        self.assertEqual(everything[:3], self.allocator.list(limit=3))
+        self.assertEqual(
+            everything[3:6],
+            self.allocator.list(after=everything[2].level, limit=3),
+        )
+        self.assertEqual(
+            everything[6:], self.allocator.list(after=everything[5].level)
+        )
+        self.assertEqual([], self.allocator.list(after=everything[7].level))
+        own = [each for each in everything if each.project_id == 'p']
+        self.assertEqual(
+            own[2:5],
+            self.allocator.list(
+                project_id='p', host='a', after=own[1].level, limit=3
+            ),
+        )
+
     def test_adopt_records_the_level_that_a_guest_has(self):
         level = levels.Level.parse('s0:c3,c4')
         got = self.allocator.adopt(self.uuid, 'p', 'a', level)

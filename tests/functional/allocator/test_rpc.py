@@ -22,6 +22,7 @@ from svirt_nova import level as levels
 from svirt_nova import space as spaces
 from svirt_nova.allocator import base
 from svirt_nova.allocator.rpc import driver as rpc
+from svirt_nova.allocator.rpc import messages
 from svirt_nova.allocator.rpc import server
 from svirt_nova.allocator.rpc import transport as buses
 from svirt_nova.allocator.sql import driver as sql
@@ -109,6 +110,15 @@ class RpcTest(contract.AllocatorContract):
         client = rpc.RpcAllocator(conf)
         self.addCleanup(client.close)
         return client
+
+    def test_give_back_with_another_claim(self):
+        """The service leaves it to the reaper."""
+        self.allocator.acquire(self.uuid, 'p', 'a')
+        self.allocator.acquire(self.uuid, 'p', 'b')
+        self.allocator.give_back(self.uuid, 'a')
+        held = self.allocator.get(self.uuid)
+        self.assertIs(base.State.HELD, held.state)
+        self.assertEqual({'b'}, held.hosts)
 
     def wait_a_tick(self):
         time.sleep(0.01)
@@ -232,6 +242,68 @@ class CallsTest(testtools.TestCase):
         got = client.acquire(self.uuid, 'p', 'a')
         self.assertEqual([got, got], given)
         self.assertEqual([got], below.list())
+
+    def test_long_lists_come_in_parts(self):
+        self.useFixture(fixtures.MonkeyPatch(f'{messages.__name__}.PAGE', 3))
+        self.serve()
+        client = self.client()
+        for _ in range(7):
+            client.acquire(fixture.new_uuid(), 'p', 'a')
+        everything = self.below.list()
+        self.assertEqual(7, len(everything))
+        for options in ({}, {'host': 'a'}, {'project_id': 'p'}):
+            self.assertEqual(everything, client.list(**options))
+            self.assertEqual(everything[:4], client.list(limit=4, **options))
+
+    def test_what_its_caller_gave_up_is_not_done_later(self):
+        """An unclaim that waited, when the host has claimed again."""
+        entered, leave = threading.Event(), threading.Event()
+        self.addCleanup(leave.set)
+        changes = []
+
+        class Stuck(sql.SqlAllocator):
+            def get(self, instance_uuid):
+                entered.set()
+                leave.wait(30)
+                return super().get(instance_uuid)
+
+            def unclaim(self, instance_uuid, host):
+                changes.append(host)
+                super().unclaim(instance_uuid, host)
+
+        held = self.below.acquire(self.uuid, 'p', 'a')
+        transport = connect(self.conf)
+        self.addCleanup(transport.cleanup)
+        only = server.create(
+            self.conf,
+            transport,
+            'stuck',
+            server.ComputeCalls(Stuck(self.conf)),
+        )
+        self.conf.set_override('executor_thread_pool_size', 1)
+        only.start()
+        self.addCleanup(only.wait)
+        self.addCleanup(only.stop)
+        self.addCleanup(leave.set)
+        client = self.client(call_timeout=1, call_retries=0)
+        self.addCleanup(client.close)
+        self.assertRaises(exception.StoreUnreachable, client.get, self.uuid)
+        self.assertTrue(entered.is_set())
+        for _ in range(3):
+            self.assertRaises(
+                exception.StoreUnreachable, client.unclaim, self.uuid, 'a'
+            )
+        # Another worker has given it to the host again.
+        self.assertEqual(held, self.below.acquire(self.uuid, 'p', 'a'))
+        leave.set()
+        deadline = time.monotonic() + 30
+        while True:
+            with contextlib.suppress(exception.StoreUnreachable):
+                client.space()
+                break
+            self.assertLess(time.monotonic(), deadline)
+        self.assertEqual([], changes)
+        self.assertEqual({'a'}, self.below.get(self.uuid).hosts)
 
     def test_a_service_of_a_former_release_is_named(self):
         class Former:

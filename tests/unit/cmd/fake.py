@@ -68,7 +68,15 @@ class Allocator(base.Allocator):
         SPACE.check(level)
         return next((row for row in self.rows if row.level == level), None)
 
-    def list(self, *, host=None, project_id=None, states=None):
+    def list(
+        self,
+        *,
+        host=None,
+        project_id=None,
+        states=None,
+        after=None,
+        limit=None,
+    ):
         return [
             row
             for row in self.rows

@@ -24,9 +24,13 @@ class Allocator(fake.Allocator):
     def __init__(self, conf):
         super().__init__(conf)
         self.retired = []
+        self.tidied = 0
 
     def retire(self, instance_uuid):
         self.retired.append(instance_uuid)
+
+    def tidy(self):
+        self.tidied += 1
 
 
 class Servers:
@@ -73,6 +77,7 @@ class ReapTest(fake.ProgramTestCase):
             [('s0:c1,c2', LOST.instance_uuid, 'retired')], self.reap()
         )
         self.assertEqual([LOST.instance_uuid], self.made.retired)
+        self.assertEqual(1, self.made.tidied)
         self.assertEqual(3, self.servers.asked.count(LOST.instance_uuid))
         self.assertEqual([60, 60], self.slept)
 
@@ -82,6 +87,7 @@ class ReapTest(fake.ProgramTestCase):
             self.reap('--dry-run', '--passes', '1'),
         )
         self.assertEqual([], self.made.retired)
+        self.assertEqual(0, self.made.tidied)
         self.assertEqual([], self.slept)
 
     def test_passes_and_interval(self):

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 
+import dataclasses
+import types
 from unittest import mock
 
+import fixtures
 import testtools
+from oslo_utils import timeutils
 
 from svirt_nova import exception
 from svirt_nova.allocator import base
@@ -11,6 +15,7 @@ from svirt_nova.allocator.rpc import server
 from tests.unit.cmd import fake
 
 OWN = {'host': 'host1'}
+ALONE = dataclasses.replace(fake.WEB, hosts=frozenset({'host1'}))
 
 
 class ComputeCallsTest(testtools.TestCase):
@@ -19,7 +24,7 @@ class ComputeCallsTest(testtools.TestCase):
         self.allocator = mock.create_autospec(base.Allocator, instance=True)
         self.allocator.acquire.return_value = fake.WEB
         self.allocator.adopt.return_value = fake.WEB
-        self.allocator.get.return_value = fake.WEB
+        self.allocator.get.return_value = ALONE
         self.allocator.list.return_value = [fake.WEB]
         self.calls = server.ComputeCalls(self.allocator)
 
@@ -70,6 +75,43 @@ class ComputeCallsTest(testtools.TestCase):
             {'result': None}, self.calls.give_back(OWN, 'u', 'host1')
         )
         self.allocator.give_back.assert_called_once_with('u', 'host1')
+
+    def test_a_host_that_joins_retires_nothing_of_another(self):
+        self.allocator.get.return_value = fake.WEB
+        self.assertEqual(
+            {'result': None}, self.calls.give_back(OWN, 'u', 'host1')
+        )
+        self.allocator.give_back.assert_not_called()
+        self.allocator.unclaim.assert_called_once_with('u', 'host1')
+
+    def test_computes_that_may_not_retire(self):
+        calls = server.ComputeCalls(self.allocator, retires=False)
+        self.assertEqual({'result': None}, calls.give_back(OWN, 'u', 'host1'))
+        self.allocator.give_back.assert_not_called()
+        self.allocator.unclaim.assert_called_once_with('u', 'host1')
+
+    def test_who_changes_what_is_logged(self):
+        log = self.useFixture(fixtures.FakeLogger())
+        self.calls.acquire(OWN, 'u', 'p', 'host1')
+        self.calls.adopt(OWN, 'u', 'p', 'host1', 's0:c1,c2')
+        self.calls.unclaim(OWN, 'u\n', 'host1')
+        self.calls.give_back(OWN, 'u', 'host1')
+        lines = log.output.splitlines()
+        for line, word in zip(
+            lines, ('acquire', 'adopt', 'unclaim', 'give_back'), strict=True
+        ):
+            self.assertThat(
+                line, testtools.matchers.StartsWith(f'{word}: host host1 ')
+            )
+
+    def test_a_part_of_the_claims(self):
+        self.calls.claims(OWN, 'host1', 's0:c1,c2', 5)
+        self.allocator.list.assert_called_once_with(
+            host='host1', after=fake.WEB.level, limit=5
+        )
+        for junk in (0, -1, True, '5', 1.5):
+            refused = self.calls.claims(OWN, 'host1', None, junk)
+            self.assertIsInstance(self.refusal(refused), ValueError)
 
     def test_a_host_that_does_not_claim_it_gives_nothing_back(self):
         self.allocator.get.return_value = fake.OLD
@@ -127,6 +169,8 @@ class OperatorCallsTest(testtools.TestCase):
             host='host1',
             project_id=None,
             states=frozenset({base.State.HELD}),
+            after=None,
+            limit=None,
         )
 
     def test_junk_is_refused(self):
@@ -144,3 +188,21 @@ class OperatorCallsTest(testtools.TestCase):
                 messages.to_error(refused['error']), ValueError, refused
             )
         self.assertEqual([], self.allocator.mock_calls)
+
+
+class LateTest(testtools.TestCase):
+    """Calls that waited in the service."""
+
+    def waited(self, seconds, **context):
+        watch = mock.create_autospec(timeutils.StopWatch, instance=True)
+        watch.elapsed.return_value = seconds
+        incoming = types.SimpleNamespace(ctxt=context, stopwatch=watch)
+        return server._is_late(incoming)
+
+    def test_half_of_the_callers_time(self):
+        self.assertFalse(self.waited(4.9, timeout=10.0))
+        self.assertTrue(self.waited(5.1, timeout=10.0))
+
+    def test_a_caller_that_does_not_say_how_long_it_waits(self):
+        self.assertFalse(self.waited(1000))
+        self.assertFalse(self.waited(1000, timeout='1'))

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A database server that is there, and silent."""
+
+import os
+import pathlib
+import signal
+import time
+
+import testtools
+
+from svirt_nova import exception
+from svirt_nova import space as spaces
+from svirt_nova.allocator.sql import driver
+from svirt_nova.allocator.sql import store
+from tests.functional.allocator import fixture
+from tests.functional.allocator import servers
+from tests.functional.allocator.test_servers import make_conf
+
+
+def _processes(parent):
+    """A process and its children."""
+    found = [parent]
+    for stat in pathlib.Path('/proc').glob('[0-9]*/stat'):
+        try:
+            words = stat.read_text().rpartition(')')[2].split()
+        except OSError:
+            continue
+        if words[1] == str(parent):
+            found.append(int(stat.parent.name))
+    return found
+
+
+class FrozenTest:
+    """A mixin: a server of a kind is stopped with SIGSTOP."""
+
+    kind: str
+
+    def test_a_call_ends_in_time_and_works_again(self):
+        server = servers.KINDS[self.kind]()
+        self.addCleanup(server.remove)
+        url = server.create_database()
+        conf = make_conf(url, call_timeout=2)
+        store.sync(conf, spaces.LevelSpace.parse('c0.c9'))
+        allocator = driver.SqlAllocator(conf)
+        allocator.acquire(fixture.new_uuid(), 'p', 'a')
+        frozen = _processes(server._process.pid)
+        for each in frozen:
+            os.kill(each, signal.SIGSTOP)
+        try:
+            for _ in range(2):
+                began = time.monotonic()
+                self.assertRaises(
+                    exception.StoreUnreachable,
+                    allocator.acquire,
+                    fixture.new_uuid(),
+                    'p',
+                    'a',
+                )
+                self.assertLess(time.monotonic() - began, 10)
+        finally:
+            for each in frozen:
+                os.kill(each, signal.SIGCONT)
+        allocator.acquire(fixture.new_uuid(), 'p', 'a')
+
+
+class FrozenMariaDBTest(FrozenTest, testtools.TestCase):
+    kind = 'mariadb'
+
+
+class FrozenPostgreSQLTest(FrozenTest, testtools.TestCase):
+    kind = 'postgresql'
