@@ -60,9 +60,8 @@ def adopt(
     """
     outcomes = []
     for xml in domains:
-        owner = seclabel.owner(xml)
         try:
-            label = seclabel.read(xml)
+            owner, label = seclabel.owner(xml), seclabel.read(xml)
         except exception.SvirtError as error:
             LOG.warning('A domain is passed over: %s', error)
             continue

@@ -39,6 +39,22 @@ replaces the whole of system_metadata when it saves a stale instance.
 """
 
 
+# What Nova leaves a migration at; a finished resize waits for its
+# confirmation. "done" is an evacuation, before the source has cleaned up:
+# that is what drops the claim.
+_ENDED = frozenset(
+    [
+        'cancelled',
+        'completed',
+        'confirmed',
+        'done',
+        'error',
+        'failed',
+        'reverted',
+    ]
+)
+
+
 def _state(instance: Any) -> lifecycle.InstanceState:
     return lifecycle.InstanceState(
         deleted=bool(instance.deleted),
@@ -286,13 +302,10 @@ class HostClaims:
 
     def _is_migrating(self, context: Any, uuid: str) -> bool:
         """Whether a migration from or to this host has not ended."""
-        found = migrations.MigrationList.get_in_progress_by_instance(
-            context, uuid
+        found = migrations.MigrationList.get_by_filters(
+            context, {'instance_uuid': uuid, 'host': self._name}
         )
-        return any(
-            self._name in (each.source_compute, each.dest_compute)
-            for each in found
-        )
+        return any(each.status not in _ENDED for each in found)
 
     def _drop_stale(self, uuid: str) -> None:
         context = nova.context.get_admin_context(read_deleted='yes')

@@ -18,6 +18,7 @@ from nova.compute import task_states
 import nova.conf
 from nova import exception as nova_exception
 from nova.virt.libvirt import driver as libvirt_driver
+from nova.virt.libvirt import host as libvirt_host
 from nova.virt.libvirt import utils as libvirt_utils
 from oslo_log import log as logging
 import oslo_messaging
@@ -187,7 +188,9 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         """
         if self._allocator is not None and self._confinement is not None:
             held = self._claim(instance)
-            label = self._defined_label(instance)
+            label = None
+            with faults.raised_to_nova(instance):
+                label = self._defined_label(instance)
             if held is not None and (
                 label is None
                 or not label.is_static
@@ -322,9 +325,21 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
                 if not pause:
                     guest.resume()
             except Exception:
-                guest.poweroff()
+                self._power_off(guest, instance)
                 raise
         return guest
+
+    @staticmethod
+    def _power_off(guest: Any, instance: Any) -> None:
+        """Stop a guest, whatever that raises: its fault is another one."""
+        try:
+            guest.poweroff()
+        except libvirt_host.libvirt.libvirtError as error:
+            LOG.error(
+                'The guest that must not run could not be stopped: %s',
+                error,
+                instance=instance,
+            )
 
     def _label_instance_files(
         self, instance: Any, xml: str, level: levels.Level

@@ -48,9 +48,9 @@ def measure(bench: stores.BenchStore, rounds: int) -> dict[str, float]:
         allocator.acquire, project_id=stores.PROJECT, host=stores.HOST
     )
     warm_up = [stores.new_uuid() for _ in range(21)]
-    first = _time(lambda: acquire(warm_up[0]))
+    first = _time(acquire, warm_up[0])
     # The first wrong guess loads the hint: beside, not in, the figures.
-    loading = max(_time(lambda u=u: acquire(u)) for u in warm_up[1:])
+    loading = max(_time(acquire, u) for u in warm_up[1:])
     bench.forget(warm_up)
     bare = ways.Bare(allocator, bench.free)
     pool = bench.held(rounds)
@@ -60,11 +60,11 @@ def measure(bench: stores.BenchStore, rounds: int) -> dict[str, float]:
     }
     for _ in range(rounds):
         made = [stores.new_uuid() for _ in range(3)]
-        before = _time(lambda: bare.allocate(made[0]))
-        took = _time(lambda: acquire(made[1]))
+        before = _time(bare.allocate, made[0])
+        took = _time(acquire, made[1])
         old = pool.pop() if pool else made[1]
-        again = _time(lambda: bare.allocate(made[2]))
-        gave = _time(lambda: allocator.give_back(old, stores.HOST))
+        again = _time(bare.allocate, made[2])
+        gave = _time(allocator.give_back, old, stores.HOST)
         bench.forget(made)
         figures['bare'] += [before, again]
         figures['acquire'].append(took)
@@ -94,15 +94,15 @@ def _compare(
     ratios = []
     for _ in range(OTHERS_ROUNDS):
         made = [stores.new_uuid() for _ in range(2)]
-        before = _time(lambda: bare.allocate(made[0]))
-        ratios.append(_time(lambda: other.allocate(made[1])) / before)
+        before = _time(bare.allocate, made[0])
+        ratios.append(_time(other.allocate, made[1]) / before)
         bench.forget(made)
     return statistics.median(ratios)
 
 
-def _time(call: Callable[[], Any]) -> float:
+def _time(call: Callable[..., Any], *arguments: Any) -> float:
     start = time.perf_counter()
-    call()
+    call(*arguments)
     return time.perf_counter() - start
 
 

@@ -729,9 +729,8 @@ class StaleClaimTest(_Base):
         )
         self.useFixture(
             fixtures.MonkeyPatch(
-                'nova.objects.migration.MigrationList.'
-                'get_in_progress_by_instance',
-                lambda cls, context, uuid: self.migrations,
+                'nova.objects.migration.MigrationList.get_by_filters',
+                lambda cls, context, filters: self.migrations,
             )
         )
         self.settled = self.useFixture(
@@ -755,7 +754,13 @@ class StaleClaimTest(_Base):
         self.assertTrue(self.drop())
 
     def test_while_a_migration_names_this_host(self):
+        for status in ('running', 'finished', 'confirming'):
+            self.migrations = [SimpleNamespace(status=status)]
+            self.assertFalse(self.drop())
+
+    def test_after_a_migration_that_named_this_host(self):
         self.migrations = [
-            SimpleNamespace(source_compute='there', dest_compute='here')
+            SimpleNamespace(status='confirmed'),
+            SimpleNamespace(status='error'),
         ]
-        self.assertFalse(self.drop())
+        self.assertTrue(self.drop())

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What levels cost many clients at once, by fill and store.
+
+Processes allocate at the same time, each in a process that has learnt what
+is taken. The figure is their throughput as a share of that of the same
+processes which make bare INSERTs and COMMITs of free ranks, in turns with
+them, and the tries that an allocation took: transactions that insert a
+level. ``galera`` has three nodes, which the clients share; beside it stands
+what random probing and a bitmap in one row do under the same load.
+
+At most a quarter of what is free is taken in a run, so that at 99.9 % a
+client makes two allocations.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import pathlib
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from multiprocessing import connection
+from typing import Any
+
+from svirt_nova.allocator.sql import driver
+from tests.benchmarks import stores
+from tests.benchmarks import ways
+
+LEAST = 0.6
+MOST_TRIES = 1.05
+CLIENTS = 64
+CLIENTS_OF_GALERA = 16
+_MOST_EACH = 40
+_OTHERS = (ways.RandomProbing, ways.LowestFree)
+
+# The parent must not have a store open when it makes a child: an SQLite
+# file's locks would be lost in it.
+_fork = multiprocessing.get_context('fork')
+
+
+def _work(
+    allocator: driver.SqlAllocator,
+    kind: type[ways.Way],
+    free: Sequence[int],
+    number: int,
+    pipe: connection.Connection,
+) -> None:
+    """A client: connect, wait for the word, allocate, report."""
+    if issubclass(kind, ways.Bare):
+        way: ways.Way = kind(allocator, free)
+    else:
+        way = kind(allocator)
+    if isinstance(way, ways.Ours):
+        way.count()
+    allocator.space()
+    made = [stores.new_uuid() for _ in range(number)]
+    pipe.send(None)
+    pipe.recv()
+    for instance in made:
+        way.allocate(instance)
+    pipe.send((way.tries, made))
+
+
+class Load:
+    """Clients of a store at its present fill.
+
+    :param clients: how many, over the store's nodes
+    """
+
+    def __init__(self, bench: stores.BenchStore, clients: int) -> None:
+        self._bench = bench
+        self._clients = clients
+        self.each = max(1, min(_MOST_EACH, len(bench.free) // (4 * clients)))
+        self._allocators = []
+        for node in range(len(bench.confs)):
+            allocator = bench.allocator(node)
+            guess = allocator._giver._known_guess()
+            allocator._giver._refresh(guess, None, stores.PROJECT)
+            self._allocators.append(allocator)
+
+    def run(self, kind: type[ways.Way]) -> tuple[float, float]:
+        """Allocations a second, and tries for each."""
+        for opened in (*self._allocators, self._bench):
+            opened._store.close()
+        pipes, children = [], []
+        free = self._bench.free
+        for number in range(self._clients):
+            ours, theirs = _fork.Pipe()
+            child = _fork.Process(
+                target=_work,
+                args=(
+                    self._allocators[number % len(self._allocators)],
+                    kind,
+                    free[number :: self._clients][: self.each],
+                    self.each,
+                    theirs,
+                ),
+            )
+            child.start()
+            pipes.append(ours)
+            children.append(child)
+        for pipe in pipes:
+            pipe.recv()
+        begin = time.perf_counter()
+        for pipe in pipes:
+            pipe.send(None)
+        answers = [pipe.recv() for pipe in pipes]
+        seconds = time.perf_counter() - begin
+        for child in children:
+            child.join()
+        made = [one for _, some in answers for one in some]
+        self._bench.forget(made)
+        tries = sum(number for number, _ in answers)
+        return len(made) / seconds, tries / len(made)
+
+
+def measure(
+    bench: stores.BenchStore, clients: int, rounds: int
+) -> dict[str, float]:
+    """Figures at a store's fill."""
+    load = Load(bench, clients)
+    found: dict[str, list[tuple[float, float]]] = {}
+    for _ in range(rounds):
+        for kind in (ways.Bare, ways.Ours):
+            found.setdefault(kind.name, []).append(load.run(kind))
+    for other in _OTHERS:
+        found[other.name] = [load.run(other)]
+    rate = {
+        name: statistics.median(rate for rate, _ in runs)
+        for name, runs in found.items()
+    }
+    tries = {
+        name: statistics.mean(tries for _, tries in runs)
+        for name, runs in found.items()
+    }
+    return {
+        'each': load.each,
+        'bare_per_s': rate['bare'],
+        'ours_per_s': rate['acquire'],
+        'share': statistics.median(
+            ours / bare
+            for (bare, _), (ours, _) in zip(
+                found['bare'], found['acquire'], strict=True
+            )
+        ),
+        'tries': tries['acquire'],
+        **{f'{o.name}_share': rate[o.name] / rate['bare'] for o in _OTHERS},
+        **{f'{o.name}_tries': tries[o.name] for o in _OTHERS},
+    }
+
+
+_HEAD = (
+    '  full  each   bare/s   ours/s  share  tries  '
+    'random share tries  bitmap share tries'
+)
+_LINE = (
+    '{full:6.1%} {each:5d} {bare_per_s:8.0f} {ours_per_s:8.0f} '
+    '{share:6.2f} {tries:6.3f} {random_share:13.2f} {random_tries:5.1f} '
+    '{bitmap_share:13.2f} {bitmap_tries:5.1f}'
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, print and, if asked, judge."""
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or '').split('\n')[0]
+    )
+    parser.add_argument('kinds', nargs='*', metavar='STORE')
+    parser.add_argument('--rounds', type=int, default=5)
+    stores.add_options(parser)
+    options = parser.parse_args(arguments)
+    results: dict[str, list[dict[str, Any]]] = {}
+    failures = []
+    for kind in options.kinds or (*stores.KINDS, 'galera'):
+        clients = CLIENTS_OF_GALERA if kind == 'galera' else CLIENTS
+        print(f'{kind}, {clients} clients\n{_HEAD}')
+        results[kind] = []
+        with stores.opened(kind, options.dir) as bench:
+            for share in stores.FILLS:
+                bench.fill(share)
+                found = measure(bench, clients, options.rounds)
+                results[kind].append({'full': share, **found})
+                print(_LINE.format(**results[kind][-1]), flush=True)
+                if kind == 'galera' and found['tries'] > MOST_TRIES:
+                    failures.append(
+                        f'{kind} at {share:.1%}: {found["tries"]:.3f} tries'
+                    )
+                elif kind != 'galera' and found['share'] < LEAST:
+                    failures.append(
+                        f'{kind} at {share:.1%}: {found["share"]:.2f} of '
+                        f'bare inserts'
+                    )
+    if options.json:
+        pathlib.Path(options.json).write_text(
+            json.dumps(results, indent=2) + '\n', encoding='utf-8'
+        )
+    for failure in failures:
+        print(failure)
+    return 1 if failures and options.check else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
