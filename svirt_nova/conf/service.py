@@ -88,6 +88,7 @@ stolen credential of a compute cannot free a level.
 Seconds between two looks of the service for levels of instances that Nova
 says are gone, as ``svirt-nova reap`` has them. 0: never.
 
+Each look asks three times, a minute apart, or this long if that is shorter.
 Needs the credentials in ``[svirt_nova_api]``. Several instances of the
 service may do it at once.
 """,

@@ -2,6 +2,8 @@
 """The allocator service over RabbitMQ, and the driver that asks it."""
 
 import contextlib
+import http.server
+import json
 import os
 import pathlib
 import signal
@@ -357,6 +359,37 @@ class CallsTest(testtools.TestCase):
         self.assertEqual(got, self.below.find(level))
 
 
+class NovaApi(http.server.ThreadingHTTPServer):
+    """Nova's API, as far as the reaper asks it.
+
+    :param servers: the UUIDs of its servers
+    :ivar asked: the servers that were asked for, one for each time
+    """
+
+    def __init__(self, servers):
+        super().__init__(('127.0.0.1', 0), _NovaHandler)
+        self.servers = servers
+        self.asked = []
+
+
+class _NovaHandler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        name = self.path.rpartition('/')[2]
+        status, body = 200, {'services': [{'id': 1}]}
+        if self.path.startswith('/servers/'):
+            self.server.asked.append(name)
+            status, body = 404, {'itemNotFound': {'code': 404}}
+            if name in self.server.servers:
+                status, body = 200, {'server': {'id': name}}
+        self.send_response(status)
+        self.send_header('Content-Type', 'application/json')
+        self.end_headers()
+        self.wfile.write(json.dumps(body).encode())
+
+    def log_message(self, *_arguments):
+        """Say nothing."""
+
+
 class ProcessTest(testtools.TestCase):
     """The program svirt-nova-allocator."""
 
@@ -368,7 +401,7 @@ class ProcessTest(testtools.TestCase):
         store.sync(make_conf(self.url, ''), spaces.LevelSpace.parse('c0.c99'))
         self.conf = make_conf('', self.topic, host='a', call_timeout=5)
 
-    def start(self, **options):
+    def start(self, more='', **options):
         options = {
             'transport_url': servers.message_bus().url,
             'topic': self.topic,
@@ -380,6 +413,7 @@ class ProcessTest(testtools.TestCase):
             f'[svirt_database]\nconnection = {self.url}\n'
             '[svirt_nova_allocator]\n'
             + ''.join(f'{key} = {value}\n' for key, value in options.items())
+            + more
         )
         log = path.with_suffix('.log').open('wb')
         self.addCleanup(log.close)
@@ -472,6 +506,53 @@ class ProcessTest(testtools.TestCase):
         bus.start()
         self.wait_until_it_answers(client)
         self.assertNotEqual(first, self.acquire(client))
+
+    def test_it_retires_what_nova_says_is_gone(self):
+        below = sql.SqlAllocator(make_conf(self.url, ''))
+        alive, gone, claimed = (fixture.new_uuid() for _ in range(3))
+        for each in (alive, gone, claimed):
+            below.acquire(each, 'p', 'a')
+        for each in (alive, gone):
+            below.unclaim(each, 'a')
+        nova = NovaApi({alive, claimed})
+        self.addCleanup(nova.shutdown)
+        threading.Thread(target=nova.serve_forever, daemon=True).start()
+        url = f'http://127.0.0.1:{nova.server_port}'
+        self.start(
+            f'[svirt_nova_api]\nauth_type = none\n'
+            f'endpoint = {url}\nendpoint_override = {url}\n',
+            reap_interval=1,
+        )
+        deadline = time.monotonic() + 60
+        while below.get(gone).state is base.State.HELD:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.2)
+        self.assertGreaterEqual(nova.asked.count(gone), 3)
+        self.assertIs(base.State.COOLING, below.get(gone).state)
+        for each in (alive, claimed):
+            self.assertIs(base.State.HELD, below.get(each).state)
+
+    def test_operators_have_a_bus_of_their_own(self):
+        bus = servers.RabbitMQ()
+        self.addCleanup(bus.remove)
+        self.start(operator_transport_url=bus.url)
+        compute = rpc.RpcAllocator(self.conf)
+        self.addCleanup(compute.close)
+        self.wait_until_it_answers(compute)
+        level = self.acquire(compute)
+        # Over the computes' bus, nobody answers operators.
+        quick = make_conf(
+            '', self.topic, host='a', call_timeout=2, call_retries=0
+        )
+        intruder = rpc.RpcAllocator(quick)
+        self.addCleanup(intruder.close)
+        self.assertRaises(exception.StoreUnreachable, intruder.stats)
+        operators = rpc.RpcAllocator(
+            make_conf('', self.topic, operator_transport_url=bus.url)
+        )
+        self.addCleanup(operators.close)
+        self.assertEqual(1, operators.stats().held)
+        self.assertEqual({'a'}, operators.find(level).hosts)
 
     def test_what_cannot_work_is_said_in_a_line(self):
         for options, word in (
