@@ -325,12 +325,12 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
                 if not pause:
                     guest.resume()
             except Exception:
-                self._power_off(guest, instance)
+                self._end_guest(guest, instance)
                 raise
         return guest
 
     @staticmethod
-    def _power_off(guest: Any, instance: Any) -> None:
+    def _end_guest(guest: Any, instance: Any) -> None:
         """Stop a guest, whatever that raises: its fault is another one."""
         try:
             guest.poweroff()
