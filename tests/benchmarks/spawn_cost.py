@@ -45,6 +45,7 @@ from oslo_utils import uuidutils
 from svirt_nova import files
 from svirt_nova import privsep
 from tests.functional.nova import confined
+from tests.functional.nova import hypervisor
 
 MOST = 1.03
 WARM_UP = 10
@@ -122,6 +123,17 @@ class Bench(confined.ConfinedMixin, functional.ServersTestBase):
             'nova.virt.libvirt.utils.fetch_raw_image': _image,
         }.items():
             self.useFixture(fixtures.MonkeyPatch(name, real))
+        # This machine may have no policy; the helper process needs one.
+        policy = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        contexts = policy / 'virtual_image_context'
+        contexts.write_text(f'{hypervisor.IMAGE}\n')
+        if not self.helper:
+            self.useFixture(
+                fixtures.MonkeyPatch(
+                    'selinux.selinux_virtual_image_context_path',
+                    lambda: str(contexts),
+                )
+            )
         nova_privsep.sys_admin_pctxt.set_client_mode(False)
         self.addCleanup(nova_privsep.sys_admin_pctxt.set_client_mode, True)
         privsep.svirt_pctxt.set_client_mode(self.helper)
