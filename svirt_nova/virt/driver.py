@@ -209,10 +209,14 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
     def destroy(
         self, context: Any, instance: Any, *args: Any, **kwargs: Any
     ) -> None:
-        """A rebuild destroys first: where there is no level, it must not."""
+        """A rebuild destroys first: where there is no level, it must not.
+
+        What is destroyed here after an evacuation is rebuilt elsewhere.
+        """
         if (
             self._allocator is not None
             and instance.task_state == task_states.REBUILDING
+            and instance.host == self._svirt_host
         ):
             self._claim(instance)
         super().destroy(context, instance, *args, **kwargs)
