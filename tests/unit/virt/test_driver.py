@@ -112,6 +112,24 @@ class _Base(testtools.TestCase):
         found.level, found.project_level = own, project
         found.levels = allocators.InstanceLevels(own, project)
 
+    def disk_of(self, info, **attributes):
+        """What the driver makes of the disk that Nova makes of a volume.
+
+        :returns: its configuration, and how its label is understood
+        """
+        config = libvirt_config.LibvirtConfigGuestDisk()
+        config.source_type = 'file'
+        config.source_path = '/mnt/hash/volume-1'
+        config.target_dev, config.target_bus = 'vdb', 'virtio'
+        for name, value in attributes.items():
+            setattr(config, name, value)
+        self.calls._get_volume_config.return_value = config
+        found = self.driver._get_volume_config(info, {})
+        [disk] = seclabel.disks(
+            f'<domain><devices>{found.to_xml()}</devices></domain>'
+        )
+        return found, disk
+
     def _flag(self, name, value, group=None):
         CONF.set_override(name, value, group=group)
         self.addCleanup(CONF.clear_override, name, group=group)
@@ -216,17 +234,7 @@ class MultiattachTest(_Base):
         )
 
     def _disk(self):
-        config = libvirt_config.LibvirtConfigGuestDisk()
-        config.source_type = 'file'
-        config.source_path = '/mnt/hash/volume-1'
-        config.target_dev, config.target_bus = 'vdb', 'virtio'
-        config.shareable = True
-        self.calls._get_volume_config.return_value = config
-        found = self.driver._get_volume_config(self.info, {})
-        [disk] = seclabel.disks(
-            f'<domain><devices>{found.to_xml()}</devices></domain>'
-        )
-        return found, disk
+        return self.disk_of(self.info, shareable=True)
 
     def test_its_file_carries_what_the_project_shares(self):
         self._connect()
@@ -687,6 +695,15 @@ class RestartTest(_Base):
         )
         self.assertEqual([], self._names())
 
+    def test_what_was_evacuated_is_destroyed_while_the_store_is_away(self):
+        self.instance.task_state = 'rebuilding'
+        self.instance.host = 'there'
+        self.driver._allocator.acquire.side_effect = (
+            exception.StoreUnreachable('away')
+        )
+        self.driver.destroy('context', self.instance, [])
+        self.assertEqual(['destroy'], self._names())
+
     def test_two_restarts_at_once_keep_the_claim_until_both_are_over(self):
         first = self.driver._claimed_before(self.instance)
         second = self.driver._claimed_before(self.instance)
@@ -700,16 +717,7 @@ class RestartTest(_Base):
     def test_a_read_only_volume_is_not_opened_to_all(self):
         info = {**VOLUME, 'data': {**VOLUME['data'], 'access_mode': 'ro'}}
         self.driver._connect_volume('context', info, self.instance)
-        config = libvirt_config.LibvirtConfigGuestDisk()
-        config.source_type = 'file'
-        config.source_path = '/mnt/hash/volume-1'
-        config.target_dev, config.target_bus = 'vdb', 'virtio'
-        config.readonly = True
-        self.calls._get_volume_config.return_value = config
-        found = self.driver._get_volume_config(info, {})
-        [disk] = seclabel.disks(
-            f'<domain><devices>{found.to_xml()}</devices></domain>'
-        )
+        found, disk = self.disk_of(info, readonly=True)
         self.assertIs(seclabel.DiskLabel.OWN, disk.label)
         self.assertIn(str(LEVEL), found.to_xml())
 
