@@ -145,6 +145,9 @@ class Cloud:
             mock.patch.object(claims, 'remains', self),
             mock.patch.object(claims, 'objects', mock.Mock(Instance=self)),
             mock.patch.object(
+                claims, 'migrations', mock.Mock(MigrationList=self)
+            ),
+            mock.patch.object(
                 claims, 'time', mock.Mock(monotonic=lambda: self.now)
             ),
             mock.patch.object(claims.nova_utils, 'synchronized', self._lock),
@@ -169,6 +172,18 @@ class Cloud:
         if instance.is_archived:
             raise nova_exception.InstanceNotFound(instance_id=uuid)
         return instance
+
+    def get_by_filters(self, _context: Any, filters: Any) -> list[Any]:
+        """What has moved, or moves, an instance from or to a host."""
+        uuid, host = filters['instance_uuid'], filters['host']
+        waits = self.instances[uuid].old_host == host
+        moves = any(
+            op.uuid == uuid and host in op.hosts and len(op.hosts) > 1
+            for op in self.operations
+        )
+        statuses = ['error', 'completed', 'confirmed', 'done']
+        statuses += ['finished'] * waits + ['running'] * moves
+        return [mock.Mock(status=status) for status in statuses]
 
     def _lock(self, uuid: str) -> Any:
         def synchronized(function: Any) -> Any:
