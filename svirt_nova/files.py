@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 import errno
 import os
 
@@ -55,16 +56,19 @@ def label(root: str, path: str, level: levels.Level) -> None:
         )
 
 
-def restore(root: str, path: str) -> None:
+def restore(root: str, path: str, given: Iterable[levels.Level]) -> None:
     """Give an image file the policy's default label for its path.
 
     A file that does not exist any more is no error, nor is one whose
-    storage cannot carry labels.
+    storage cannot carry labels, or that carries none of the levels.
 
+    :param given: the levels that it may have been given
     :raises UnsafeFile: not a plain file inside the directory
     :raises LabelNotApplied: the file cannot carry the label
     """
-    failure = privsep.restore(root, _relative(root, path))
+    failure = privsep.restore(
+        root, _relative(root, path), [str(level) for level in given]
+    )
     if failure is not None and failure[0] not in ('missing', 'unsupported'):
         _fail(path, privsep.Failure(*failure))
 

@@ -180,21 +180,25 @@ def set_level(root: str, relative: str, level: str) -> Failure | None:
 
 
 @svirt_pctxt.entrypoint
-def restore(root: str, relative: str) -> Failure | None:
+def restore(root: str, relative: str, given: list[str]) -> Failure | None:
     """Give a file the policy's default context for its path.
 
-    A file whose label is not that of an image of a guest is left as it
-    is: somebody else labelled it.
+    A file whose label is not that of an image of a guest, at one of the
+    levels given to the instance, is left as it is: somebody else labelled
+    it.
 
     :param root: an absolute directory
     :param relative: the file below it
+    :param given: the levels that it may carry
     :returns: why it was refused; None when that was done
     """
     try:
         image = image_context()
+        possible = [levels.Level.parse(text) for text in given]
         with _opened(root, relative) as (directory, file):
             present = selinux.getfilecon_raw(_name_of(file))[1]
-            if contexts.Context.parse(present).type == image.type:
+            found = contexts.Context.parse(present)
+            if found.type == image.type and found.level in possible:
                 path = os.path.join(os.path.realpath(root), relative)
                 _write(file, _default(path, directory, file))
     except _Refusal as refusal:

@@ -117,9 +117,7 @@ def find(
             len(suspects),
             len(unclaimed),
         )
-    return sorted(
-        (suspects or {}).values(), key=lambda found: found.created_at
-    )
+    return [*(suspects or {}).values()]
 
 
 def retire(

@@ -14,6 +14,7 @@ from lxml import etree
 
 from svirt_nova import context as contexts
 from svirt_nova import exception
+from svirt_nova import level as levels
 
 _MODEL = 'selinux'
 # LibvirtConfigGuestMetaNovaInstance of Nova.
@@ -61,6 +62,14 @@ class Seclabel:
     is_static: bool
     label: contexts.Context | None
     imagelabel: contexts.Context | None
+
+    def is_given(self, level: levels.Level) -> bool:
+        """Whether a domain is always started at a level."""
+        return (
+            self.is_static
+            and self.label is not None
+            and self.label.level == level
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

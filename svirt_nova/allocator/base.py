@@ -58,7 +58,8 @@ class Allocation:
     :param instance_uuid: whose it is; None for a reserved level
     :param project_id: the instance's project; None for a reserved level
     :param hosts: the hosts that claim the instance
-    :param created_at: when it was given or reserved, in UTC
+    :param created_at: when it was given or reserved, in UTC; None in the
+        answer of the call that gave it, which does not wait for the time
     :param retired_at: when the instance was found to be gone for good or,
         if that is later, when a host last dropped its claim; in UTC
     :param note: why it is reserved
@@ -70,7 +71,9 @@ class Allocation:
     instance_uuid: str | None
     project_id: str | None
     hosts: frozenset[str]
-    created_at: datetime.datetime
+    created_at: datetime.datetime | None = dataclasses.field(
+        default=None, compare=False
+    )
     retired_at: datetime.datetime | None = None
     note: str = ''
     project_level: levels.Level | None = None

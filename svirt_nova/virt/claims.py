@@ -17,6 +17,7 @@ from nova import objects
 from nova.objects import migration as migrations
 from nova import utils as nova_utils
 from nova.virt.libvirt import host as libvirt_host
+from oslo_concurrency import lockutils
 from oslo_log import log as logging
 
 from svirt_nova import adoption
@@ -55,6 +56,22 @@ _ENDED = frozenset(
 )
 
 
+# Seconds for which an outage is remembered: a call that can wait is not
+# made meanwhile, so that no operation waits for the store twice.
+_OUTAGE = 60
+
+
+def remembered(instance: Any) -> list[levels.Level]:
+    """The levels that an instance had when it was last claimed.
+
+    Its own, and the one that its project shares, as far as it has them.
+
+    :raises InvalidLevel: what is remembered is none
+    """
+    texts = map(instance.system_metadata.get, (LEVEL_KEY, PROJECT_KEY))
+    return [levels.Level.parse(text) for text in texts if text]
+
+
 def _state(instance: Any) -> lifecycle.InstanceState:
     return lifecycle.InstanceState(
         deleted=bool(instance.deleted),
@@ -86,6 +103,8 @@ class HostClaims:
         self._stale = lifecycle.StaleClaims(grace)
         # The level scheme, when it was last heard of.
         self._scheme: spaces.Scheme | None = None
+        # A monotonic time: until then the store counts as away.
+        self._away_until = 0.0
 
     def claim(self, instance: Any) -> allocators.InstanceLevels:
         """Claim an instance; its levels.
@@ -101,10 +120,11 @@ class HostClaims:
                 instance.uuid, instance.project_id, self._name
             ).levels
         except exception.StoreUnreachable as error:
-            remembered = self._remembered_levels(instance)
-            if remembered is None:
+            self._away_until = time.monotonic() + _OUTAGE
+            kept = self._kept_levels(instance)
+            if kept is None:
                 raise
-            held = remembered
+            held = kept
             LOG.warning(
                 'The allocator cannot be reached; the instance keeps the '
                 'level %s that its domain has. %s',
@@ -112,6 +132,8 @@ class HostClaims:
                 error,
                 instance=instance,
             )
+        else:
+            self._away_until = 0.0
         self._remember(instance, LEVEL_KEY, held.own)
         self._remember(instance, PROJECT_KEY, held.project)
         return held
@@ -146,9 +168,7 @@ class HostClaims:
                 raise
         return self._scheme is spaces.Scheme.PROJECT
 
-    def _remembered_levels(
-        self, instance: Any
-    ) -> allocators.InstanceLevels | None:
+    def _kept_levels(self, instance: Any) -> allocators.InstanceLevels | None:
         text = instance.system_metadata.get(LEVEL_KEY)
         shared = instance.system_metadata.get(PROJECT_KEY)
         try:
@@ -158,18 +178,14 @@ class HostClaims:
         except nova_exception.NovaException:
             return None
         label = seclabel.read(xml)
-        if (
-            text
-            and label is not None
-            and label.is_static
-            and label.label is not None
-            and label.label.level == levels.Level.parse(text)
-        ):
-            return allocators.InstanceLevels(
-                label.label.level,
-                levels.Level.parse(shared) if shared else None,
-            )
-        return None
+        if not text or label is None:
+            return None
+        own = levels.Level.parse(text)
+        if not label.is_given(own):
+            return None
+        return allocators.InstanceLevels(
+            own, levels.Level.parse(shared) if shared else None
+        )
 
     def adopt_running_guests(self) -> None:
         """Record the levels of guests that were started without one.
@@ -217,11 +233,17 @@ class HostClaims:
             LOG.debug('This host keeps its claim: %s', left, instance=instance)
             return False
         try:
+            if time.monotonic() < self._away_until:
+                raise exception.StoreUnreachable(
+                    'the allocator did not answer a moment ago'
+                )
             if gone:
                 self._allocator.give_back(instance.uuid, self._name)
             else:
                 self._allocator.unclaim(instance.uuid, self._name)
         except exception.SvirtError as error:
+            if isinstance(error, exception.StoreUnreachable):
+                self._away_until = time.monotonic() + _OUTAGE
             LOG.warning(
                 'The level of the instance stays claimed by this host '
                 'although nothing of it is left here; the claim is '
@@ -243,14 +265,19 @@ class HostClaims:
             for allocation in self._allocator.list(host=self._name)
             if allocation.instance_uuid is not None
         }
+        self._away_until = 0.0
         present = remains.of_host(self._host)
         for uuid in present.uuids - claimed.keys():
             self._claim_missing(uuid, present.domains.get(uuid))
         for uuid in self._stale.find(
             claimed.keys(), present.uuids, time.monotonic()
         ):
-            # The lock under which Nova works on an instance.
-            nova_utils.synchronized(uuid)(self._drop_stale)(uuid)
+            # The lock under which Nova works on an instance: one that is
+            # being worked on is looked at again the next time.
+            with contextlib.suppress(lockutils.AcquireLockFailedException):
+                nova_utils.synchronized(uuid, blocking=False)(
+                    self._drop_stale
+                )(uuid)
 
     def _claim_missing(
         self, uuid: str, label: seclabel.Seclabel | None

@@ -8,6 +8,7 @@ into XML and onto files is in the modules that it calls.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from typing import Any
 from nova.compute import task_states
 import nova.conf
 from nova import exception as nova_exception
+from nova.virt import driver
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import host as libvirt_host
 from nova.virt.libvirt import utils as libvirt_utils
@@ -128,7 +130,9 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         return None
 
     @contextlib.contextmanager
-    def _claimed_before(self, instance: Any) -> Iterator[None]:
+    def _claimed_before(
+        self, instance: Any
+    ) -> Iterator[allocators.InstanceLevels | None]:
         """Claim before Nova takes apart what is there, and once.
 
         Where there is no level, the instance stays as it was.
@@ -140,7 +144,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             self._restarting.get(uuid, (None, 0))[1] + 1,
         )
         try:
-            yield
+            yield held
         finally:
             held, number = self._restarting.pop(uuid)
             if number > 1:
@@ -170,14 +174,37 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         super().finish_migration(context, migration, instance, *args, **kwargs)
 
     def _hard_reboot(
-        self, context: Any, instance: Any, *args: Any, **kwargs: Any
+        self,
+        context: Any,
+        instance: Any,
+        network_info: Any,
+        share_info: Any,
+        block_device_info: Any = None,
+        accel_info: Any = None,
     ) -> None:
         """Hard reboot, start, resume on host boot."""
+        reboot = functools.partial(
+            super()._hard_reboot,
+            context,
+            instance,
+            network_info,
+            share_info,
+            block_device_info,
+            accel_info,
+        )
         if self._allocator is None:
-            super()._hard_reboot(context, instance, *args, **kwargs)
+            reboot()
             return
-        with self._claimed_before(instance):
-            super()._hard_reboot(context, instance, *args, **kwargs)
+        with self._claimed_before(instance) as held:
+            if held is not None and any(
+                volumes.is_multiattach(each['connection_info'])
+                for each in driver.block_device_info_get_mapping(
+                    block_device_info
+                )
+            ):
+                with faults.raised_to_nova(instance):
+                    self._check_shares(held)
+            reboot()
 
     def _soft_reboot(self, instance: Any) -> bool:
         """Restart the domain as it is defined.
@@ -186,25 +213,28 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         from before, would start at a level that libvirt draws: Nova makes
         it anew instead, in a hard reboot.
         """
-        if self._allocator is not None and self._confinement is not None:
+        held = None
+        if self._allocator is not None:
             held = self._claim(instance)
-            label = None
-            with faults.raised_to_nova(instance):
-                label = self._defined_label(instance)
-            if held is not None and (
-                label is None
-                or not label.is_static
-                or label.label is None
-                or label.label.level != held.own
-            ):
-                LOG.info(
-                    'The domain is not defined at the level %s of the '
-                    'instance: it is hard-rebooted instead',
-                    held.own,
-                    instance=instance,
-                )
-                return False
-        return bool(super()._soft_reboot(instance))
+        if held is None or self._confinement is None:
+            return bool(super()._soft_reboot(instance))
+        label = None
+        with faults.raised_to_nova(instance):
+            label = self._defined_label(instance)
+        if label is None or not label.is_given(held.own):
+            LOG.info(
+                'The domain is not defined at the level %s of the instance: '
+                'it is hard-rebooted instead',
+                held.own,
+                instance=instance,
+            )
+            return False
+        if not super()._soft_reboot(instance):
+            return False
+        guest = self._host.get_guest(instance)
+        with self._ended_on_failure(guest, instance):
+            self._read_back(guest, instance, self._confinement, held)
+        return True
 
     def destroy(
         self, context: Any, instance: Any, *args: Any, **kwargs: Any
@@ -232,11 +262,9 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         if self._allocator is None:
             super().resume(context, instance, *args, **kwargs)
             return
-        if self._confinement is not None:
-            with faults.raised_to_nova(instance):
-                self._check_keeps_memory(instance)
-        # What fails after this point costs the guest its memory.
-        with self._claimed_before(instance):
+        with self._claimed_before(instance) as held:
+            self._check_keeps_memory(instance, held)
+            # What fails after this point costs the guest its memory.
             super().resume(context, instance, *args, **kwargs)
 
     def _suspend_guest_for_snapshot(
@@ -248,13 +276,12 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
     ) -> None:
         """Suspend a guest that is started again with what it has."""
         if (
-            self._confinement is not None
+            self._allocator is not None
             and self._needs_suspend_resume_for_snapshot(
                 live_snapshot, current_power_state
             )
         ):
-            with faults.raised_to_nova(instance):
-                self._check_keeps_memory(instance)
+            self._check_keeps_memory(instance, self._claim(instance))
         super()._suspend_guest_for_snapshot(
             context, live_snapshot, current_power_state, instance
         )
@@ -263,19 +290,25 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         guest = self._host.get_guest(instance)
         return seclabel.read(guest.get_xml_desc(dump_inactive=True))
 
-    def _check_keeps_memory(self, instance: Any) -> None:
+    def _check_keeps_memory(
+        self, instance: Any, held: allocators.InstanceLevels | None
+    ) -> None:
         """Check that a guest may be started from its saved memory."""
-        try:
-            label = self._defined_label(instance)
-        except nova_exception.InstanceNotFound:
-            # Nova makes a new domain.
+        if held is None or self._confinement is None:
             return
-        if label is None or not label.is_static:
-            raise exception.LabelNotApplied(
-                'the guest was started before it had a level of its own, '
-                'and its saved memory would keep it from one. Hard-reboot '
-                'it first, or do this with [svirt] mode = permissive'
-            )
+        with faults.raised_to_nova(instance):
+            try:
+                label = self._defined_label(instance)
+            except nova_exception.InstanceNotFound:
+                # Nova makes a new domain.
+                return
+            if label is None or not label.is_given(held.own):
+                raise exception.LabelNotApplied(
+                    f'the guest was not started at the level {held.own} of '
+                    f'the instance, and its saved memory would keep it from '
+                    f'it. Hard-reboot it first, or do this with [svirt] '
+                    f'mode = permissive'
+                )
 
     # Every start of a domain comes through here
 
@@ -324,26 +357,28 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             post_xml_callback=label_files,
         )
         if power_on or pause:
-            try:
+            with self._ended_on_failure(guest, instance):
                 self._read_back(guest, instance, confined, held)
                 if not pause:
                     guest.resume()
-            except Exception:
-                self._end_guest(guest, instance)
-                raise
         return guest
 
     @staticmethod
-    def _end_guest(guest: Any, instance: Any) -> None:
-        """Stop a guest, whatever that raises: its fault is another one."""
+    @contextlib.contextmanager
+    def _ended_on_failure(guest: Any, instance: Any) -> Iterator[None]:
+        """Stop a guest that must not run, whatever that raises."""
         try:
-            guest.poweroff()
-        except libvirt_host.libvirt.libvirtError as error:
-            LOG.error(
-                'The guest that must not run could not be stopped: %s',
-                error,
-                instance=instance,
-            )
+            yield
+        except Exception:
+            try:
+                guest.poweroff()
+            except libvirt_host.libvirt.libvirtError as error:
+                LOG.error(
+                    'The guest that must not run could not be stopped: %s',
+                    error,
+                    instance=instance,
+                )
+            raise
 
     def _label_instance_files(
         self, instance: Any, xml: str, level: levels.Level
@@ -501,20 +536,14 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         connection_info: dict[str, Any],
         held: allocators.InstanceLevels,
     ) -> None:
-        assert self._claims is not None and self._confinement is not None
+        assert self._confinement is not None
         level: levels.Level | None = held.own
         image = None
         if volumes.is_read_only(connection_info):
             # libvirt opens those to every guest.
             image = self._confinement.image.at(held.own)
         if volumes.is_multiattach(connection_info):
-            if self._claims.shares_nothing(held):
-                raise exception.LabelError(
-                    f'the level {held.own} of the instance has no part that '
-                    f'its project shares: it was given out before the level '
-                    f'scheme was "project". Attach the volume to instances '
-                    f'that were made since'
-                )
+            self._check_shares(held)
             level = held.project
             image = self._confinement.shared(held)
         volumes.keep_label(connection_info, image)
@@ -523,6 +552,17 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         )
         if path is not None and level is not None:
             volumes.label(path, level)
+
+    def _check_shares(self, held: allocators.InstanceLevels) -> None:
+        """Check that an instance may have a volume that others have."""
+        assert self._claims is not None
+        if self._claims.shares_nothing(held):
+            raise exception.LabelError(
+                f'the level {held.own} of the instance has no part that its '
+                f'project shares: it was given out before the level scheme '
+                f'was "project". Attach the volume to instances that were '
+                f'made since'
+            )
 
     def _get_volume_config(self, *args: Any) -> Any:
         """The disk of a connected volume.

@@ -17,6 +17,7 @@ from svirt_nova import exception
 from svirt_nova import files
 from svirt_nova import level as levels
 from svirt_nova import seclabel
+from svirt_nova.virt import claims
 
 LOG = logging.getLogger(__name__)
 
@@ -139,9 +140,12 @@ def _holder(attachment: dict[str, Any]) -> str | None:
 
 
 def restore(instance: Any, path: str) -> None:
-    """Put the label of a volume's file back, while it is connected."""
+    """Put the label of a volume's file back, while it is connected.
+
+    A label that is not the instance's is left as it is.
+    """
     try:
-        files.restore(os.path.dirname(path), path)
+        files.restore(os.path.dirname(path), path, claims.remembered(instance))
     except exception.SvirtError as error:
         # The volume is leaving all the same; its old level keeps
         # everybody else out until it is labelled anew.

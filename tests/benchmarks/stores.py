@@ -70,6 +70,8 @@ def make_conf(url: str) -> cfg.ConfigOpts:
     svirt_conf.register_opts(conf)
     conf([], default_config_files=[])
     conf.set_override('connection', url, 'svirt_database')
+    # The figures are what is to be read.
+    conf.set_override('fill_marks', [], 'svirt')
     return conf
 
 
@@ -121,7 +123,7 @@ class BenchStore:
         """Delete what was measured, so that the fill stays as it is."""
 
         def work(connection: sa.Connection) -> None:
-            for table in (schema.claim, schema.allocation, BARE):
+            for table in (schema.allocation, BARE):
                 for start in range(0, len(instances), 500):
                     chosen = instances[start : start + 500]
                     connection.execute(
@@ -157,18 +159,16 @@ def _hold(connection: sa.Connection, ranks: Sequence[int]) -> None:
     )
     added = BARE.c.level_rank.between(ranks[0], ranks[-1])
     # Between them are ranks that were taken before.
-    is_new = added & ~_is_in(
+    is_new = added & ~sa.exists(sa.literal(1)).where(
         schema.allocation.c.level_rank == BARE.c.level_rank
-    )
-    is_unclaimed = added & ~_is_in(
-        schema.claim.c.instance_uuid == BARE.c.instance_uuid
-    )
+    ).correlate(BARE)
     connection.execute(
         sa.insert(schema.allocation).from_select(
             [
                 'level_rank',
                 'instance_uuid',
                 'project_id',
+                'host',
                 'is_outside',
                 'created_at',
                 'note',
@@ -177,24 +177,13 @@ def _hold(connection: sa.Connection, ranks: Sequence[int]) -> None:
                 BARE.c.level_rank,
                 BARE.c.instance_uuid,
                 sa.literal(PROJECT),
+                sa.literal(HOST),
                 sa.false(),
                 schema.utcnow(),
                 sa.literal(''),
             ).where(is_new),
         )
     )
-    connection.execute(
-        sa.insert(schema.claim).from_select(
-            ['instance_uuid', 'host'],
-            sa.select(BARE.c.instance_uuid, sa.literal(HOST)).where(
-                is_unclaimed
-            ),
-        )
-    )
-
-
-def _is_in(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
-    return sa.exists(sa.literal(1)).where(condition).correlate(BARE)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ how they choose and store a level: no claims, no history.
 from __future__ import annotations
 
 import abc
+import itertools
 import random
 from collections.abc import Sequence
 
@@ -61,7 +62,8 @@ class Way(abc.ABC):
 class Bare(Way):
     """INSERT and COMMIT of a rank that is known to be free.
 
-    :param free: such ranks; each is used once
+    :param free: such ranks, used in turn: who runs out of them has
+        forgotten in between what was made
     """
 
     name = 'bare'
@@ -70,11 +72,11 @@ class Bare(Way):
         self, allocator: driver.SqlAllocator, free: Sequence[int]
     ) -> None:
         super().__init__(allocator)
-        self._free = [*free]
+        self._free = itertools.cycle(free)
 
     def allocate(self, instance: str) -> None:
         """Take one of the free ranks."""
-        rank = self._free.pop()
+        rank = next(self._free)
         while not self._insert(rank, instance):
             pass
 

@@ -53,7 +53,9 @@ class _Base(testtools.TestCase):
 
     def _assert_unsafe(self, path):
         self.assertRaises(exception.UnsafeFile, self._label, path)
-        self.assertRaises(exception.UnsafeFile, files.restore, self.root, path)
+        self.assertRaises(
+            exception.UnsafeFile, files.restore, self.root, path, [LEVEL]
+        )
         self.assertEqual(OTHERS, str(files.read(self.victim)))
 
 
@@ -139,7 +141,7 @@ class HostileFilesTest(_Base):
         ):
             for failure in (
                 privsep.set_level(root, path, str(LEVEL)),
-                privsep.restore(root, path),
+                privsep.restore(root, path, [str(LEVEL)]),
             ):
                 self.assertEqual('unsafe', failure.kind, (root, path))
 
@@ -195,7 +197,7 @@ class RestoreTest(_Base):
 
     def test_the_policys_default_for_the_path_comes_back(self):
         self._label(self.disk)
-        files.restore(self.root, self.disk)
+        files.restore(self.root, self.disk, [LEVEL])
         self.assertEqual(
             'system_u:object_r:var_lib_t:s0', str(files.read(self.disk))
         )
@@ -208,23 +210,34 @@ class RestoreTest(_Base):
         self.useFixture(fixtures.MonkeyPatch('selinux.matchpathcon', none))
         self._label(self.disk)
         error = self.assertRaises(
-            exception.LabelNotApplied, files.restore, self.root, self.disk
+            exception.LabelNotApplied,
+            files.restore,
+            self.root,
+            self.disk,
+            [LEVEL],
         )
         self.assertIn('neither the policy nor its directory', str(error))
 
         os.setxattr(
             os.path.dirname(self.disk), 'security.selinux', OTHERS.encode()
         )
-        files.restore(self.root, self.disk)
+        files.restore(self.root, self.disk, [LEVEL])
         self.assertEqual(OTHERS, str(files.read(self.disk)))
 
     def test_a_label_that_is_not_an_images_is_left_alone(self):
         os.setxattr(self.disk, 'security.selinux', OTHERS.encode())
-        files.restore(self.root, self.disk)
+        files.restore(self.root, self.disk, [LEVEL])
         self.assertEqual(OTHERS, str(files.read(self.disk)))
 
+    def test_a_level_that_it_was_not_given_is_left_alone(self):
+        self._label(self.disk)
+        before = str(files.read(self.disk))
+        files.restore(self.root, self.disk, [levels.Level.parse('s0:c1,c3')])
+        files.restore(self.root, self.disk, [])
+        self.assertEqual(before, str(files.read(self.disk)))
+
     def test_a_file_that_is_gone_is_no_error(self):
-        files.restore(self.root, self.disk + '.gone')
+        files.restore(self.root, self.disk + '.gone', [LEVEL])
 
 
 class ReadTest(_Base):

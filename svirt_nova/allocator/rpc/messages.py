@@ -178,7 +178,7 @@ def to_allocation(message: Any) -> base.Allocation:
         instance_uuid=reader.maybe('instance_uuid', str),
         project_id=reader.maybe('project_id', str),
         hosts=frozenset(reader.texts('hosts')),
-        created_at=_time(reader.take('created_at', str)),
+        created_at=reader.maybe('created_at', _time),
         retired_at=reader.maybe('retired_at', _time),
         note=reader.take('note', str),
         project_level=reader.maybe('project_level', levels.Level.parse),

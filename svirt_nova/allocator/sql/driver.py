@@ -193,13 +193,12 @@ class SqlAllocator(base.Allocator):
         conditions = []
         if after is not None:
             conditions.append(rows.after(ranking.rank(after.categories)))
-        if host is not None:
-            conditions.append(rows.claimed_by(host))
         if project_id is not None:
             conditions.append(rows.of_project(project_id))
         return [
             *self._read(
                 *conditions,
+                host=host,
                 states=base.State if states is None else states,
                 limit=limit,
             )
@@ -325,15 +324,22 @@ class SqlAllocator(base.Allocator):
     def _read(
         self,
         *conditions: sa.ColumnElement[bool],
+        host: str | None = None,
         states: Iterable[base.State] = base.State,
         limit: int | None = None,
     ) -> Sequence[base.Allocation]:
         def work(connection: sa.Connection) -> Sequence[rows.Held]:
             cutoff = rows.cutoff(connection, self._giver.cooling)
-            in_state = sa.or_(
-                sa.false(), *(schema.is_in(state, cutoff) for state in states)
-            )
-            return rows.select(connection, *conditions, in_state, limit=limit)
+            chosen = [
+                *conditions,
+                sa.or_(
+                    sa.false(),
+                    *(schema.is_in(state, cutoff) for state in states),
+                ),
+            ]
+            if host is not None:
+                chosen.append(rows.claimed_by(connection, host))
+            return rows.select(connection, *chosen, limit=limit)
 
         return [giving.allocation(held) for held in self._store.read(work)]
 

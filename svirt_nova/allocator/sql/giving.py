@@ -338,21 +338,18 @@ class Giver:
         :returns: None when the level is taken or the instance not new
         :raises errors.SpaceChanged: the guess is of a former space
         """
-
-        def work(connection: sa.Connection) -> datetime.datetime:
-            created_at = rows.insert(
-                connection,
-                rank,
-                generation=guess.generation,
-                uuid=instance,
-                project=project,
-                project_rank=part,
-            )
-            rows.claim(connection, instance, host)
-            return created_at
-
         try:
-            created_at = self._store.write(work)
+            self._store.write(
+                lambda c: rows.insert(
+                    c,
+                    rank,
+                    generation=guess.generation,
+                    uuid=instance,
+                    project=project,
+                    project_rank=part,
+                    host=host,
+                )
+            )
         except errors.Conflict:
             return None
         return base.Allocation(
@@ -360,7 +357,6 @@ class Giver:
             instance_uuid=instance,
             project_id=project,
             hosts=frozenset((host,)),
-            created_at=created_at,
             project_level=None if part is None else level_of(part),
         )
 

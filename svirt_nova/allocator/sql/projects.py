@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from svirt_nova.allocator.sql import errors
 from svirt_nova.allocator.sql import schema
 
 _allocation = schema.allocation
@@ -18,7 +17,6 @@ _project = schema.project
 
 _INSERT = schema.InsertWhileOpen(
     _project,
-    _project.c.level_rank,
     project_id=sa.bindparam('project', type_=sa.String()),
     level_rank=sa.bindparam('rank', type_=_project.c.level_rank.type),
     created_at=schema.utcnow(),
@@ -42,12 +40,7 @@ def insert(
     :param generation: of the level space that the part is from
     :raises errors.SpaceChanged: the store has another one, or is about to
     """
-    given = connection.execute(
-        _INSERT.on(connection),
-        {'project': project, 'rank': rank, 'generation': generation},
-    ).scalar_one_or_none()
-    if given is None:
-        raise errors.SpaceChanged
+    _INSERT.run(connection, generation, project=project, rank=rank)
 
 
 def rank(connection: sa.Connection, project: str) -> int | None:

@@ -6,6 +6,7 @@ Each function takes a connection inside a transaction; none commits.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import datetime
 from collections.abc import Collection
@@ -14,7 +15,6 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from svirt_nova.allocator import base
-from svirt_nova.allocator.sql import errors
 from svirt_nova.allocator.sql import history
 from svirt_nova.allocator.sql import schema
 
@@ -42,11 +42,11 @@ class Held:
 _RANK = _allocation.c.level_rank.type
 _INSERT = schema.InsertWhileOpen(
     _allocation,
-    _allocation.c.created_at,
     level_rank=sa.bindparam('rank', type_=_RANK),
     instance_uuid=sa.bindparam('uuid', type_=sa.String(36)),
     project_id=sa.bindparam('project', type_=sa.String()),
     project_rank=sa.bindparam('part', type_=_RANK),
+    host=sa.bindparam('claimant', type_=sa.String()),
     is_outside=sa.false(),
     created_at=schema.utcnow(),
     note=sa.bindparam('remark', type_=sa.String()),
@@ -67,6 +67,13 @@ _COOL = (
 )
 _COOL_AGAIN = _COOL.where(_RETIRED)
 _RETIRE = _COOL.where(~_RETIRED)
+_OF_HOST = _allocation.c.host == sa.bindparam('claimant')
+_DROP = (
+    sa.update(_allocation)
+    .where(_OF_INSTANCE, _OF_HOST)
+    .values(host=None, retired_at=sa.case((_RETIRED, schema.utcnow())))
+)
+_DROP_AND_COOL = _COOL.where(_OF_HOST).values(host=None)
 _HOLD = sa.update(_allocation).where(_OF_INSTANCE).values(retired_at=None)
 
 
@@ -78,32 +85,28 @@ def insert(
     uuid: str | None = None,
     project: str | None = None,
     project_rank: int | None = None,
+    host: str | None = None,
     note: str = '',
-) -> datetime.datetime:
-    """Take a level for an instance, or for nobody.
+) -> None:
+    """Take a level for an instance and claim it, or for nobody.
 
     :param generation: of the level space that the level is one of
-    :returns: when, in UTC
     :raises errors.SpaceChanged: the store has another one, or is about to
     """
-    created_at = connection.execute(
-        _INSERT.on(connection),
-        {
-            'rank': rank,
-            'uuid': uuid,
-            'project': project,
-            'part': project_rank,
-            'remark': note,
-            'generation': generation,
-        },
-    ).scalar_one_or_none()
-    if created_at is None:
-        raise errors.SpaceChanged
-    return schema.utc(created_at)
+    _INSERT.run(
+        connection,
+        generation,
+        rank=rank,
+        uuid=uuid,
+        project=project,
+        part=project_rank,
+        claimant=host,
+        remark=note,
+    )
 
 
 def claim(connection: sa.Connection, uuid: str, host: str) -> None:
-    """Claim an instance for a host that does not claim it yet."""
+    """Claim an instance for one more host."""
     connection.execute(_INSERT_CLAIM, {'uuid': uuid, 'claimant': host})
 
 
@@ -118,7 +121,9 @@ def unclaim(connection: sa.Connection, uuid: str, host: str) -> None:
     Without a look at other claims: two hosts that drop the last two at
     once would each see the other's.
     """
-    if _drop_claim(connection, uuid, host):
+    if _changes(connection, _DROP, uuid, host):
+        return
+    if _changes(connection, _DELETE_CLAIM, uuid, host):
         connection.execute(_COOL_AGAIN, {'uuid': uuid})
 
 
@@ -129,14 +134,16 @@ def retire(connection: sa.Connection, uuid: str) -> None:
 
 def give_back(connection: sa.Connection, uuid: str, host: str) -> None:
     """Drop a host's claim and retire the instance."""
-    dropped = _drop_claim(connection, uuid, host)
+    if _changes(connection, _DROP_AND_COOL, uuid, host):
+        return
+    dropped = _changes(connection, _DELETE_CLAIM, uuid, host)
     connection.execute(_COOL if dropped else _RETIRE, {'uuid': uuid})
 
 
-def _drop_claim(connection: sa.Connection, uuid: str, host: str) -> bool:
-    result = connection.execute(
-        _DELETE_CLAIM, {'uuid': uuid, 'claimant': host}
-    )
+def _changes(
+    connection: sa.Connection, statement: sa.Executable, uuid: str, host: str
+) -> bool:
+    result = connection.execute(statement, {'uuid': uuid, 'claimant': host})
     return result.rowcount > 0
 
 
@@ -170,7 +177,7 @@ def select(
         if last is not None:
             conditions = (*conditions, _allocation.c.level_rank < last)
     rows = connection.execute(
-        sa.select(_allocation, _claim.c.host)
+        sa.select(_allocation, _claim.c.host.label('further'))
         .outerjoin(
             _claim, _claim.c.instance_uuid == _allocation.c.instance_uuid
         )
@@ -180,8 +187,7 @@ def select(
     found: dict[int, tuple[sa.Row[tuple[object, ...]], set[str]]] = {}
     for row in rows:
         _, hosts = found.setdefault(row.level_rank, (row, set()))
-        if row.host is not None:
-            hosts.add(row.host)
+        hosts |= {row.host, row.further} - {None}
     return [
         Held(
             rank=rank,
@@ -197,10 +203,17 @@ def select(
     ]
 
 
-def claimed_by(host: str) -> sa.ColumnElement[bool]:
-    """Rows that a host claims."""
-    return _allocation.c.instance_uuid.in_(
+def claimed_by(connection: sa.Connection, host: str) -> sa.ColumnElement[bool]:
+    """Rows that a host claims.
+
+    In two steps: servers use their indices for a list, but not for a
+    subquery beside another condition.
+    """
+    came = connection.execute(
         sa.select(_claim.c.instance_uuid).where(_claim.c.host == host)
+    ).scalars()
+    return sa.or_(
+        _allocation.c.host == host, _allocation.c.instance_uuid.in_([*came])
     )
 
 
@@ -284,10 +297,15 @@ def count_by_project(
 
 def count_by_host(connection: sa.Connection) -> dict[str, int]:
     """How many instances each host claims."""
-    rows = connection.execute(
-        sa.select(_claim.c.host, sa.func.count()).group_by(_claim.c.host)
-    )
-    return {row[0]: row[1] for row in rows}
+    found: collections.Counter[str] = collections.Counter()
+    for column in (_allocation.c.host, _claim.c.host):
+        for host, number in connection.execute(
+            sa.select(column, sa.func.count())
+            .where(column.is_not(None))
+            .group_by(column)
+        ):
+            found[host] += number
+    return dict(found)
 
 
 def now(connection: sa.Connection) -> datetime.datetime:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tables of the store, and what their rows mean.
 
-One row for each level that is not free. That no level is held twice and
-that a claimed level is never freed are constraints of the database: the
-code above only guesses which rank is free.
+One row for each level that is not free. That no level is held twice is a
+constraint of the database: the code above only guesses which rank is free.
+That a claimed level is never freed is the condition of the one statement
+that frees any.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from sqlalchemy.ext import compiler
 from sqlalchemy.sql import functions
 
 from svirt_nova.allocator import base
+from svirt_nova.allocator.sql import errors
 
 REVISION = '0001'
 """The schema's alembic revision that this code works with."""
@@ -120,6 +122,7 @@ allocation = sa.Table(
     sa.Column('instance_uuid', sa.String(36)),
     sa.Column('project_id', sa.String(NAME_LENGTH)),
     sa.Column('project_rank', _RANK),
+    sa.Column('host', sa.String(NAME_LENGTH)),
     sa.Column('is_outside', sa.Boolean, nullable=False),
     sa.Column('created_at', _TIME, nullable=False),
     sa.Column('retired_at', _TIME),
@@ -133,6 +136,7 @@ allocation = sa.Table(
         onupdate='RESTRICT',
     ),
     sa.Index('ix_allocation_project', 'project_id', 'project_rank'),
+    sa.Index('ix_allocation_host', 'host'),
     sa.CheckConstraint('level_rank >= 0', name='ck_allocation_rank'),
     sa.CheckConstraint(
         '(instance_uuid IS NULL AND project_id IS NULL) OR '
@@ -140,7 +144,7 @@ allocation = sa.Table(
         name='ck_allocation_owner',
     ),
     sa.CheckConstraint(
-        'instance_uuid IS NOT NULL OR retired_at IS NULL',
+        'instance_uuid IS NOT NULL OR (host IS NULL AND retired_at IS NULL)',
         name='ck_allocation_reserved',
     ),
     **_TABLE_OPTIONS,
@@ -150,6 +154,10 @@ allocation = sa.Table(
 The foreign key keeps a level from being given to a project whose part it
 does not have. A level is outside when the level space was changed and no
 longer has it; it stays with its instance.
+
+:attr:`host` is the host that the level was given out for, as long as it
+claims the instance: most instances never have another, so that a level
+costs one row. Hosts that come later are in :data:`claim`.
 """
 
 history = sa.Table(
@@ -184,9 +192,10 @@ claim = sa.Table(
     sqlite_with_rowid=False,
     **_TABLE_OPTIONS,
 )
-"""Which host may still have something of which instance.
+"""Which further host may have something of which instance.
 
-The foreign key keeps a claimed level from being freed.
+The foreign key keeps a level from being freed that one of them has come
+to claim since it was looked at.
 """
 
 is_open = sa.and_(
@@ -199,43 +208,57 @@ is_open = sa.and_(
 class InsertWhileOpen:
     """An INSERT that adds its row only while levels are given out.
 
-    It takes the generation as a parameter. On MariaDB it locks the space
-    for other readers as well until the transaction ends, so that who
-    closes the space waits for it; a plain read there is of a snapshot,
-    and the transaction could go on for long after the closing. Elsewhere
-    such a lock would be written to the row (PostgreSQL) or is the file's
-    (SQLite).
+    On MariaDB it locks the space for other readers as well until the
+    transaction ends, so that who closes the space waits for it; a plain
+    read there is of a snapshot, and the transaction could go on for long
+    after the closing. Elsewhere such a lock would be written to the row
+    (PostgreSQL) or is the file's (SQLite).
 
     :param table: where the row goes
-    :param answer: the column that is returned
     :param values: the row's columns
     """
 
     def __init__(
-        self,
-        table: sa.Table,
-        answer: sa.Column[Any],
-        **values: sa.ColumnElement[Any],
+        self, table: sa.Table, **values: sa.ColumnElement[Any]
     ) -> None:
         names = [*values]
         select = sa.select(*values.values()).where(is_open)
         self._plain, self._locking = (
-            sa.insert(table).from_select(names, source).returning(answer)
+            sa.insert(table)
+            .from_select(names, source)
+            .execution_options(preserve_rowcount=True)
             for source in (select, select.with_for_update(read=True))
         )
 
-    def on(self, connection: sa.Connection) -> sa.Executable:
-        """The statement for a connection."""
+    def run(
+        self, connection: sa.Connection, generation: int, **values: Any
+    ) -> None:
+        """Add a row.
+
+        Without a RETURNING: reading what it returns would cost a third of
+        the whole.
+
+        :param generation: of the level space that the values are from
+        :param values: of the columns' parameters
+        :raises errors.SpaceChanged: the store has another one, or is about
+            to
+        """
+        statement = self._plain
         if connection.dialect.name in ('mysql', 'mariadb'):
-            return self._locking
-        return self._plain
+            statement = self._locking
+        result = connection.execute(
+            statement, {'generation': generation, **values}
+        )
+        if result.rowcount != 1:
+            raise errors.SpaceChanged
 
 
-_CLAIMED = (
+_CLAIMED = sa.or_(
+    allocation.c.host.is_not(None),
     sa.select(claim.c.host)
     .where(claim.c.instance_uuid == allocation.c.instance_uuid)
     .correlate(allocation)
-    .exists()
+    .exists(),
 )
 
 

@@ -24,7 +24,8 @@ DEFAULT_TIMEOUT = 30.0
 """Seconds to wait for other writers; ``?timeout=`` in the URL changes it."""
 
 _MODE = 0o640
-_LOCK_PAUSE = (0.001, 0.004)
+# Of many who wait, each costs those who work something.
+_LOCK_PAUSE = (0.003, 0.010)
 
 
 class File:

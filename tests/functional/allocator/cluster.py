@@ -15,6 +15,7 @@ from typing import Any
 from unittest import mock
 
 from nova import exception as nova_exception
+from oslo_concurrency import lockutils
 
 from svirt_nova import exception
 from svirt_nova.virt import claims
@@ -133,8 +134,6 @@ class Cloud:
         self.late: list[Any] = []
         self.instances: dict[str, Instance] = {}
         self.operations: list[Operation] = []
-        # What waits for the lock on an instance, by host.
-        self.waiting: list[tuple[str, str, Any]] = []
         self.hosts = {name: Host(self, name) for name in hosts}
 
     # What HostClaims asks of Nova and of the host
@@ -185,14 +184,14 @@ class Cloud:
         statuses += ['finished'] * waits + ['running'] * moves
         return [mock.Mock(status=status) for status in statuses]
 
-    def _lock(self, uuid: str) -> Any:
+    def _lock(self, uuid: str, *, blocking: bool) -> Any:
+        assert not blocking
+
         def synchronized(function: Any) -> Any:
             def run(*args: Any) -> None:
-                name = function.__self__._name
-                if self.is_locked(name, uuid):
-                    self.waiting.append((name, uuid, function))
-                else:
-                    function(*args)
+                if self.is_locked(function.__self__._name, uuid):
+                    raise lockutils.AcquireLockFailedException(uuid)
+                function(*args)
 
             return run
 
@@ -258,11 +257,6 @@ class Cloud:
             instance.uuid
         ):
             instance.task_state = None
-        for entry in list(self.waiting):
-            name, uuid, function = entry
-            if not self.is_locked(name, uuid) and entry in self.waiting:
-                self.waiting.remove(entry)
-                self._on(name, lambda f=function, u=uuid: f(u))
 
     def _on(self, name: str, work: Any) -> None:
         self.acting = name
@@ -278,7 +272,6 @@ class Cloud:
 
     def crash(self, name: str) -> None:
         self.hosts[name].is_up = False
-        self.waiting = [w for w in self.waiting if w[0] != name]
         for operation in list(self.operations):
             if name in operation.hosts:
                 operation.steps = iter(())

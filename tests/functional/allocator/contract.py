@@ -40,10 +40,11 @@ class AllocatorContract:
         self.assertEqual({'a'}, got.hosts)
         self.assertIs(State.HELD, got.state)
         self.assertIsNone(got.retired_at)
+        stored = self.allocator.get(self.uuid)
+        self.assertEqual(got, stored)
         self.assertLess(
-            abs(got.created_at - before), datetime.timedelta(seconds=10)
+            abs(stored.created_at - before), datetime.timedelta(seconds=10)
         )
-        self.assertEqual(got, self.allocator.get(self.uuid))
         self.assertEqual(got, self.allocator.find(got.level))
         self.assertEqual([got], self.allocator.list())
 
@@ -323,7 +324,8 @@ class AllocatorContract:
         self.assertEqual(held, self.allocator.get(self.uuid))
 
     def test_history(self):
-        first = self.allocator.acquire(self.uuid, 'p', 'a')
+        self.allocator.acquire(self.uuid, 'p', 'a')
+        first = self.allocator.get(self.uuid)
         [now] = self.allocator.history(first.level)
         self.assertEqual(
             base.Holding(self.uuid, 'p', first.created_at, None), now

@@ -187,7 +187,7 @@ class MariaDB(Server):
             '--bind-address=127.0.0.1',
             '--skip-name-resolve',
             '--max-connections=500',
-            '--innodb-buffer-pool-size=256M',
+            '--innodb-buffer-pool-size=1G',
         ]
 
     def url(self, database: str) -> str:
@@ -240,7 +240,7 @@ class PostgreSQL(Server):
             '-c',
             'max_connections=200',
             '-c',
-            'shared_buffers=256MB',
+            'shared_buffers=1GB',
         ]
 
     def url(self, database: str) -> str:

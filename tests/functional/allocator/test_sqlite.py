@@ -311,10 +311,11 @@ class SqliteFileTest(testtools.TestCase):
     def test_the_schema_keeps_the_invariants(self):
         allocator = self.fixture.allocator()
         uuid = fixture.new_uuid()
-        held = allocator.acquire(uuid, 'p', 'a').level
+        allocator.acquire(uuid, 'p', 'a')
+        held = allocator.acquire(uuid, 'p', 'b').level
         rank = ranking.rank(held.categories)
         space = "'c0.c9', 2, '', 0, 1, NULL, '1')"
-        row = "NULL, 0, '2026-01-01 00:00:00.000000', NULL, '')"
+        row = "NULL, NULL, 0, '2026-01-01 00:00:00.000000', NULL, '')"
         for statement in (
             # One level, one holder; one instance, one level.
             f"INSERT INTO allocation VALUES ({rank}, 'x', 'p', {row}",
@@ -323,17 +324,20 @@ class SqliteFileTest(testtools.TestCase):
             # What is reserved has no owner, what is held has both.
             f"INSERT INTO allocation VALUES (1000001, NULL, 'p', {row}",
             f"INSERT INTO allocation VALUES (1000002, 'z', NULL, {row}",
-            'INSERT INTO allocation VALUES (1000003, NULL, NULL, NULL, 0, '
-            "'2026-01-01 00:00:00.000000', '2026-01-01 00:00:00.000000', '')",
+            'INSERT INTO allocation VALUES (1000003, NULL, NULL, NULL, NULL, '
+            "0, '2026-01-01 00:00:00.000000', '2026-01-01 00:00:00.000000', "
+            "'')",
+            "INSERT INTO allocation VALUES (1000003, NULL, NULL, NULL, 'a', "
+            "0, '2026-01-01 00:00:00.000000', NULL, '')",
             # A level of a project has the project's part.
-            "INSERT INTO allocation VALUES (1000004, 'z', 'p', 5, 0, "
-            "'2026-01-01 00:00:00.000000', NULL, '')",
+            "INSERT INTO allocation VALUES (1000004, 'z', 'p', 5, 'a', "
+            "0, '2026-01-01 00:00:00.000000', NULL, '')",
             # A claimed level is not freed, an unknown one not claimed.
             f"DELETE FROM allocation WHERE instance_uuid = '{uuid}'",
             "UPDATE allocation SET instance_uuid = 'other' "
             f"WHERE instance_uuid = '{uuid}'",
             "INSERT INTO claim VALUES ('nobody', 'a')",
-            f"INSERT INTO claim VALUES ('{uuid}', 'a')",
+            f"INSERT INTO claim VALUES ('{uuid}', 'b')",
             # There is one level space.
             f'INSERT INTO level_space VALUES (2, {space}',
             f'INSERT INTO level_space VALUES (1, {space}',

@@ -53,10 +53,7 @@ class Cloud:
         self.allocator = allocator
         self.drivers: dict[str, Any] = {}
         (root / 'nova').mkdir(exist_ok=True)
-        self.volume = root / 'volumes' / 'volume-1'
-        self.volume.parent.mkdir(exist_ok=True)
-        if not self.volume.exists():
-            self.volume.touch()
+        (root / 'volumes').mkdir(exist_ok=True)
         files.steps = steps
         self.hosts = {
             name: hypervisor.Hypervisor(
@@ -71,9 +68,19 @@ class Cloud:
 
     @property
     def volume_info(self) -> dict[str, Any]:
+        return self._volume('volume-1')
+
+    @property
+    def other_volume_info(self) -> dict[str, Any]:
+        return self._volume('volume-2')
+
+    def _volume(self, name: str) -> dict[str, Any]:
+        path = self.root / 'volumes' / name
+        if not path.exists():
+            path.touch()
         return {
             'driver_volume_type': 'nfs',
-            'data': {'device_path': str(self.volume)},
+            'data': {'device_path': str(path)},
         }
 
     # Nova's database
@@ -155,7 +162,7 @@ class Cloud:
         elif task == 'reboot_started_hard':
             domain = driver._find(instance)
             if domain is None or not domain.is_running:
-                driver._hard_reboot(None, instance)
+                driver._hard_reboot(None, instance, None, None)
             self.save(instance, task_state=None)
         elif task == 'resize_migrating':
             driver.finish_revert_migration(None, instance)
@@ -208,7 +215,8 @@ class Cloud:
 
     # Operations
 
-    def boot(self, uuid: str = VICTIM, volumes: int = 0) -> None:
+    def new(self, uuid: str, volumes: int = 0) -> Any:
+        """The record of an instance that A is about to build."""
         instance = SimpleNamespace(
             uuid=uuid,
             project_id='project',
@@ -222,6 +230,10 @@ class Cloud:
             failed_to=None,
         )
         self.save(instance)
+        return instance
+
+    def boot(self, uuid: str = VICTIM, volumes: int = 0) -> None:
+        instance = self.new(uuid, volumes)
         self.on('A').spawn(None, instance)
         self.save(instance, vm_state='active', task_state=None)
 
@@ -255,7 +267,7 @@ class Cloud:
     def reboot(self) -> None:
         instance = self.load(VICTIM)
         self.save(instance, task_state='reboot_started_hard')
-        self.on('A')._hard_reboot(None, instance)
+        self.on('A')._hard_reboot(None, instance, None, None)
         self.save(instance, task_state=None)
 
     def rebuild(self) -> None:
@@ -318,7 +330,7 @@ class Cloud:
     def start(self) -> None:
         instance = self.load(VICTIM)
         self.save(instance, task_state='powering-on')
-        self.on('A')._hard_reboot(None, instance)
+        self.on('A')._hard_reboot(None, instance, None, None)
         self.save(instance, task_state=None, vm_state='active')
 
     def rescue(self) -> None:
@@ -338,6 +350,63 @@ class Cloud:
         driver._remove_rescue_disk(instance)
         self.save(instance, task_state=None, vm_state='active')
 
+    def reboot_softly(self) -> None:
+        instance = self.load(VICTIM)
+        self.save(instance, task_state='reboot_started')
+        self.on('A')._soft_reboot(instance)
+        self.save(instance, task_state=None)
+
+    def suspend(self) -> None:
+        instance = self.load(VICTIM)
+        self.save(instance, task_state='suspending')
+        self.on('A').suspend(None, instance)
+        self.save(instance, task_state=None, vm_state='suspended')
+
+    def resume(self) -> None:
+        instance = self.load(VICTIM)
+        self.save(instance, task_state='resuming')
+        self.on('A').resume(None, instance, None)
+        self.save(instance, task_state=None, vm_state='active')
+
+    def snapshot(self) -> None:
+        """A cold one, for which a running guest is suspended."""
+        instance = self.load(VICTIM)
+        self.save(instance, task_state='image_snapshot')
+        self.on('A').snapshot(None, instance)
+        self.save(instance, task_state=None)
+
+    def resize_in_place(self) -> None:
+        instance = self.load(VICTIM)
+        self.save(instance, task_state='resize_migrating')
+        self.on('A').migrate_disk_and_power_off(None, instance)
+        self.save(instance, task_state='resize_finish')
+        self.on('A').finish_migration(None, None, instance)
+        self.save(instance, task_state=None, vm_state='resized')
+
+    def revert_in_place(self) -> None:
+        instance = self.load(VICTIM)
+        self.save(instance, task_state='resize_reverting')
+        self.on('A').destroy(None, instance, destroy_disks=False)
+        self.on('A').finish_revert_migration(None, instance)
+        self.save(instance, task_state=None, vm_state='active')
+
+    def fail_to_boot(self) -> None:
+        """The build fails late on A and is done again on B."""
+        instance = self.new(VICTIM)
+        self.on('A').spawn(None, instance)
+        # Such as a network that does not come up.
+        self.on('A').destroy(None, instance)
+        self.save(instance, host='B')
+        self.on('B').spawn(None, instance)
+        self.save(instance, vm_state='active', task_state=None)
+
+    def swap(self) -> None:
+        instance = self.load(VICTIM)
+        driver = self.on('A')
+        driver._connect_volume(None, self.other_volume_info, instance)
+        driver._disconnect_volume(None, self.volume_info, instance)
+        self.save(instance, volumes=[self.other_volume_info])
+
     def delete_softly(self) -> None:
         instance = self.load(VICTIM)
         self.save(instance, task_state='soft-deleting')
@@ -347,7 +416,7 @@ class Cloud:
     def restore(self) -> None:
         instance = self.load(VICTIM)
         self.save(instance, task_state='restoring')
-        self.on('A')._hard_reboot(None, instance)
+        self.on('A')._hard_reboot(None, instance, None, None)
         self.save(instance, task_state=None, vm_state='active')
 
     def offload(self) -> None:

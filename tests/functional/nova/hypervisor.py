@@ -102,9 +102,11 @@ class Files:
         with self.steps.changes(f'label {os.path.basename(path)}'):
             write(path, str(contexts.Context.parse(IMAGE).at(level)))
 
-    def restore(self, root: str, path: str) -> None:
-        with self.steps.changes(f'restore {os.path.basename(path)}'):
-            write(path, '')
+    def restore(self, root: str, path: str, given: Any) -> None:
+        found = self.read(path)
+        if found is not None and found.level in given:
+            with self.steps.changes(f'restore {os.path.basename(path)}'):
+                write(path, '')
 
     @staticmethod
     def read(path: str) -> contexts.Context | None:

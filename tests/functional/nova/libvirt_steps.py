@@ -142,9 +142,50 @@ class LibvirtDriver:
                 shutil.rmtree(doomed)
         return not left
 
-    def _hard_reboot(self, context: Any, instance: Any) -> None:
+    def _hard_reboot(
+        self,
+        context: Any,
+        instance: Any,
+        network_info: Any,
+        share_info: Any,
+        block_device_info: Any = None,
+        accel_info: Any = None,
+    ) -> None:
         self.destroy(context, instance, destroy_disks=False)
         self._start(context, instance)
+
+    def _soft_reboot(self, instance: Any) -> bool:
+        guest = self._host.get_guest(instance)
+        guest.poweroff()
+        guest.launch()
+        return True
+
+    def suspend(self, context: Any, instance: Any) -> None:
+        # Its memory is saved; what is defined stays.
+        self._host.get_guest(instance).poweroff()
+
+    def resume(self, context: Any, instance: Any, network_info: Any) -> None:
+        guest = self._host.get_guest(instance)
+        self._create_guest(context, guest.get_xml_desc(), instance)
+
+    def _needs_suspend_resume_for_snapshot(
+        self, live_snapshot: bool, current_power_state: int
+    ) -> bool:
+        return not live_snapshot
+
+    def _suspend_guest_for_snapshot(
+        self,
+        context: Any,
+        live_snapshot: bool,
+        current_power_state: int,
+        instance: Any,
+    ) -> None:
+        self.suspend(context, instance)
+
+    def snapshot(self, context: Any, instance: Any) -> None:
+        self._suspend_guest_for_snapshot(context, False, 1, instance)
+        guest = self._host.get_guest(instance)
+        self._create_guest(context, guest.get_xml_desc(), instance)
 
     def migrate_disk_and_power_off(self, context: Any, instance: Any) -> None:
         self._power_off(instance)

@@ -84,6 +84,20 @@ OPERATIONS = (
     ),
     Operation('stop', 'stop', ('boot_with_volume',)),
     Operation('start', 'start', ('boot_with_volume', 'stop')),
+    Operation('soft reboot', 'reboot_softly', ('boot_with_volume',)),
+    Operation('suspend', 'suspend'),
+    Operation('resume', 'resume', ('boot', 'suspend')),
+    Operation('cold snapshot', 'snapshot'),
+    Operation('failed spawn and reschedule', 'fail_to_boot', ()),
+    Operation('resize on the same host', 'resize_in_place'),
+    Operation(
+        'confirm on the same host', 'confirm', ('boot', 'resize_in_place')
+    ),
+    Operation(
+        'revert on the same host',
+        'revert_in_place',
+        ('boot', 'resize_in_place'),
+    ),
     Operation('rescue', 'rescue'),
     Operation('unrescue', 'unrescue', ('boot', 'rescue')),
     Operation('soft delete', 'delete_softly'),
@@ -107,6 +121,7 @@ OPERATIONS = (
     ),
     Operation('volume attach', 'attach'),
     Operation('volume detach', 'detach', ('boot', 'attach')),
+    Operation('volume swap', 'swap', ('boot', 'attach')),
 )
 KILLED = ('spawn', 'delete', 'cold migration')
 

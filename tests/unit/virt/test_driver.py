@@ -158,7 +158,16 @@ class VolumeTest(_Base):
         self._disconnect()
         self.assertEqual(['restore', '_disconnect_volume'], self._names())
         self.calls.restore.assert_called_once_with(
-            '/mnt/hash', '/mnt/hash/volume-1'
+            '/mnt/hash', '/mnt/hash/volume-1', []
+        )
+
+    def test_a_file_is_put_back_from_what_the_instance_was_given(self):
+        part = levels.Level.parse('s0:c3,c4')
+        self.held(LEVEL, part)
+        self._connect()
+        self._disconnect()
+        self.calls.restore.assert_called_once_with(
+            '/mnt/hash', '/mnt/hash/volume-1', [LEVEL, part]
         )
 
     def test_volumes_that_are_no_files_are_left_alone(self):
@@ -627,8 +636,39 @@ class RestartTest(_Base):
         )
 
     def test_a_soft_reboot_starts_what_is_defined_at_the_level(self):
+        self.runs_at(LEVEL)
         self.assertTrue(self.driver._soft_reboot(self.instance))
         self.assertEqual(['_soft_reboot'], self._names())
+        self.guest.poweroff.assert_not_called()
+
+    def test_what_a_soft_reboot_started_at_another_level_is_stopped(self):
+        self.runs_at(levels.Level.parse('s0:c1,c3'))
+        self.assertRaises(
+            nova_exception.InternalError,
+            self.driver._soft_reboot,
+            self.instance,
+        )
+        self.guest.poweroff.assert_called_once_with()
+
+    def test_a_soft_reboot_that_does_not_succeed_is_not_looked_at(self):
+        self.calls._soft_reboot.return_value = False
+        self.assertFalse(self.driver._soft_reboot(self.instance))
+        self.guest._domain.securityLabel.assert_not_called()
+
+    def runs_at(self, level):
+        """What is running; the definition stays."""
+        defined = self.guest.get_xml_desc.return_value
+        process = test_seclabel.PROCESS.at(level)
+        running = (
+            f'<domain><seclabel type="static" model="selinux">'
+            f'<label>{process}</label>'
+            f'<imagelabel>{test_seclabel.IMAGE.at(level)}</imagelabel>'
+            f'</seclabel></domain>'
+        )
+        self.guest.get_xml_desc.side_effect = lambda dump_inactive=False: (
+            defined if dump_inactive else running
+        )
+        self.guest._domain.securityLabel.return_value = (str(process), True)
 
     def test_a_soft_reboot_of_a_guest_from_before_becomes_a_hard_one(self):
         self.defined('dynamic', LEVEL)

@@ -62,6 +62,7 @@ def upgrade() -> None:
         sa.Column('instance_uuid', sa.String(36)),
         sa.Column('project_id', sa.String(255)),
         sa.Column('project_rank', _RANK),
+        sa.Column('host', sa.String(255)),
         sa.Column('is_outside', sa.Boolean, nullable=False),
         sa.Column('created_at', _TIME, nullable=False),
         sa.Column('retired_at', _TIME),
@@ -81,7 +82,8 @@ def upgrade() -> None:
             name='ck_allocation_owner',
         ),
         sa.CheckConstraint(
-            'instance_uuid IS NOT NULL OR retired_at IS NULL',
+            'instance_uuid IS NOT NULL OR '
+            '(host IS NULL AND retired_at IS NULL)',
             name='ck_allocation_reserved',
         ),
         if_not_exists=True,
@@ -92,6 +94,9 @@ def upgrade() -> None:
         'allocation',
         ['project_id', 'project_rank'],
         if_not_exists=True,
+    )
+    op.create_index(
+        'ix_allocation_host', 'allocation', ['host'], if_not_exists=True
     )
     op.create_table(
         'history',
