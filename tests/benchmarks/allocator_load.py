@@ -8,8 +8,8 @@ them, and the tries that an allocation took: transactions that insert a
 level. ``galera`` has three nodes, which the clients share; beside it stands
 what random probing and a bitmap in one row do under the same load.
 
-At most a quarter of what is free is taken in a run, so that at 99.9 % a
-client makes two allocations.
+At most an eighth of what is free is taken in a run, so that at 99.9 % a
+client makes one allocation, or four of Galera's.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Load:
     def __init__(self, bench: stores.BenchStore, clients: int) -> None:
         self._bench = bench
         self._clients = clients
-        self.each = max(1, min(_MOST_EACH, len(bench.free) // (4 * clients)))
+        self.each = max(1, min(_MOST_EACH, len(bench.free) // (8 * clients)))
         self._allocators = []
         for node in range(len(bench.confs)):
             allocator = bench.allocator(node)

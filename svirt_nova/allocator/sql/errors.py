@@ -14,6 +14,11 @@ from svirt_nova import exception
 class Conflict(Exception):
     """A unique or a foreign key refused the change: look again."""
 
+    @property
+    def is_of_level(self) -> bool:
+        """Whether it was for certain the key of the level."""
+        return any(name in str(self) for name in _LEVEL_KEYS)
+
 
 class SpaceChanged(Exception):
     """The level space is not the one that the caller knows."""
@@ -31,6 +36,9 @@ class Lost(Exception):
 
     longest_pause = 1.0
 
+
+# As MariaDB, PostgreSQL and SQLite name the primary key of allocations.
+_LEVEL_KEYS = ("'PRIMARY'", 'allocation_pkey', 'allocation.level_rank')
 
 DATABASE_ERRORS = (sa_exc.SQLAlchemyError, db_exception.DBError)
 """What SQLAlchemy and oslo.db raise."""

@@ -111,10 +111,23 @@ class Giver:
         """
         guess = self._known_guess()
         part = self._part(guess, project, deadline)
-        rank = self._look(guess, part, project) if tries else guess.pick(part)
+        hint = guess.hint(part)
+        if hint.is_doubtful or tries > 1:
+            rank = self._look(guess, part, project)
+        else:
+            rank = guess.pick(part)
         if rank is not None:
-            taken = self._take(guess, rank, part, instance, project, host)
-            if taken is not None:
+            try:
+                taken = self._take(guess, rank, part, instance, project, host)
+            except errors.Conflict as conflict:
+                if conflict.is_of_level:
+                    # Whether the instance has a level shows as soon as the
+                    # guess is right.
+                    if hint.miss():
+                        self._refresh(guess, part, project)
+                    return None
+            else:
+                hint.hit()
                 self._warn_when_full(guess, part, project)
                 return taken
         known = self._claim_known(instance, host)
@@ -122,7 +135,7 @@ class Giver:
             if rank is not None and rank != known.rank:
                 guess.release(part, rank)
             return allocation(known)
-        if rank is None or guess.hint(part).miss():
+        if rank is None or hint.miss():
             self._refresh(guess, part, project)
         return None
 
@@ -143,6 +156,8 @@ class Giver:
             self._store.read(lambda c: rows.ranks(c, rows.among(picked)))
         )
         free = [rank for rank in picked if rank not in taken]
+        if picked:
+            guess.hint(part).measured(len(taken) / len(picked))
         if not free:
             self._refresh(guess, part, project)
             return guess.pick(part)
@@ -178,14 +193,17 @@ class Giver:
                 rows.of_uuid(instance),
             ):
                 self.free(condition, limit=1)
-            return self._take(
-                guess,
-                ranking.rank(level.categories),
-                rank,
-                instance,
-                project,
-                host,
-            )
+            try:
+                return self._take(
+                    guess,
+                    ranking.rank(level.categories),
+                    rank,
+                    instance,
+                    project,
+                    host,
+                )
+            except errors.Conflict:
+                return None
 
         return self.in_space(insert)
 
@@ -332,26 +350,23 @@ class Giver:
         instance: str,
         project: str,
         host: str,
-    ) -> base.Allocation | None:
+    ) -> base.Allocation:
         """Take a level for a new instance.
 
-        :returns: None when the level is taken or the instance not new
+        :raises errors.Conflict: the level is taken or the instance not new
         :raises errors.SpaceChanged: the guess is of a former space
         """
-        try:
-            self._store.write(
-                lambda c: rows.insert(
-                    c,
-                    rank,
-                    generation=guess.generation,
-                    uuid=instance,
-                    project=project,
-                    project_rank=part,
-                    host=host,
-                )
+        self._store.write(
+            lambda c: rows.insert(
+                c,
+                rank,
+                generation=guess.generation,
+                uuid=instance,
+                project=project,
+                project_rank=part,
+                host=host,
             )
-        except errors.Conflict:
-            return None
+        )
         return base.Allocation(
             level=level_of(rank),
             instance_uuid=instance,

@@ -21,11 +21,38 @@ MAX_SIZE = 1 << 24
 
 _PATIENCE = 1_000
 _BLIND_PATIENCE = 64
+# How much the last guess counts, and from which share of wrong ones on a
+# look at some levels costs less than what follows a wrong guess.
+_WEIGHT = 0.1
+_DOUBT = 0.15
 
 _NOT_FULL = re.compile(rb'[^\xff]')
 
 
-class Bitmap:
+class _Luck:
+    """What share of guesses has lately been wrong."""
+
+    def __init__(self) -> None:
+        self._wrong = 0.0
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether to look before the next guess."""
+        return self._wrong > _DOUBT
+
+    def measured(self, wrong: float) -> None:
+        """Learn from a look what share of guesses would be wrong."""
+        self._wrong = wrong
+
+    def _count(self, *, wrong: bool) -> None:
+        self._wrong += _WEIGHT * (wrong - self._wrong)
+
+    def hit(self) -> None:
+        """Count a right guess."""
+        self._count(wrong=False)
+
+
+class Bitmap(_Luck):
     """A bit for each set of categories: set where it is believed taken.
 
     Nothing is known before the first :meth:`load`, which the first wrong
@@ -39,6 +66,7 @@ class Bitmap:
     """Whether :meth:`load` is of any use."""
 
     def __init__(self, categories: Collection[int], size: int) -> None:
+        super().__init__()
         # Wrong guesses that a load is worth, and those since the last.
         self._patience = 1
         self._misses = 0
@@ -71,6 +99,7 @@ class Bitmap:
             self._free = 8 * len(bits) - int.from_bytes(bits).bit_count()
             self._patience = _PATIENCE
             self._misses = 0
+        self.measured(0.0)
 
     def pick(self) -> int | None:
         """The rank of a random set believed free, from now on taken.
@@ -96,6 +125,7 @@ class Bitmap:
 
     def miss(self) -> bool:
         """Count a wrong guess; whether it is time for a load."""
+        self._count(wrong=True)
         with self._lock:
             self._misses += 1
             return self._misses >= self._patience
@@ -109,7 +139,7 @@ class Bitmap:
             self._bits[place >> 3] &= ~bit
 
 
-class Probe:
+class Probe(_Luck):
     """The stand-in for more sets than a bitmap holds: any random one.
 
     :param categories: what the sets are made of
@@ -120,6 +150,7 @@ class Probe:
     fill = 0.0
 
     def __init__(self, categories: Collection[int], size: int) -> None:
+        super().__init__()
         self._categories = sorted(categories)
         self._size = size
         self._misses = 0
@@ -133,6 +164,7 @@ class Probe:
 
     def miss(self) -> bool:
         """Count a wrong guess; whether the space may be full."""
+        self._count(wrong=True)
         self._misses += 1
         return self._misses % _BLIND_PATIENCE == 0
 

@@ -25,7 +25,7 @@ DEFAULT_TIMEOUT = 30.0
 
 _MODE = 0o640
 # Of many who wait, each costs those who work something.
-_LOCK_PAUSE = (0.003, 0.010)
+_LOCK_PAUSE = (0.004, 0.016)
 
 
 class File:

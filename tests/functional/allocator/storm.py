@@ -3,13 +3,16 @@
 
 Each process is a host with instances of its own, some of which it takes
 over from others. It writes down what it is about to ask, and each answer
-when it has it. In the end the store must have what they say: no level held
-twice, none lost and, after hosts and reaper have looked, none leaked.
+when it has it, with the time. In the end the store must have what they say:
+no level held by two at any moment, none lost and, after hosts and reaper
+have looked, none leaked.
 """
 
 from __future__ import annotations
 
 import collections
+import itertools
+import math
 import os
 import pathlib
 import random
@@ -45,7 +48,9 @@ class Host:
         self._mine: list[str] = []
 
     def _say(self, *words: object) -> None:
-        self._out.write((' '.join(map(str, words)) + '\n').encode())
+        # Of one clock for all processes.
+        line = (*words, time.monotonic())
+        self._out.write((' '.join(map(str, line)) + '\n').encode())
 
     def work(self, operations: int, shared: Sequence[str]) -> None:
         """Do so many operations, chosen by chance."""
@@ -187,6 +192,8 @@ class Storm:
         has: dict[str, set[str]] = collections.defaultdict(set)
         asked = set(self.shared)
         known = set()
+        begun: dict[str, float] = {}
+        ended: dict[str, float] = {}
         unsure = 0
         for log in self._directory.glob('host-*'):
             if log.suffix:
@@ -194,19 +201,32 @@ class Storm:
             text = log.read_text()
             last = ''
             for line in text[: text.rfind('\n') + 1].splitlines():
-                last, *words = line.split()
+                last, *words, text_of_time = line.split()
+                moment = float(text_of_time)
                 if last == 'asking':
                     asked.add(words[0])
                 elif last == 'got':
                     answers[words[0]].add(words[1])
                     has[words[0]].add(log.name)
+                    begun.setdefault(words[0], moment)
                 elif last == 'leaving':
                     has[words[0]].discard(log.name)
+                    ended[words[0]] = moment
                 elif last == 'left':
                     known.add(words[0])
             unsure += last in ('asking', 'leaving', 'sharing')
         torn = {i: found for i, found in answers.items() if len(found) > 1}
         assert not torn, f'had two levels: {torn}'
+        periods = sorted(
+            (
+                *levels,
+                begun[instance],
+                math.inf if has[instance] else ended[instance],
+            )
+            for instance, levels in answers.items()
+        )
+        for (one, _, until), (other, since, _) in itertools.pairwise(periods):
+            assert one != other or until < since, f'{one} was held by two'
         held = {found.instance_uuid: found for found in allocator.list()}
         assert held.keys() <= asked, 'a level for an instance of nobody'
         all_levels = [found.level for found in held.values()]
@@ -220,17 +240,19 @@ class Storm:
             assert found.state is base.State.HELD, found
             assert hosts <= found.hosts, (hosts, found)
         for instance in known:
-            assert has[instance] or held[instance].retired_at, instance
+            left = held.get(instance)
+            assert has[instance] or left is None or left.retired_at, instance
         leaks = self._settle(allocator, held, has)
-        left = {
+        remaining = {
             found.instance_uuid
             for found in allocator.list()
             if found.state is not base.State.COOLING
         }
         alive = {instance for instance, hosts in has.items() if hosts}
-        assert left == alive, f'leaked: {left - alive}'
+        assert remaining == alive, f'leaked: {remaining - alive}'
         return {
             'answers': sum(map(len, answers.values())),
+            'levels': len({level for level, *_ in periods}),
             'alive': len(alive),
             'killed': self.killed,
             'unanswered': unsure,

@@ -51,7 +51,7 @@ class GaleraStormTest(testtools.TestCase):
         self.addCleanup(cluster.remove)
         urls = cluster.create_database()
         operations = test_servers.OPERATIONS
-        last = math.isqrt(round(1.2 * operations))
+        last = math.isqrt(operations // 2)
         space = spaces.LevelSpace.parse(f'c0.c{last}')
         store.sync(make_conf(urls[0]), space)
         _, parted, killed = cluster.nodes
@@ -60,7 +60,9 @@ class GaleraStormTest(testtools.TestCase):
         raging = test_servers.storm.Storm(
             # Longer than a killed node takes to copy all from another.
             [
-                functools.partial(make_conf, url, call_timeout=90)
+                functools.partial(
+                    make_conf, url, call_timeout=90, cooling_time=0
+                )
                 for url in urls
             ],
             directory,

@@ -72,8 +72,8 @@ class StormMixin:
         server = servers.KINDS[self.kind]()
         self.addCleanup(server.remove)
         url = server.create_database()
-        # Well filled in the end, so that guesses are wrong.
-        last = math.isqrt(round(1.2 * OPERATIONS))
+        # So small that levels are used again, at once.
+        last = math.isqrt(OPERATIONS // 2)
         space = spaces.LevelSpace.parse(f'c0.c{last}')
         store.sync(make_conf(url), space)
 
@@ -83,7 +83,10 @@ class StormMixin:
 
         directory = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
         raging = storm.Storm(
-            [lambda: make_conf(url)], directory, PROCESSES, OPERATIONS
+            [lambda: make_conf(url, cooling_time=0)],
+            directory,
+            PROCESSES,
+            OPERATIONS,
         )
         raging.run(
             kills=PROCESSES // 4, events=[break_down, server.restart], pause=2

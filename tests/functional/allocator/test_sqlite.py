@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
+import datetime
 import os
 import sqlite3
 import subprocess
@@ -307,6 +308,35 @@ class SqliteFileTest(testtools.TestCase):
             self.assertRaises(
                 exception.InvalidOption, driver.SqlAllocator, self.conf
             )
+
+    def test_the_forecast_is_the_rate_since_the_first_level(self):
+        allocator = self.fixture.allocator()
+        first = fixture.new_uuid()
+        allocator.acquire(first, 'p', 'a')
+        for _ in range(9):
+            allocator.acquire(fixture.new_uuid(), 'p', 'a')
+        self.run_sql(
+            "UPDATE allocation SET created_at = strftime('%Y-%m-%d "
+            "%H:%M:%f000', created_at, '-2 days') "
+            f"WHERE instance_uuid = '{first}'"
+        )
+        usage = allocator.usage()
+        # Nine came in two days.
+        self.assertAlmostEqual(4.5, usage.per_day, places=3)
+        left = usage.full_at - datetime.datetime.now(datetime.UTC)
+        days = allocator.stats().free / 4.5
+        self.assertAlmostEqual(days, left.total_seconds() / 86400, delta=1)
+
+    def test_without_growth_there_is_no_end(self):
+        allocator = self.fixture.allocator()
+        allocator.acquire(fixture.new_uuid(), 'p', 'a')
+        self.run_sql(
+            "UPDATE allocation SET created_at = strftime('%Y-%m-%d "
+            "%H:%M:%f000', created_at, '-2 days')"
+        )
+        usage = allocator.usage()
+        self.assertEqual(0, usage.per_day)
+        self.assertIsNone(usage.full_at)
 
     def test_the_schema_keeps_the_invariants(self):
         allocator = self.fixture.allocator()

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SvirtLibvirtDriver above a LibvirtDriver that only notes its calls."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from unittest import mock
+
+import fixtures
+from nova import exception as nova_exception
+import nova.conf
+from nova.virt.libvirt import config as libvirt_config
+from nova.virt.libvirt import driver as libvirt_driver
+from nova.virt.libvirt.volume import nfs
+import testtools
+
+from svirt_nova import conf as svirt_conf
+from svirt_nova import level as levels
+from svirt_nova import seclabel
+from svirt_nova import space as spaces
+from svirt_nova.allocator import base as allocators
+from svirt_nova.virt import claims
+from svirt_nova.virt import confinement
+from svirt_nova.virt import driver
+from tests.unit import test_seclabel
+
+CONF = nova.conf.CONF
+INSTANCES = spaces.LevelSpace.parse('c0.c9')
+LEVEL = levels.Level.parse('s0:c1,c2')
+VOLUME = {
+    'driver_volume_type': 'nfs',
+    'data': {'device_path': '/mnt/hash/volume-1'},
+}
+
+
+class DriverTestCase(testtools.TestCase):
+    def setUp(self):
+        super().setUp()
+        svirt_conf.register_opts(CONF)
+        self.instances = self.useFixture(fixtures.TempDir()).path
+        self._flag('instances_path', self.instances)
+        self.driver = driver.SvirtLibvirtDriver.__new__(
+            driver.SvirtLibvirtDriver
+        )
+        self.driver._svirt_host = 'here'
+        self.driver._restarting = {}
+        self.driver._migrating = {}
+        self.driver._allocator = mock.create_autospec(
+            allocators.Allocator, instance=True
+        )
+        self.held(LEVEL)
+        self.driver._confinement = confinement.Confinement(
+            process=test_seclabel.PROCESS, image=test_seclabel.IMAGE
+        )
+        self.driver._host = mock.Mock()
+        self.driver._volume_api = mock.Mock()
+        self.driver._claims = claims.HostClaims(
+            self.driver._allocator, 'here', self.driver._host, 600
+        )
+        self.driver._host.get_guest.side_effect = (
+            nova_exception.InstanceNotFound(instance_id='uuid')
+        )
+        self.volume_driver = mock.Mock(spec=nfs.LibvirtNFSVolumeDriver)
+        self.driver._get_volume_driver = lambda info: self.volume_driver
+        self.calls = mock.Mock()
+        for name in ('label', 'restore'):
+            self.useFixture(
+                fixtures.MonkeyPatch(
+                    f'svirt_nova.files.{name}', getattr(self.calls, name)
+                )
+            )
+        for name in (
+            '_connect_volume',
+            '_disconnect_volume',
+            '_get_volume_config',
+            'cleanup',
+            'pre_live_migration',
+            'live_migration',
+            '_live_migration_operation',
+            'resume',
+            'confirm_migration',
+            'delete_instance_files',
+        ):
+            self.useFixture(
+                fixtures.MockPatchObject(
+                    libvirt_driver.LibvirtDriver,
+                    name,
+                    getattr(self.calls, name),
+                )
+            )
+        self.instance = SimpleNamespace(
+            uuid='uuid',
+            project_id='project',
+            host='here',
+            deleted=False,
+            vm_state='active',
+            task_state=None,
+            system_metadata={},
+        )
+
+    def held(self, own, project=None):
+        found = self.driver._allocator.acquire.return_value
+        found.level, found.project_level = own, project
+        found.levels = allocators.InstanceLevels(own, project)
+
+    def disk_of(self, info, **attributes):
+        """What the driver makes of the disk that Nova makes of a volume.
+
+        :returns: its configuration, and how its label is understood
+        """
+        config = libvirt_config.LibvirtConfigGuestDisk()
+        config.source_type = 'file'
+        config.source_path = '/mnt/hash/volume-1'
+        config.target_dev, config.target_bus = 'vdb', 'virtio'
+        for name, value in attributes.items():
+            setattr(config, name, value)
+        self.calls._get_volume_config.return_value = config
+        found = self.driver._get_volume_config(info, {})
+        [disk] = seclabel.disks(
+            f'<domain><devices>{found.to_xml()}</devices></domain>'
+        )
+        return found, disk
+
+    def _flag(self, name, value, group=None):
+        CONF.set_override(name, value, group=group)
+        self.addCleanup(CONF.clear_override, name, group=group)
+
+    def _names(self):
+        return [call[0] for call in self.calls.mock_calls]

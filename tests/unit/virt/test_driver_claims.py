@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When the driver claims, and when it lets go."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+from unittest import mock
+
+import fixtures
+from nova import exception as nova_exception
+from nova.virt.libvirt import driver as libvirt_driver
+
+from svirt_nova import exception
+from svirt_nova import level as levels
+from svirt_nova.virt import claims
+from tests.unit import test_adoption
+from tests.unit import test_seclabel
+from tests.unit.virt import case
+
+
+class SettleTest(case.DriverTestCase):
+    def _cleanup(self):
+        self.driver.cleanup('context', self.instance, None)
+
+    def _assert_kept(self):
+        self.driver._allocator.unclaim.assert_not_called()
+        self.driver._allocator.give_back.assert_not_called()
+
+    def test_a_deletion_gives_the_level_back(self):
+        self.instance.task_state = 'deleting'
+        self._cleanup()
+        self.driver._allocator.give_back.assert_called_once_with(
+            'uuid', 'here'
+        )
+
+    def test_leaving_a_host_drops_the_claim_alone(self):
+        self.instance.task_state = 'shelving_offloading'
+        self._cleanup()
+        self.driver._allocator.unclaim.assert_called_once_with('uuid', 'here')
+        self.driver._allocator.give_back.assert_not_called()
+
+    def test_any_directory_of_the_instance_keeps_the_claim(self):
+        self.instance.task_state = 'deleting'
+        for name in ('uuid', 'uuid_resize', 'uuid_del'):
+            path = os.path.join(self.instances, name)
+            os.mkdir(path)
+            self._cleanup()
+            self._assert_kept()
+            os.rmdir(path)
+
+    def test_a_domain_keeps_the_claim(self):
+        self.instance.task_state = 'deleting'
+        self.driver._host.get_guest.side_effect = None
+        self._cleanup()
+        self._assert_kept()
+
+    def test_a_libvirt_that_does_not_answer_keeps_the_claim(self):
+        self.instance.task_state = 'deleting'
+        self.driver._host.get_guest.side_effect = nova_exception.InternalError(
+            'libvirt is away'
+        )
+        self._cleanup()
+        self._assert_kept()
+
+    def test_a_cleanup_that_failed_keeps_the_claim(self):
+        self.instance.task_state = 'deleting'
+        self.calls.cleanup.side_effect = OSError('disk')
+        self.assertRaises(OSError, self._cleanup)
+        self._assert_kept()
+
+    def test_the_destroy_inside_a_hard_reboot_keeps_the_claim(self):
+        self.driver._restarting['uuid'] = case.LEVEL, 1
+        self._cleanup()
+        self._assert_kept()
+
+    def test_a_store_that_is_away_does_not_fail_the_deletion(self):
+        self.instance.task_state = 'deleting'
+        self.driver._allocator.give_back.side_effect = (
+            exception.StoreUnreachable('away')
+        )
+        self._cleanup()
+
+    def test_a_confirmed_resize_drops_the_sources_claim_alone(self):
+        self.instance.task_state = 'deleting'
+        self.instance.host = 'there'
+        self.driver.confirm_migration('context', None, self.instance, None)
+        self.driver._allocator.unclaim.assert_called_once_with('uuid', 'here')
+        self.driver._allocator.give_back.assert_not_called()
+
+    def test_files_of_a_deleted_instance_that_are_gone_free_the_level(self):
+        self.instance.deleted = True
+        self.calls.delete_instance_files.return_value = True
+        self.assertTrue(self.driver.delete_instance_files(self.instance))
+        self.driver._allocator.give_back.assert_called_once_with(
+            'uuid', 'here'
+        )
+
+    def test_files_that_could_not_be_deleted_keep_it(self):
+        self.instance.deleted = True
+        self.calls.delete_instance_files.return_value = False
+        self.assertFalse(self.driver.delete_instance_files(self.instance))
+        self._assert_kept()
+
+
+class GuestFromBeforeTest(case.DriverTestCase):
+    """Guests that were started without a level are not cut off."""
+
+    def test_its_live_migration_is_refused(self):
+        self.driver._allocator.get.side_effect = exception.UnknownInstance(
+            'instance uuid has no level'
+        )
+        error = self.assertRaises(
+            nova_exception.InternalError,
+            self.driver.pre_live_migration,
+            'context',
+            self.instance,
+        )
+        self.assertIn('hard-reboot', str(error))
+        self.driver._allocator.acquire.assert_not_called()
+        self.calls.pre_live_migration.assert_not_called()
+
+    def test_a_guest_with_a_level_is_claimed_by_the_destination_first(self):
+        self.driver.pre_live_migration('context', self.instance)
+        self.driver._allocator.acquire.assert_called_once_with(
+            'uuid', 'project', 'here'
+        )
+        self.calls.pre_live_migration.assert_called_once()
+
+    def test_its_memory_image_is_not_started(self):
+        guest = mock.Mock()
+        guest.get_xml_desc.return_value = test_seclabel.DOMAIN % ''
+        self.driver._host.get_guest.side_effect = [guest]
+        error = self.assertRaises(
+            nova_exception.InternalError,
+            self.driver.resume,
+            'context',
+            self.instance,
+            None,
+        )
+        self.assertIn('not started at the level s0:c1,c2', str(error))
+        self.calls.resume.assert_not_called()
+
+
+class AdoptionTest(case.DriverTestCase):
+    """What nova-compute does at its start with guests from before."""
+
+    def setUp(self):
+        super().setUp()
+        self.xml = test_adoption._domain()
+        gone = mock.Mock()
+        gone.get_xml_desc.side_effect = libvirt_driver.libvirt.libvirtError(
+            'gone'
+        )
+        guest = mock.Mock()
+        guest.get_xml_desc.return_value = self.xml
+        self.driver._host.list_guests.return_value = [gone, guest]
+        self.useFixture(
+            fixtures.MockPatchObject(libvirt_driver.LibvirtDriver, 'init_host')
+        )
+        self.allocator = self.driver._allocator
+        for name, new in (
+            ('allocator.base.load', lambda conf: self.allocator),
+            (
+                'virt.confinement.of_host',
+                lambda *args: self.driver._confinement,
+            ),
+            ('virt.confinement.warn_of_strangers', lambda *args: None),
+        ):
+            self.useFixture(fixtures.MonkeyPatch(f'svirt_nova.{name}', new))
+        self._flag('adopt_running_guests', True, group='svirt')
+        self.log = self.useFixture(fixtures.FakeLogger())
+
+    def test_it_records_the_levels_of_running_guests(self):
+        self.driver.init_host('here')
+        self.driver._host.list_guests.assert_called_once_with(
+            only_running=True
+        )
+        self.allocator.adopt.assert_called_once_with(
+            test_adoption.UUID, 'p', 'here', levels.Level.parse('s0:c4,c9')
+        )
+
+    def test_a_clash_is_told_and_does_not_stop_it(self):
+        self.allocator.adopt.side_effect = exception.LevelTaken('in use')
+        self.driver.init_host('here')
+        self.assertIn(test_adoption.UUID, self.log.output)
+        self.assertIn('hard-reboot', self.log.output)
+
+    def test_nor_does_a_store_that_is_away(self):
+        self.allocator.adopt.side_effect = exception.StoreUnreachable('away')
+        self.driver.init_host('here')
+        self.assertIn('cannot be reached', self.log.output)
+
+    def test_only_where_it_is_configured(self):
+        self._flag('adopt_running_guests', False, group='svirt')
+        self.driver.init_host('here')
+        self.allocator.adopt.assert_not_called()
+
+
+class StaleClaimTest(case.DriverTestCase):
+    """A claim on what is not here is not always stale."""
+
+    def setUp(self):
+        super().setUp()
+        self.instance.host = 'there'
+        self.migrations = []
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'nova.objects.Instance.get_by_uuid',
+                lambda cls, context, uuid: self.instance,
+            )
+        )
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'nova.objects.migration.MigrationList.get_by_filters',
+                lambda cls, context, filters: self.migrations,
+            )
+        )
+        self.settled = self.useFixture(
+            fixtures.MockPatchObject(claims.HostClaims, 'settle')
+        ).mock
+
+    def drop(self):
+        self.driver._claims._drop_stale('uuid')
+        return self.settled.called
+
+    def test_of_an_instance_that_is_elsewhere(self):
+        self.assertTrue(self.drop())
+
+    def test_of_an_instance_that_lives_here(self):
+        self.instance.host = 'here'
+        self.assertFalse(self.drop())
+
+    def test_of_a_deleted_instance(self):
+        self.instance.host = 'here'
+        self.instance.deleted = True
+        self.assertTrue(self.drop())
+
+    def test_while_a_migration_names_this_host(self):
+        for status in ('running', 'finished', 'confirming'):
+            self.migrations = [SimpleNamespace(status=status)]
+            self.assertFalse(self.drop())
+
+    def test_after_a_migration_that_named_this_host(self):
+        self.migrations = [
+            SimpleNamespace(status='confirmed'),
+            SimpleNamespace(status='error'),
+        ]
+        self.assertTrue(self.drop())

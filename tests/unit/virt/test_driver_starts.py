@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starts that make no new domain, and live migration."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+import fixtures
+from nova import exception as nova_exception
+from nova.virt.libvirt import driver as libvirt_driver
+
+from svirt_nova import exception
+from svirt_nova import level as levels
+from svirt_nova import seclabel
+from svirt_nova.allocator import base as allocators
+from tests.unit import test_seclabel
+from tests.unit.virt import case
+
+
+class LiveMigrationTest(case.DriverTestCase):
+    def setUp(self):
+        super().setUp()
+        held = self.driver._allocator.get.return_value
+        held.level, held.hosts = case.LEVEL, {'here', 'there'}
+        held.levels = allocators.InstanceLevels(case.LEVEL, None)
+        self.guest = mock.Mock()
+        self.running(case.LEVEL)
+        self.driver._host.get_guest.side_effect = None
+        self.driver._host.get_guest.return_value = self.guest
+
+    def running(self, level):
+        self.guest.get_xml_desc.return_value = seclabel.confine(
+            test_seclabel.DOMAIN % '',
+            test_seclabel.PROCESS.at(level),
+            test_seclabel.IMAGE.at(level),
+        )
+
+    def _migrate(self):
+        self.driver.live_migration(
+            'context',
+            self.instance,
+            'there',
+            None,
+            self.calls.recover,
+            migrate_data='data',
+        )
+
+    def _assert_refused(self):
+        self._migrate()
+        self.calls.live_migration.assert_not_called()
+        self.calls.recover.assert_called_once_with(
+            'context', self.instance, 'there', migrate_data='data'
+        )
+
+    def test_a_guest_moves_to_a_host_that_claimed_it(self):
+        self._migrate()
+        self.calls.live_migration.assert_called_once()
+        self.calls.recover.assert_not_called()
+
+    def test_a_host_that_did_not_claim_it_is_refused(self):
+        self.driver._allocator.get.return_value.hosts = {'here'}
+        self._assert_refused()
+
+    def test_a_guest_at_another_level_than_its_own_is_refused(self):
+        self.running(levels.Level.parse('s0:c5,c6'))
+        self._assert_refused()
+
+    def test_a_store_that_is_away_is_refused(self):
+        self.driver._allocator.get.side_effect = exception.StoreUnreachable(
+            'away'
+        )
+        self._assert_refused()
+
+    def test_permissive_lets_it_go_as_nova_would(self):
+        self._flag('mode', 'permissive', group='svirt')
+        self.driver._allocator.get.return_value.hosts = {'here'}
+
+        def operate(*args, **kwargs):
+            self.driver._live_migration_operation(
+                'context',
+                self.instance,
+                'there',
+                False,
+                'data',
+                self.guest,
+                [],
+            )
+
+        self.calls.live_migration.side_effect = operate
+        self._migrate()
+        passed = self.calls._live_migration_operation.call_args.args
+        self.assertIs(self.guest, passed[5])
+
+    def test_the_destinations_xml_carries_the_level(self):
+        def operate(*args, **kwargs):
+            self.driver._live_migration_operation(
+                'context',
+                self.instance,
+                'there',
+                False,
+                'data',
+                self.guest,
+                [],
+            )
+            guest = self.calls._live_migration_operation.call_args.args[5]
+            guest.migrate(
+                'uri', flags=1, destination_xml=test_seclabel.DOMAIN % ''
+            )
+
+        self.calls.live_migration.side_effect = operate
+        self._migrate()
+
+        arguments = self.guest.migrate.call_args
+        self.assertEqual(('uri',), arguments.args)
+        xml = arguments.kwargs['destination_xml']
+        self.assertEqual(case.LEVEL, seclabel.read(xml).label.level)
+        self.assertIn(
+            seclabel.DiskLabel.OWN,
+            [d.label for d in seclabel.disks(xml) if d.target == 'vdb'],
+        )
+        self.assertEqual({}, self.driver._migrating)
+
+
+class RestartTest(case.DriverTestCase):
+    """Starts that make no new domain, and what must come before one."""
+
+    def setUp(self):
+        super().setUp()
+        for name in ('_soft_reboot', 'destroy', '_suspend_guest_for_snapshot'):
+            self.useFixture(
+                fixtures.MockPatchObject(
+                    libvirt_driver.LibvirtDriver,
+                    name,
+                    getattr(self.calls, name),
+                )
+            )
+        self.guest = mock.Mock()
+        self.driver._host.get_guest.side_effect = None
+        self.driver._host.get_guest.return_value = self.guest
+        self.defined('static', case.LEVEL)
+
+    def defined(self, kind, level):
+        context = test_seclabel.PROCESS.at(level)
+        self.guest.get_xml_desc.return_value = (
+            f'<domain><seclabel type="{kind}" model="selinux">'
+            f'<label>{context}</label></seclabel></domain>'
+        )
+
+    def test_a_soft_reboot_starts_what_is_defined_at_the_level(self):
+        self.runs_at(case.LEVEL)
+        self.assertTrue(self.driver._soft_reboot(self.instance))
+        self.assertEqual(['_soft_reboot'], self._names())
+        self.guest.poweroff.assert_not_called()
+
+    def test_what_a_soft_reboot_started_at_another_level_is_stopped(self):
+        self.runs_at(levels.Level.parse('s0:c1,c3'))
+        self.assertRaises(
+            nova_exception.InternalError,
+            self.driver._soft_reboot,
+            self.instance,
+        )
+        self.guest.poweroff.assert_called_once_with()
+
+    def test_a_soft_reboot_that_does_not_succeed_is_not_looked_at(self):
+        self.calls._soft_reboot.return_value = False
+        self.assertFalse(self.driver._soft_reboot(self.instance))
+        self.guest._domain.securityLabel.assert_not_called()
+
+    def runs_at(self, level):
+        """What is running; the definition stays."""
+        defined = self.guest.get_xml_desc.return_value
+        process = test_seclabel.PROCESS.at(level)
+        running = (
+            f'<domain><seclabel type="static" model="selinux">'
+            f'<label>{process}</label>'
+            f'<imagelabel>{test_seclabel.IMAGE.at(level)}</imagelabel>'
+            f'</seclabel></domain>'
+        )
+        self.guest.get_xml_desc.side_effect = lambda dump_inactive=False: (
+            defined if dump_inactive else running
+        )
+        self.guest._domain.securityLabel.return_value = (str(process), True)
+
+    def test_a_soft_reboot_of_a_guest_from_before_becomes_a_hard_one(self):
+        self.defined('dynamic', case.LEVEL)
+        self.assertFalse(self.driver._soft_reboot(self.instance))
+        self.assertEqual([], self._names())
+
+    def test_a_soft_reboot_at_anothers_level_becomes_a_hard_one(self):
+        self.defined('static', levels.Level.parse('s0:c1,c3'))
+        self.assertFalse(self.driver._soft_reboot(self.instance))
+        self.assertEqual([], self._names())
+
+    def test_the_memory_of_a_guest_from_before_is_not_saved_for_a_snapshot(
+        self,
+    ):
+        self.defined('dynamic', case.LEVEL)
+        suspend = self.driver._suspend_guest_for_snapshot
+        running = 1
+        self.assertRaises(
+            nova_exception.InternalError,
+            suspend,
+            'context',
+            False,
+            running,
+            self.instance,
+        )
+        self.assertEqual([], self._names())
+        # A live snapshot saves none.
+        suspend('context', True, running, self.instance)
+        self.assertEqual(['_suspend_guest_for_snapshot'], self._names())
+
+    def test_a_resume_claims_before_the_memory_can_be_lost(self):
+        self.driver._allocator.acquire.side_effect = exception.StoreUnusable(
+            'broken'
+        )
+        self.assertRaises(
+            nova_exception.InternalError,
+            self.driver.resume,
+            'context',
+            self.instance,
+        )
+        self.assertEqual([], self._names())
+
+    def test_a_suspended_guest_without_a_domain_is_nova_s_to_make(self):
+        self.driver._host.get_guest.side_effect = (
+            nova_exception.InstanceNotFound(instance_id='uuid')
+        )
+        self.driver.resume('context', self.instance)
+        self.assertEqual(['resume'], self._names())
+
+    def test_a_rebuild_without_a_level_destroys_nothing(self):
+        self.instance.task_state = 'rebuilding'
+        self.driver._host.get_guest.side_effect = (
+            nova_exception.InstanceNotFound(instance_id='uuid')
+        )
+        self.driver._allocator.acquire.side_effect = (
+            exception.StoreUnreachable('away')
+        )
+        self.assertRaises(
+            nova_exception.InternalError,
+            self.driver.destroy,
+            'context',
+            self.instance,
+            [],
+        )
+        self.assertEqual([], self._names())
+
+    def test_what_was_evacuated_is_destroyed_while_the_store_is_away(self):
+        self.instance.task_state = 'rebuilding'
+        self.instance.host = 'there'
+        self.driver._allocator.acquire.side_effect = (
+            exception.StoreUnreachable('away')
+        )
+        self.driver.destroy('context', self.instance, [])
+        self.assertEqual(['destroy'], self._names())
+
+    def test_two_restarts_at_once_keep_the_claim_until_both_are_over(self):
+        first = self.driver._claimed_before(self.instance)
+        second = self.driver._claimed_before(self.instance)
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        self.assertIn('uuid', self.driver._restarting)
+        second.__exit__(None, None, None)
+        self.assertEqual({}, self.driver._restarting)
+
+    def test_a_read_only_volume_is_not_opened_to_all(self):
+        info = {
+            **case.VOLUME,
+            'data': {**case.VOLUME['data'], 'access_mode': 'ro'},
+        }
+        self.driver._connect_volume('context', info, self.instance)
+        found, disk = self.disk_of(info, readonly=True)
+        self.assertIs(seclabel.DiskLabel.OWN, disk.label)
+        self.assertIn(str(case.LEVEL), found.to_xml())
