@@ -2,9 +2,9 @@
 """How an instance comes to its level.
 
 A new one takes a random level that is believed free: one insert, no lock
-and no read before it. The store's keys say whether the guess was right; after
-a wrong one, a look at some other levels that are believed free finds one
-that is.
+and no read before it. The store's keys say whether the guess was right.
+After two wrong ones, and as long as many are wrong, a look at some levels
+that are believed free finds one that is.
 """
 
 from __future__ import annotations
