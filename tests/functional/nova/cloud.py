@@ -8,9 +8,11 @@ it starts again.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
 import shutil
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -91,6 +93,17 @@ class Cloud:
             hypervisor.write(
                 self.root / 'nova' / instance.uuid, json.dumps(vars(instance))
             )
+
+    @contextlib.contextmanager
+    def _task(self, state: str, **afterwards: Any) -> Iterator[Any]:
+        """Work on the instance, under a task state.
+
+        :param afterwards: what is so once the work has succeeded
+        """
+        instance = self.load(VICTIM)
+        self.save(instance, task_state=state)
+        yield instance
+        self.save(instance, task_state=None, **afterwards)
 
     def load(self, uuid: str) -> Any:
         text = (self.root / 'nova' / uuid).read_text()
@@ -265,26 +278,20 @@ class Cloud:
         self.clean('A')
 
     def reboot(self) -> None:
-        instance = self.load(VICTIM)
-        self.save(instance, task_state='reboot_started_hard')
-        self.on('A')._hard_reboot(None, instance, None, None)
-        self.save(instance, task_state=None)
+        with self._task('reboot_started_hard') as instance:
+            self.on('A')._hard_reboot(None, instance, None, None)
 
     def rebuild(self) -> None:
-        instance = self.load(VICTIM)
-        self.save(instance, task_state='rebuilding')
-        self.on('A').destroy(None, instance)
-        self.save(instance, task_state='rebuild_spawning')
-        self.on('A').spawn(None, instance)
-        self.save(instance, task_state=None)
+        with self._task('rebuilding') as instance:
+            self.on('A').destroy(None, instance)
+            self.save(instance, task_state='rebuild_spawning')
+            self.on('A').spawn(None, instance)
 
     def migrate(self) -> None:
-        instance = self.load(VICTIM)
-        self.save(instance, task_state='resize_migrating')
-        self.on('A').migrate_disk_and_power_off(None, instance)
-        self.save(instance, task_state='resize_finish', host='B')
-        self.on('B').finish_migration(None, None, instance)
-        self.save(instance, task_state=None, vm_state='resized')
+        with self._task('resize_migrating', vm_state='resized') as instance:
+            self.on('A').migrate_disk_and_power_off(None, instance)
+            self.save(instance, task_state='resize_finish', host='B')
+            self.on('B').finish_migration(None, None, instance)
 
     def confirm(self) -> None:
         instance = self.load(VICTIM)
@@ -292,103 +299,75 @@ class Cloud:
         self.save(instance, vm_state='active')
 
     def revert(self) -> None:
-        instance = self.load(VICTIM)
-        self.save(instance, task_state='resize_reverting')
-        self.on('B').destroy(None, instance, destroy_disks=not self.is_shared)
-        self.save(instance, host='A')
-        self.on('A').finish_revert_migration(None, instance)
-        self.save(instance, task_state=None, vm_state='active')
+        with self._task('resize_reverting', vm_state='active') as instance:
+            self.on('B').destroy(
+                None, instance, destroy_disks=not self.is_shared
+            )
+            self.save(instance, host='A')
+            self.on('A').finish_revert_migration(None, instance)
 
     def resize_into_cell(self) -> None:
         """To B, in another cell: by a snapshot, with two records."""
-        instance = self.load(VICTIM)
-        self.save(instance, task_state='resize_migrating')
-        self.on('A').destroy(None, instance, destroy_disks=False)
-        self.save(instance, task_state='resize_finish', host='B')
-        self.on('B').spawn(None, instance)
-        self.save(instance, task_state=None, vm_state='resized_into_cell')
+        with self._task(
+            'resize_migrating', vm_state='resized_into_cell'
+        ) as instance:
+            self.on('A').destroy(None, instance, destroy_disks=False)
+            self.save(instance, task_state='resize_finish', host='B')
+            self.on('B').spawn(None, instance)
 
     def confirm_into_cell(self) -> None:
         instance = self.load(VICTIM)
         self.on('A').cleanup(None, instance, None)
         self.save(instance, vm_state='active')
 
-    def revert_from_cell(self) -> None:
-        instance = self.load(VICTIM)
-        self.save(instance, task_state='resize_reverting')
-        self.on('B').destroy(None, instance, destroy_disks=not self.is_shared)
-        self.save(instance, host='A')
-        self.on('A').finish_revert_migration(None, instance)
-        self.save(instance, task_state=None, vm_state='active')
-
     def stop(self) -> None:
-        instance = self.load(VICTIM)
-        self.save(instance, task_state='powering-off')
-        self.on('A')._power_off(instance)
-        self.save(instance, task_state=None, vm_state='stopped')
+        with self._task('powering-off', vm_state='stopped') as instance:
+            self.on('A')._power_off(instance)
 
     def start(self) -> None:
-        instance = self.load(VICTIM)
-        self.save(instance, task_state='powering-on')
-        self.on('A')._hard_reboot(None, instance, None, None)
-        self.save(instance, task_state=None, vm_state='active')
+        with self._task('powering-on', vm_state='active') as instance:
+            self.on('A')._hard_reboot(None, instance, None, None)
 
     def rescue(self) -> None:
-        instance = self.load(VICTIM)
-        self.save(instance, task_state='rescuing')
-        driver = self.on('A')
-        driver._power_off(instance)
-        driver._start(None, instance, rescue=True)
-        self.save(instance, task_state=None, vm_state='rescued')
+        with self._task('rescuing', vm_state='rescued') as instance:
+            driver = self.on('A')
+            driver._power_off(instance)
+            driver._start(None, instance, rescue=True)
 
     def unrescue(self) -> None:
-        instance = self.load(VICTIM)
-        self.save(instance, task_state='unrescuing')
-        driver = self.on('A')
-        driver._power_off(instance)
-        driver._start(None, instance)
-        driver._remove_rescue_disk(instance)
-        self.save(instance, task_state=None, vm_state='active')
+        with self._task('unrescuing', vm_state='active') as instance:
+            driver = self.on('A')
+            driver._power_off(instance)
+            driver._start(None, instance)
+            driver._remove_rescue_disk(instance)
 
     def reboot_softly(self) -> None:
-        instance = self.load(VICTIM)
-        self.save(instance, task_state='reboot_started')
-        self.on('A')._soft_reboot(instance)
-        self.save(instance, task_state=None)
+        with self._task('reboot_started') as instance:
+            self.on('A')._soft_reboot(instance)
 
     def suspend(self) -> None:
-        instance = self.load(VICTIM)
-        self.save(instance, task_state='suspending')
-        self.on('A').suspend(None, instance)
-        self.save(instance, task_state=None, vm_state='suspended')
+        with self._task('suspending', vm_state='suspended') as instance:
+            self.on('A').suspend(None, instance)
 
     def resume(self) -> None:
-        instance = self.load(VICTIM)
-        self.save(instance, task_state='resuming')
-        self.on('A').resume(None, instance, None)
-        self.save(instance, task_state=None, vm_state='active')
+        with self._task('resuming', vm_state='active') as instance:
+            self.on('A').resume(None, instance, None)
 
     def snapshot(self) -> None:
         """A cold one, for which a running guest is suspended."""
-        instance = self.load(VICTIM)
-        self.save(instance, task_state='image_snapshot')
-        self.on('A').snapshot(None, instance)
-        self.save(instance, task_state=None)
+        with self._task('image_snapshot') as instance:
+            self.on('A').snapshot(None, instance)
 
     def resize_in_place(self) -> None:
-        instance = self.load(VICTIM)
-        self.save(instance, task_state='resize_migrating')
-        self.on('A').migrate_disk_and_power_off(None, instance)
-        self.save(instance, task_state='resize_finish')
-        self.on('A').finish_migration(None, None, instance)
-        self.save(instance, task_state=None, vm_state='resized')
+        with self._task('resize_migrating', vm_state='resized') as instance:
+            self.on('A').migrate_disk_and_power_off(None, instance)
+            self.save(instance, task_state='resize_finish')
+            self.on('A').finish_migration(None, None, instance)
 
     def revert_in_place(self) -> None:
-        instance = self.load(VICTIM)
-        self.save(instance, task_state='resize_reverting')
-        self.on('A').destroy(None, instance, destroy_disks=False)
-        self.on('A').finish_revert_migration(None, instance)
-        self.save(instance, task_state=None, vm_state='active')
+        with self._task('resize_reverting', vm_state='active') as instance:
+            self.on('A').destroy(None, instance, destroy_disks=False)
+            self.on('A').finish_revert_migration(None, instance)
 
     def fail_to_boot(self) -> None:
         """The build fails late on A and is done again on B."""
@@ -414,10 +393,8 @@ class Cloud:
         self.save(instance, task_state=None, vm_state='soft-delete')
 
     def restore(self) -> None:
-        instance = self.load(VICTIM)
-        self.save(instance, task_state='restoring')
-        self.on('A')._hard_reboot(None, instance, None, None)
-        self.save(instance, task_state=None, vm_state='active')
+        with self._task('restoring', vm_state='active') as instance:
+            self.on('A')._hard_reboot(None, instance, None, None)
 
     def offload(self) -> None:
         instance = self.load(VICTIM)

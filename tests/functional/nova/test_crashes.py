@@ -79,7 +79,7 @@ OPERATIONS = (
     ),
     Operation(
         'revert from another cell',
-        'revert_from_cell',
+        'revert',
         ('boot', 'resize_into_cell'),
     ),
     Operation('stop', 'stop', ('boot_with_volume',)),
