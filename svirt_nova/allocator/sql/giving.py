@@ -380,15 +380,18 @@ class Giver:
 
         def work(connection: sa.Connection) -> rows.Held | None:
             held = rows.of_instance(connection, instance)
-            if held is None:
-                return None
-            if host not in held.hosts:
-                rows.claim(connection, instance, host)
-            elif held.retired_at is None:
+            if held is None or (
+                host in held.hosts and held.retired_at is None
+            ):
                 # A repeated call: no write, so no wait for the disk.
                 return held
+            # From here on nobody else changes the row.
             rows.hold(connection, instance)
-            return rows.of_instance(connection, instance)
+            held = rows.of_instance(connection, instance)
+            if held is not None and host not in held.hosts:
+                rows.claim(connection, instance, host)
+                held = rows.of_instance(connection, instance)
+            return held
 
         try:
             return self._store.write(work)
