@@ -103,7 +103,7 @@ class Ours(Way):
         self.allocate(instance)
         self.allocate(instance)
         giver = self.allocator._giver
-        giver._look(giver._known_guess(), None, stores.PROJECT)
+        giver._look(giver._known_guess(), None)
 
     def count(self) -> None:
         """Count tries from now on, for the whole process."""

@@ -113,7 +113,7 @@ class Giver:
         part = self._part(guess, project, deadline)
         hint = guess.hint(part)
         if hint.is_doubtful or tries > 1:
-            rank = self._look(guess, part, project)
+            rank = self._look(guess, part)
         else:
             rank = guess.pick(part)
         if rank is not None:
@@ -143,13 +143,10 @@ class Giver:
         held = self._claim_known(instance, host)
         return None if held is None else allocation(held)
 
-    def _look(
-        self, guess: guesses.Guess, part: int | None, project: str
-    ) -> int | None:
+    def _look(self, guess: guesses.Guess, part: int | None) -> int | None:
         """A level that is free, out of some that are believed to be.
 
         :returns: None when the space looks full
-        :raises SpaceFull: every level is in use
         """
         picked = guess.sample(part, _CANDIDATES)
         taken = set(
@@ -158,12 +155,9 @@ class Giver:
         free = [rank for rank in picked if rank not in taken]
         if picked:
             guess.hint(part).measured(len(taken) / len(picked))
-        if not free:
-            self._refresh(guess, part, project)
-            return guess.pick(part)
         for rank in free[1:]:
             guess.release(part, rank)
-        return free[0]
+        return free[0] if free else None
 
     def adopt(
         self, instance: str, project: str, host: str, level: levels.Level
