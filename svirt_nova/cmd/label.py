@@ -303,44 +303,19 @@ class Reserve(base.Command, lister.Lister):
 class Release(base.Command):
     """Let a reserved level be given out again.
 
-    Of a level that is not one of the space, all levels that are reserved
-    and that it could meet, as "label reserve" reserves them.
+    One that "label list --state reserved" shows: what was reserved for a
+    level outside the space may be needed for another one too.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """The level, and what it was reserved for."""
+        """The level."""
         parser = super().get_parser(prog_name)
         parser.add_argument('level', metavar='<level>')
-        parser.add_argument(
-            '--note', help='Only what was reserved with this note.'
-        )
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        """Ask the allocator for each."""
-        level = levels.Level.parse(parsed_args.level)
-        allocator = self.allocator()
-        space, note = allocator.space(), parsed_args.note
-        if level in space and note is None:
-            # Refused where it is not reserved.
-            allocator.release(level)
-            return
-        met = {*space.meeting(level, _MOST_RESERVED)}
-        chosen = [
-            found.level
-            for found in allocator.list(
-                states=frozenset([allocators.State.RESERVED])
-            )
-            if found.level in met and note in (None, found.note)
-        ]
-        if not chosen:
-            raise exception.NotInSpace(
-                f'no level is reserved for {level}'
-                f'{"" if note is None else f" with the note {note!r}"}: '
-                f'see "svirt-nova label list --state reserved"'
-            )
-        for each in chosen:
-            allocator.release(each)
+        """Ask the allocator."""
+        self.allocator().release(levels.Level.parse(parsed_args.level))
 
 
 def parse_moment(text: str) -> datetime.datetime:

@@ -162,8 +162,10 @@ class HostClaims:
         if held.project is not None:
             return False
         try:
+            self._check_not_away()
             self.learn(self._allocator.space())
         except exception.StoreUnreachable:
+            self._away_until = time.monotonic() + _OUTAGE
             if self._scheme is None:
                 raise
         return self._scheme is spaces.Scheme.PROJECT
@@ -233,10 +235,7 @@ class HostClaims:
             LOG.debug('This host keeps its claim: %s', left, instance=instance)
             return False
         try:
-            if time.monotonic() < self._away_until:
-                raise exception.StoreUnreachable(
-                    'the allocator did not answer a moment ago'
-                )
+            self._check_not_away()
             if gone:
                 self._allocator.give_back(instance.uuid, self._name)
             else:
@@ -253,6 +252,30 @@ class HostClaims:
             )
             return False
         return True
+
+    def _check_not_away(self) -> None:
+        if time.monotonic() < self._away_until:
+            raise exception.StoreUnreachable(
+                'the allocator did not answer a moment ago'
+            )
+
+    def levels_given(self, instance: Any) -> set[levels.Level]:
+        """The levels that files of an instance may carry here.
+
+        Those that it remembers, and the one that its domain has: a guest's
+        that was adopted is only there.
+
+        :raises SvirtError: what is remembered, or the domain's label, is
+            none
+        """
+        found = {*remembered(instance)}
+        try:
+            label = remains.label_of(self._host.get_guest(instance))
+        except nova_exception.NovaException:
+            return found
+        if label is not None and label.label is not None:
+            found.add(label.label.level)
+        return found
 
     def reconcile(self) -> None:
         """Compare the claims of this host with what it has.

@@ -231,9 +231,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             return False
         if not super()._soft_reboot(instance):
             return False
-        guest = self._host.get_guest(instance)
-        with self._ended_on_failure(guest, instance):
-            self._read_back(guest, instance, self._confinement, held)
+        self._check_started(instance, held)
         return True
 
     def destroy(
@@ -286,6 +284,36 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             context, live_snapshot, current_power_state, instance
         )
 
+    def _resume_guest_after_snapshot(
+        self,
+        context: Any,
+        live_snapshot: bool,
+        original_power_state: int,
+        instance: Any,
+        guest: Any,
+    ) -> None:
+        """Start a guest again that was suspended for its snapshot."""
+        super()._resume_guest_after_snapshot(
+            context, live_snapshot, original_power_state, instance, guest
+        )
+        if (
+            self._allocator is not None
+            and self._needs_suspend_resume_for_snapshot(
+                live_snapshot, original_power_state
+            )
+        ):
+            self._check_started(instance, self._claim(instance))
+
+    def _check_started(
+        self, instance: Any, held: allocators.InstanceLevels | None
+    ) -> None:
+        """Stop a guest that was started as it is defined, if need be."""
+        if held is None or self._confinement is None:
+            return
+        guest = self._host.get_guest(instance)
+        with self._ended_on_failure(guest, instance):
+            self._read_back(guest, instance, self._confinement, held)
+
     def _defined_label(self, instance: Any) -> seclabel.Seclabel | None:
         guest = self._host.get_guest(instance)
         return seclabel.read(guest.get_xml_desc(dump_inactive=True))
@@ -310,7 +338,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
                     f'mode = permissive'
                 )
 
-    # Every start of a domain comes through here
+    # Every start of a domain that is made anew comes through here
 
     def _create_guest(
         self,
@@ -399,9 +427,16 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         confined: confinement.Confinement,
         held: allocators.InstanceLevels,
     ) -> None:
-        xml = guest.get_xml_desc()
-        with faults.raised_to_nova(instance):
+        try:
+            xml = guest.get_xml_desc()
             text, enforced = guest._domain.securityLabel()
+        except libvirt_host.libvirt.libvirtError as error:
+            with faults.raised_to_nova(instance):
+                raise exception.LabelNotApplied(
+                    f'libvirt does not say how the guest runs: {error}'
+                ) from error
+            return
+        with faults.raised_to_nova(instance):
             readback.check(
                 xml,
                 (text, bool(enforced)),
@@ -591,7 +626,8 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         with.
         """
         if (
-            self._confinement is not None
+            self._claims is not None
+            and self._confinement is not None
             and instance.host == self._svirt_host
             and instance.task_state != task_states.MIGRATING
         ):
@@ -601,7 +637,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             if path is not None and not volumes.is_used_by_others(
                 self._volume_api, context, connection_info, instance
             ):
-                volumes.restore(instance, path)
+                volumes.restore(self._claims, instance, path)
         super()._disconnect_volume(
             context, connection_info, instance, *args, **kwargs
         )

@@ -139,13 +139,15 @@ def _holder(attachment: dict[str, Any]) -> str | None:
     return holder
 
 
-def restore(instance: Any, path: str) -> None:
+def restore(host_claims: claims.HostClaims, instance: Any, path: str) -> None:
     """Put the label of a volume's file back, while it is connected.
 
     A label that is not the instance's is left as it is.
     """
     try:
-        files.restore(os.path.dirname(path), path, claims.remembered(instance))
+        files.restore(
+            os.path.dirname(path), path, host_claims.levels_given(instance)
+        )
     except exception.SvirtError as error:
         # The volume is leaving all the same; its old level keeps
         # everybody else out until it is labelled anew.

@@ -192,6 +192,8 @@ def _has_no_answer(error: sa_exc.OperationalError, text: str) -> bool:
 
 
 def _one_line(error: Exception) -> str:
-    # SQLAlchemy's own text carries the statement and a link to its manual.
-    cause = getattr(error, 'orig', None) or error
+    # SQLAlchemy's own text carries the statement, what it was given and a
+    # link to its manual.
+    cause = getattr(error, 'inner_exception', None) or error
+    cause = getattr(cause, 'orig', None) or cause
     return ' '.join(str(cause).split())

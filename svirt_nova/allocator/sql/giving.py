@@ -135,6 +135,8 @@ class Giver:
             if rank is not None and rank != known.rank:
                 guess.release(part, rank)
             return allocation(known)
+        # The project's part may have been taken from it.
+        guess.parts.pop(project, None)
         if rank is None or hint.miss():
             self._refresh(guess, part, project)
         return None
@@ -154,7 +156,7 @@ class Giver:
         )
         free = [rank for rank in picked if rank not in taken]
         if picked:
-            guess.hint(part).measured(len(taken) / len(picked))
+            guess.hint(part).measured(len(taken) / len({*picked}))
         for rank in free[1:]:
             guess.release(part, rank)
         return free[0] if free else None
@@ -174,6 +176,7 @@ class Giver:
             part = guess.space.project_part(level)
             rank = None
             if part is not None:
+                guess.parts.pop(project, None)
                 rank = self._part(
                     guess, project, time.monotonic() + self._store.timeout
                 )

@@ -48,6 +48,12 @@ class AllocatorContract:
         self.assertEqual(got, self.allocator.find(got.level))
         self.assertEqual([got], self.allocator.list())
 
+    def test_names_like_those_of_keys_mean_nothing(self):
+        for name in ('PRIMARY', "'PRIMARY'", 'allocation_pkey'):
+            uuid = fixture.new_uuid()
+            first = self.allocator.acquire(uuid, name, name)
+            self.assertEqual(first, self.warm.acquire(uuid, name, name))
+
     def test_acquire_again_keeps_the_level(self):
         first = self.allocator.acquire(self.uuid, 'p', 'a')
         self.assertEqual(first, self.allocator.acquire(self.uuid, 'p', 'a'))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from unittest import mock
 
 import testtools
 
@@ -308,6 +309,22 @@ class SqliteFileTest(testtools.TestCase):
             self.assertRaises(
                 exception.InvalidOption, driver.SqlAllocator, self.conf
             )
+
+    def test_an_adoption_whose_answer_was_lost_has_succeeded(self):
+        allocator = self.fixture.allocator()
+        level = allocator.acquire(fixture.new_uuid(), 'p', 'a').level
+        allocator.give_back(allocator.find(level).instance_uuid, 'a')
+        uuid, write = fixture.new_uuid(), allocator._store.write
+
+        def lost(work):
+            write(work)
+            return write(work)
+
+        allocator._giver.cooling = datetime.timedelta(0)
+        with mock.patch.object(allocator._store, 'write', lost):
+            adopted = allocator.adopt(uuid, 'p', 'a', level)
+        self.assertEqual(level, adopted.level)
+        self.assertEqual(adopted, allocator.get(uuid))
 
     def test_the_forecast_is_the_rate_since_the_first_level(self):
         allocator = self.fixture.allocator()

@@ -185,7 +185,17 @@ class LibvirtDriver:
     def snapshot(self, context: Any, instance: Any) -> None:
         self._suspend_guest_for_snapshot(context, False, 1, instance)
         guest = self._host.get_guest(instance)
-        self._create_guest(context, guest.get_xml_desc(), instance)
+        self._resume_guest_after_snapshot(context, False, 1, instance, guest)
+
+    def _resume_guest_after_snapshot(
+        self,
+        context: Any,
+        live_snapshot: bool,
+        original_power_state: int,
+        instance: Any,
+        guest: Any,
+    ) -> None:
+        guest.launch()
 
     def migrate_disk_and_power_off(self, context: Any, instance: Any) -> None:
         self._power_off(instance)

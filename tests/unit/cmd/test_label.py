@@ -258,37 +258,6 @@ class LabelReserveTest(fake.ProgramTestCase):
         self.assertEqual([], self.asked)
 
 
-class LabelReleaseTest(fake.ProgramTestCase):
-    def setUp(self):
-        super().setUp()
-        self.asked = []
-        self.useFixture(
-            fixtures.MonkeyPatch(
-                'tests.unit.cmd.fake.Allocator.release',
-                lambda allocator, level: self.asked.append(str(level)),
-            )
-        )
-
-    def test_a_level_of_the_space_is_the_allocators_to_judge(self):
-        self.assertEqual(0, self.program('label', 'release', 's0:c1,c2')[0])
-        self.assertEqual(['s0:c1,c2'], self.asked)
-
-    def test_a_larger_level_releases_what_was_reserved_for_it(self):
-        self.assertEqual(0, self.program('label', 'release', 's0:c6.c8')[0])
-        self.assertEqual(['s0:c7,c8'], self.asked)
-
-    def test_a_note_tells_whose_reservation_it_is(self):
-        for level in ('s0:c6.c8', 's0:c7,c8'):
-            status, out, err = self.program(
-                'label', 'release', level, '--note', 'another'
-            )
-            self.assertEqual((1, ''), (status, out))
-            self.assertIn("with the note 'another'", err)
-        self.assertEqual([], self.asked)
-        self.program('label', 'release', 's0:c7,c8', '--note', 'a container')
-        self.assertEqual(['s0:c7,c8'], self.asked)
-
-
 class SpaceSetTest(fake.ProgramTestCase):
     def test_needs_a_space(self):
         status, out, err = self.program('space', 'set')

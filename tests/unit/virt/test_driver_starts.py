@@ -8,6 +8,7 @@ from unittest import mock
 import fixtures
 from nova import exception as nova_exception
 from nova.virt.libvirt import driver as libvirt_driver
+from nova.virt.libvirt import host as libvirt_host
 
 from svirt_nova import exception
 from svirt_nova import level as levels
@@ -126,7 +127,12 @@ class RestartTest(case.DriverTestCase):
 
     def setUp(self):
         super().setUp()
-        for name in ('_soft_reboot', 'destroy', '_suspend_guest_for_snapshot'):
+        for name in (
+            '_soft_reboot',
+            'destroy',
+            '_suspend_guest_for_snapshot',
+            '_resume_guest_after_snapshot',
+        ):
             self.useFixture(
                 fixtures.MockPatchObject(
                     libvirt_driver.LibvirtDriver,
@@ -209,6 +215,49 @@ class RestartTest(case.DriverTestCase):
         # A live snapshot saves none.
         suspend('context', True, running, self.instance)
         self.assertEqual(['_suspend_guest_for_snapshot'], self._names())
+
+    def _resume_after_snapshot(self, is_live):
+        running = 1
+        self.driver._resume_guest_after_snapshot(
+            'context', is_live, running, self.instance, self.guest
+        )
+
+    def test_what_starts_again_after_a_snapshot_is_read_back(self):
+        self.runs_at(case.LEVEL)
+        self._resume_after_snapshot(False)
+        self.guest._domain.securityLabel.assert_called_once_with()
+        self.guest.poweroff.assert_not_called()
+
+        self.runs_at(levels.Level.parse('s0:c1,c3'))
+        self.assertRaises(
+            nova_exception.InternalError, self._resume_after_snapshot, False
+        )
+        self.guest.poweroff.assert_called_once_with()
+
+    def test_a_live_snapshot_starts_nothing(self):
+        self._resume_after_snapshot(True)
+        self.guest._domain.securityLabel.assert_not_called()
+
+    def test_a_guest_of_which_libvirt_says_nothing_is_stopped(self):
+        self.runs_at(case.LEVEL)
+        self.guest._domain.securityLabel.side_effect = (
+            libvirt_host.libvirt.libvirtError('no')
+        )
+        self.assertRaises(
+            nova_exception.InternalError,
+            self.driver._soft_reboot,
+            self.instance,
+        )
+        self.guest.poweroff.assert_called_once_with()
+
+    def test_a_guest_of_which_libvirt_says_nothing_runs_if_permissive(self):
+        self._flag('mode', 'permissive', 'svirt')
+        self.runs_at(case.LEVEL)
+        self.guest._domain.securityLabel.side_effect = (
+            libvirt_host.libvirt.libvirtError('no')
+        )
+        self.assertTrue(self.driver._soft_reboot(self.instance))
+        self.guest.poweroff.assert_not_called()
 
     def test_a_resume_claims_before_the_memory_can_be_lost(self):
         self.driver._allocator.acquire.side_effect = exception.StoreUnusable(

@@ -39,7 +39,7 @@ class VolumeTest(case.DriverTestCase):
         self._disconnect()
         self.assertEqual(['restore', '_disconnect_volume'], self._names())
         self.calls.restore.assert_called_once_with(
-            '/mnt/hash', '/mnt/hash/volume-1', []
+            '/mnt/hash', '/mnt/hash/volume-1', set()
         )
 
     def test_a_file_is_put_back_from_what_the_instance_was_given(self):
@@ -48,8 +48,37 @@ class VolumeTest(case.DriverTestCase):
         self._connect()
         self._disconnect()
         self.calls.restore.assert_called_once_with(
-            '/mnt/hash', '/mnt/hash/volume-1', [case.LEVEL, part]
+            '/mnt/hash', '/mnt/hash/volume-1', {case.LEVEL, part}
         )
+
+    def test_a_file_of_an_adopted_guest_is_put_back_from_the_guests_level(
+        self,
+    ):
+        guest = mock.Mock()
+        process = test_seclabel.PROCESS.at(case.LEVEL)
+        guest.get_xml_desc.return_value = (
+            f'<domain><seclabel type="dynamic" model="selinux">'
+            f'<label>{process}</label></seclabel></domain>'
+        )
+        self.driver._host.get_guest.side_effect = None
+        self.driver._host.get_guest.return_value = guest
+        self._disconnect()
+        self.calls.restore.assert_called_once_with(
+            '/mnt/hash', '/mnt/hash/volume-1', {case.LEVEL}
+        )
+
+    def test_an_outage_is_waited_for_once(self):
+        space = self.driver._allocator.space
+        space.return_value = case.INSTANCES
+        info = dict(case.VOLUME, multiattach=True)
+        self._connect(info)
+        space.side_effect = exception.StoreUnreachable('away')
+        space.reset_mock()
+        self._connect(info)
+        self.driver._claims.settle(self.instance)
+        self.assertEqual(1, space.call_count)
+        self.driver._allocator.unclaim.assert_not_called()
+        self.driver._allocator.give_back.assert_not_called()
 
     def test_volumes_that_are_no_files_are_left_alone(self):
         self.volume_driver = mock.Mock(spec=iscsi.LibvirtISCSIVolumeDriver)
