@@ -48,6 +48,24 @@ class AllocatorContract:
         self.assertEqual(got, self.allocator.find(got.level))
         self.assertEqual([got], self.allocator.list())
 
+    def test_a_full_space_costs_those_who_have_a_level_nothing(self):
+        held = [
+            self.warm.acquire(fixture.new_uuid(), 'p', 'a')
+            for _ in range(self.warm.space().size)
+        ]
+        self.assertRaises(
+            exception.SpaceFull, self.warm.acquire, self.uuid, 'p', 'a'
+        )
+        giver = getattr(self.warm, '_giver', None)
+        if giver is not None:
+            # Also after many wrong guesses nothing is counted for them.
+            giver._guess.hint(None).measured(1.0)
+            giver._refresh = None
+        for host in ('a', 'b'):
+            for found in held[:5]:
+                again = self.warm.acquire(found.instance_uuid, 'p', host)
+                self.assertEqual(found.level, again.level)
+
     def test_names_like_those_of_keys_mean_nothing(self):
         for name in ('PRIMARY', "'PRIMARY'", 'allocation_pkey'):
             uuid = fixture.new_uuid()
