@@ -196,6 +196,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             reboot()
             return
         with self._claimed_before(instance) as held:
+            # What would be refused later is refused before the domain goes.
             if held is not None and any(
                 volumes.is_multiattach(each['connection_info'])
                 for each in driver.block_device_info_get_mapping(
