@@ -71,7 +71,7 @@ class HelperProcessTest(testtools.TestCase):
         self.assertEqual(level, files.read(self.disk).level)
         self.assertEqual('svirt_image_t', files.read(self.disk).type)
 
-        files.restore(self.root, self.disk)
+        files.restore(self.root, self.disk, [level])
         self.assertEqual(
             'system_u:object_r:var_lib_t:s0', str(files.read(self.disk))
         )

@@ -129,16 +129,16 @@ class _Changes(_Base):
         slow, changer = self.make(), self.make()
         slow.stats()
         inside, go_on = threading.Event(), threading.Event()
-        claim = rows.claim
+        insert = rows.insert
 
-        def held_up(*arguments):
+        def held_up(*arguments, **options):
+            insert(*arguments, **options)
             inside.set()
             go_on.wait(3)
-            claim(*arguments)
 
         with (
             concurrent.futures.ThreadPoolExecutor() as pool,
-            mock.patch.object(rows, 'claim', held_up),
+            mock.patch.object(rows, 'insert', held_up),
         ):
             giving_one = pool.submit(
                 slow.acquire, fixture.new_uuid(), 'p', 'a'
