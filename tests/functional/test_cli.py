@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import io
 import json
+import logging
 import os
 import pathlib
 import pwd
@@ -39,6 +40,13 @@ class ProgramTestCase(testtools.TestCase):
         self.store = self.directory / 'svirt-nova.sqlite'
         self.config = self.directory / 'nova.conf'
         self.configure(f'connection = sqlite:///{self.store}')
+        # Other tests of this process stop message buses, for which its
+        # threads go on looking, and say so where the program speaks.
+        bus = logging.getLogger('oslo_messaging._drivers')
+        self.useFixture(fixtures.MockPatchObject(bus, 'propagate', False))
+        silent = logging.NullHandler()
+        bus.addHandler(silent)
+        self.addCleanup(bus.removeHandler, silent)
 
     def configure(self, database: str, svirt: str = '') -> None:
         self.config.write_text(
