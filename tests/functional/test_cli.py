@@ -2,6 +2,7 @@
 """The programs as an operator runs them, on real stores."""
 
 import contextlib
+import gc
 import hashlib
 import io
 import json
@@ -80,6 +81,8 @@ class ProgramTestCase(testtools.TestCase):
                 )
             except SystemExit as stop:
                 status = int(stop.code or 0)
+        # The end of a process closes its store, which SQLite then tidies.
+        gc.collect()
         return status, out.getvalue(), err.getvalue()
 
     def program(self, *args: str) -> str:
