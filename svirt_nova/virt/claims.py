@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from typing import Any
+from typing import TypeVar
 
 import nova.context
 from nova import exception as nova_exception
@@ -30,6 +32,8 @@ from svirt_nova import space as spaces
 from svirt_nova.virt import remains
 
 LOG = logging.getLogger(__name__)
+
+Answer = TypeVar('Answer')
 
 LEVEL_KEY = 'svirt_nova_level'
 PROJECT_KEY = 'svirt_nova_project_level'
@@ -61,15 +65,19 @@ _ENDED = frozenset(
 _OUTAGE = 60
 
 
-def remembered(instance: Any) -> list[levels.Level]:
+def _remembered(instance: Any) -> allocators.InstanceLevels | None:
     """The levels that an instance had when it was last claimed.
-
-    Its own, and the one that its project shares, as far as it has them.
 
     :raises InvalidLevel: what is remembered is none
     """
-    texts = map(instance.system_metadata.get, (LEVEL_KEY, PROJECT_KEY))
-    return [levels.Level.parse(text) for text in texts if text]
+    own = instance.system_metadata.get(LEVEL_KEY)
+    if not own:
+        return None
+    shared = instance.system_metadata.get(PROJECT_KEY)
+    return allocators.InstanceLevels(
+        levels.Level.parse(own),
+        levels.Level.parse(shared) if shared else None,
+    )
 
 
 def _state(instance: Any) -> lifecycle.InstanceState:
@@ -116,11 +124,13 @@ class HostClaims:
         :raises AllocatorError: there is no level for it
         """
         try:
-            held = self._allocator.acquire(
-                instance.uuid, instance.project_id, self._name
+            held = self._ask(
+                self._allocator.acquire,
+                instance.uuid,
+                instance.project_id,
+                self._name,
             ).levels
         except exception.StoreUnreachable as error:
-            self._away_until = time.monotonic() + _OUTAGE
             kept = self._kept_levels(instance)
             if kept is None:
                 raise
@@ -132,8 +142,6 @@ class HostClaims:
                 error,
                 instance=instance,
             )
-        else:
-            self._away_until = 0.0
         self._remember(instance, LEVEL_KEY, held.own)
         self._remember(instance, PROJECT_KEY, held.project)
         return held
@@ -163,31 +171,21 @@ class HostClaims:
             return False
         try:
             self._check_not_away()
-            self.learn(self._allocator.space())
+            self.learn(self._ask(self._allocator.space))
         except exception.StoreUnreachable:
-            self._away_until = time.monotonic() + _OUTAGE
             if self._scheme is None:
                 raise
         return self._scheme is spaces.Scheme.PROJECT
 
     def _kept_levels(self, instance: Any) -> allocators.InstanceLevels | None:
-        text = instance.system_metadata.get(LEVEL_KEY)
-        shared = instance.system_metadata.get(PROJECT_KEY)
         try:
-            xml = self._host.get_guest(instance).get_xml_desc(
-                dump_inactive=True
-            )
+            label = remains.defined_label(self._host, instance)
         except nova_exception.NovaException:
             return None
-        label = seclabel.read(xml)
-        if not text or label is None:
+        kept = _remembered(instance)
+        if kept is None or label is None or not label.is_given(kept.own):
             return None
-        own = levels.Level.parse(text)
-        if not label.is_given(own):
-            return None
-        return allocators.InstanceLevels(
-            own, levels.Level.parse(shared) if shared else None
-        )
+        return kept
 
     def adopt_running_guests(self) -> None:
         """Record the levels of guests that were started without one.
@@ -236,13 +234,12 @@ class HostClaims:
             return False
         try:
             self._check_not_away()
-            if gone:
-                self._allocator.give_back(instance.uuid, self._name)
-            else:
-                self._allocator.unclaim(instance.uuid, self._name)
+            self._ask(
+                self._allocator.give_back if gone else self._allocator.unclaim,
+                instance.uuid,
+                self._name,
+            )
         except exception.SvirtError as error:
-            if isinstance(error, exception.StoreUnreachable):
-                self._away_until = time.monotonic() + _OUTAGE
             LOG.warning(
                 'The level of the instance stays claimed by this host '
                 'although nothing of it is left here; the claim is '
@@ -253,7 +250,20 @@ class HostClaims:
             return False
         return True
 
+    def _ask(
+        self, call: Callable[..., Answer], *args: Any, **kwargs: Any
+    ) -> Answer:
+        """Ask the allocator, and remember whether it is away."""
+        try:
+            answer = call(*args, **kwargs)
+        except exception.StoreUnreachable:
+            self._away_until = time.monotonic() + _OUTAGE
+            raise
+        self._away_until = 0.0
+        return answer
+
     def _check_not_away(self) -> None:
+        """Refuse, in place of a call that can wait."""
         if time.monotonic() < self._away_until:
             raise exception.StoreUnreachable(
                 'the allocator did not answer a moment ago'
@@ -268,7 +278,10 @@ class HostClaims:
         :raises SvirtError: what is remembered, or the domain's label, is
             none
         """
-        found = {*remembered(instance)}
+        held = _remembered(instance)
+        found: set[levels.Level] = set()
+        if held is not None:
+            found.update(filter(None, (held.own, held.project)))
         try:
             label = remains.label_of(self._host.get_guest(instance))
         except nova_exception.NovaException:
@@ -285,10 +298,9 @@ class HostClaims:
         """
         claimed = {
             allocation.instance_uuid: allocation
-            for allocation in self._allocator.list(host=self._name)
+            for allocation in self._ask(self._allocator.list, host=self._name)
             if allocation.instance_uuid is not None
         }
-        self._away_until = 0.0
         present = remains.of_host(self._host)
         for uuid in present.uuids - claimed.keys():
             self._claim_missing(uuid, present.domains.get(uuid))

@@ -221,7 +221,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             return bool(super()._soft_reboot(instance))
         label = None
         with faults.raised_to_nova(instance):
-            label = self._defined_label(instance)
+            label = remains.defined_label(self._host, instance)
         if label is None or not label.is_given(held.own):
             LOG.info(
                 'The domain is not defined at the level %s of the instance: '
@@ -315,10 +315,6 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         with self._ended_on_failure(guest, instance):
             self._read_back(guest, instance, self._confinement, held)
 
-    def _defined_label(self, instance: Any) -> seclabel.Seclabel | None:
-        guest = self._host.get_guest(instance)
-        return seclabel.read(guest.get_xml_desc(dump_inactive=True))
-
     def _check_keeps_memory(
         self, instance: Any, held: allocators.InstanceLevels | None
     ) -> None:
@@ -327,7 +323,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             return
         with faults.raised_to_nova(instance):
             try:
-                label = self._defined_label(instance)
+                label = remains.defined_label(self._host, instance)
             except nova_exception.InstanceNotFound:
                 # Nova makes a new domain.
                 return

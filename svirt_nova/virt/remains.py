@@ -87,6 +87,17 @@ def label_of(guest: Any) -> seclabel.Seclabel | None:
         return None
 
 
+def defined_label(host: Any, instance: Any) -> seclabel.Seclabel | None:
+    """The label that the domain of an instance is started with.
+
+    :param host: the ``nova.virt.libvirt.host.Host`` of this host
+    :raises nova.exception.InstanceNotFound: there is no domain
+    :raises LabelError: libvirt's XML makes no sense
+    """
+    guest = host.get_guest(instance)
+    return seclabel.read(guest.get_xml_desc(dump_inactive=True))
+
+
 def of_host(host: Any) -> HostRemains:
     """What this host has of all instances.
 

@@ -102,6 +102,25 @@ class SettleTest(case.DriverTestCase):
         self.assertFalse(self.driver.delete_instance_files(self.instance))
         self._assert_kept()
 
+    def test_what_was_not_asked_does_not_prolong_an_outage(self):
+        allocator, host_claims = self.driver._allocator, self.driver._claims
+        now = 1000.0
+        self.useFixture(
+            fixtures.MockPatchObject(
+                claims, 'time', mock.Mock(monotonic=lambda: now)
+            )
+        )
+        allocator.unclaim.side_effect = exception.StoreUnreachable('away')
+        self.instance.host = 'there'
+        self.assertFalse(host_claims.settle(self.instance))
+        now += 40
+        self.assertFalse(host_claims.settle(self.instance))
+        self.assertEqual(1, allocator.unclaim.call_count)
+
+        allocator.unclaim.side_effect = None
+        now += 40
+        self.assertTrue(host_claims.settle(self.instance))
+
 
 class GuestFromBeforeTest(case.DriverTestCase):
     """Guests that were started without a level are not cut off."""

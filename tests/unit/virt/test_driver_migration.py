@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Live migration: when the driver lets a guest go, and with what."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+
+from svirt_nova import exception
+from svirt_nova import level as levels
+from svirt_nova import seclabel
+from svirt_nova.allocator import base as allocators
+from tests.unit import test_seclabel
+from tests.unit.virt import case
+
+
+class LiveMigrationTest(case.DriverTestCase):
+    def setUp(self):
+        super().setUp()
+        held = self.driver._allocator.get.return_value
+        held.level, held.hosts = case.LEVEL, {'here', 'there'}
+        held.levels = allocators.InstanceLevels(case.LEVEL, None)
+        self.guest = mock.Mock()
+        self.running(case.LEVEL)
+        self.driver._host.get_guest.side_effect = None
+        self.driver._host.get_guest.return_value = self.guest
+
+    def running(self, level):
+        self.guest.get_xml_desc.return_value = seclabel.confine(
+            test_seclabel.DOMAIN % '',
+            test_seclabel.PROCESS.at(level),
+            test_seclabel.IMAGE.at(level),
+        )
+
+    def _migrate(self):
+        self.driver.live_migration(
+            'context',
+            self.instance,
+            'there',
+            None,
+            self.calls.recover,
+            migrate_data='data',
+        )
+
+    def _assert_refused(self):
+        self._migrate()
+        self.calls.live_migration.assert_not_called()
+        self.calls.recover.assert_called_once_with(
+            'context', self.instance, 'there', migrate_data='data'
+        )
+
+    def _operate(self, *args, **kwargs):
+        self.driver._live_migration_operation(
+            'context',
+            self.instance,
+            'there',
+            False,
+            'data',
+            self.guest,
+            [],
+        )
+
+    def test_a_guest_moves_to_a_host_that_claimed_it(self):
+        self._migrate()
+        self.calls.live_migration.assert_called_once()
+        self.calls.recover.assert_not_called()
+
+    def test_a_host_that_did_not_claim_it_is_refused(self):
+        self.driver._allocator.get.return_value.hosts = {'here'}
+        self._assert_refused()
+
+    def test_a_guest_at_another_level_than_its_own_is_refused(self):
+        self.running(levels.Level.parse('s0:c5,c6'))
+        self._assert_refused()
+
+    def test_a_store_that_is_away_is_refused(self):
+        self.driver._allocator.get.side_effect = exception.StoreUnreachable(
+            'away'
+        )
+        self._assert_refused()
+
+    def test_permissive_lets_it_go_as_nova_would(self):
+        self._flag('mode', 'permissive', group='svirt')
+        self.driver._allocator.get.return_value.hosts = {'here'}
+
+        self.calls.live_migration.side_effect = self._operate
+        self._migrate()
+        passed = self.calls._live_migration_operation.call_args.args
+        self.assertIs(self.guest, passed[5])
+
+    def test_the_destinations_xml_carries_the_level(self):
+        def operate(*args, **kwargs):
+            self._operate()
+            guest = self.calls._live_migration_operation.call_args.args[5]
+            guest.migrate(
+                'uri', flags=1, destination_xml=test_seclabel.DOMAIN % ''
+            )
+
+        self.calls.live_migration.side_effect = operate
+        self._migrate()
+
+        arguments = self.guest.migrate.call_args
+        self.assertEqual(('uri',), arguments.args)
+        xml = arguments.kwargs['destination_xml']
+        self.assertEqual(case.LEVEL, seclabel.read(xml).label.level)
+        self.assertIn(
+            seclabel.DiskLabel.OWN,
+            [d.label for d in seclabel.disks(xml) if d.target == 'vdb'],
+        )
+        self.assertEqual({}, self.driver._migrating)
