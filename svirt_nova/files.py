@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 import errno
 import os
+from collections.abc import Iterable
 
 from svirt_nova import context as contexts
 from svirt_nova import exception

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 import os
-import pathlib
 import statistics
 import sys
 import time
@@ -149,20 +147,14 @@ def main(arguments: list[str] | None = None) -> int:
                 results[kind].append(found)
                 print(_LINE.format(**found), flush=True)
         failures += judge(kind, results[kind])
-    if options.json:
-        report = {
-            'levels': stores.SIZE,
-            'rounds': options.rounds,
-            'sqlalchemy': sa.__version__,
-            'cpus': os.cpu_count(),
-            'stores': results,
-        }
-        pathlib.Path(options.json).write_text(
-            json.dumps(report, indent=2) + '\n', encoding='utf-8'
-        )
-    for failure in failures:
-        print(failure)
-    return 1 if failures and options.check else 0
+    report = {
+        'levels': stores.SIZE,
+        'rounds': options.rounds,
+        'sqlalchemy': sa.__version__,
+        'cpus': os.cpu_count(),
+        'stores': results,
+    }
+    return stores.finish(options, report, failures)
 
 
 if __name__ == '__main__':

@@ -16,9 +16,7 @@ a thirty-second: what the clients take from each other unseen makes tries.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
-import pathlib
 import statistics
 import sys
 import time
@@ -214,13 +212,7 @@ def main(arguments: list[str] | None = None) -> int:
                         f'{kind} at {share:.1%}: {found["share"]:.2f} of '
                         f'bare inserts'
                     )
-    if options.json:
-        pathlib.Path(options.json).write_text(
-            json.dumps(results, indent=2) + '\n', encoding='utf-8'
-        )
-    for failure in failures:
-        print(failure)
-    return 1 if failures and options.check else 0
+    return stores.finish(options, results, failures)
 
 
 if __name__ == '__main__':

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import pathlib
 import random
 import tempfile
@@ -226,6 +227,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='exit 1 when a figure is beyond its limit',
     )
+
+
+def finish(
+    options: argparse.Namespace, report: object, failures: Sequence[str]
+) -> int:
+    """Keep the figures and name what is beyond its limit.
+
+    :param options: what :func:`add_options` has added
+    :returns: the exit status
+    """
+    if options.json:
+        pathlib.Path(options.json).write_text(
+            json.dumps(report, indent=2) + '\n', encoding='utf-8'
+        )
+    for failure in failures:
+        print(failure)
+    return 1 if failures and options.check else 0
 
 
 def transact(

@@ -92,6 +92,17 @@ class ComputeCalls(_Calls):
         self._retires = retires
 
     @staticmethod
+    def _claimed(call: str, host: str, found: base.Allocation) -> Any:
+        LOG.info(
+            '%s: host %s claims instance %s, level %s',
+            call,
+            host,
+            found.instance_uuid,
+            found.level,
+        )
+        return messages.from_allocation(found)
+
+    @staticmethod
     def _check(context: Any, host: Any) -> None:
         _texts(host)
         caller = context.get('host') if isinstance(context, dict) else None
@@ -110,13 +121,7 @@ class ComputeCalls(_Calls):
             self._check(context, host)
             _texts(instance_uuid, project_id)
             found = self._allocator.acquire(instance_uuid, project_id, host)
-            LOG.info(
-                'acquire: host %s claims instance %s, level %s',
-                host,
-                found.instance_uuid,
-                found.level,
-            )
-            return messages.from_allocation(found)
+            return self._claimed('acquire', host, found)
 
         return _answer(work)
 
@@ -136,13 +141,7 @@ class ComputeCalls(_Calls):
             found = self._allocator.adopt(
                 instance_uuid, project_id, host, levels.Level.parse(level)
             )
-            LOG.info(
-                'adopt: host %s claims instance %s, level %s',
-                host,
-                found.instance_uuid,
-                found.level,
-            )
-            return messages.from_allocation(found)
+            return self._claimed('adopt', host, found)
 
         return _answer(work)
 

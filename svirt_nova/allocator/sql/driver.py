@@ -65,15 +65,12 @@ class SqlAllocator(base.Allocator):
         instance = _uuid(instance_uuid)
         _check_name('project', project_id)
         _check_name('host', host)
-        mine = schema.allocation.c.instance_uuid == instance
-        known: base.Allocation | None
-        if found := self._read(mine):
-            [known] = found
-        else:
-            known = self._giver.adopt(instance, project_id, host, level)
-        if known is None and (found := self._read(mine)):
+        known = (
+            self._of(instance)
+            or self._giver.adopt(instance, project_id, host, level)
             # Such as by a commit whose answer was lost.
-            [known] = found
+            or self._of(instance)
+        )
         if known is None or known.level != level:
             held = self.find(level)
             owner = 'another instance'
@@ -88,10 +85,9 @@ class SqlAllocator(base.Allocator):
     def get(self, instance_uuid: str) -> base.Allocation:
         """The level of an instance."""
         if uuidutils.is_uuid_like(instance_uuid):
-            instance = _uuid(instance_uuid)
-            found = self._read(schema.allocation.c.instance_uuid == instance)
-            if found:
-                return found[0]
+            found = self._of(_uuid(instance_uuid))
+            if found is not None:
+                return found
         raise exception.UnknownInstance(
             f'no level is held for an instance {instance_uuid!r}'
         )
@@ -324,6 +320,10 @@ class SqlAllocator(base.Allocator):
 
         while self._store.write(forget):
             pass
+
+    def _of(self, instance: str) -> base.Allocation | None:
+        found = self._read(rows.of_uuid(instance))
+        return found[0] if found else None
 
     def _read(
         self,

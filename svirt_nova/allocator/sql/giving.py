@@ -116,27 +116,26 @@ class Giver:
             rank = self._look(guess, part)
         else:
             rank = guess.pick(part)
+        is_taken = False
         if rank is not None:
             try:
                 taken = self._take(guess, rank, part, instance, project, host)
             except errors.Conflict as conflict:
-                if conflict.is_of_level:
-                    # Whether the instance has a level shows as soon as the
-                    # guess is right.
-                    if hint.miss():
-                        self._refresh(guess, part, project)
-                    return None
+                is_taken = conflict.is_of_level
             else:
                 hint.hit()
                 self._warn_when_full(guess, part, project)
                 return taken
-        known = self._claim_known(instance, host)
-        if known is not None:
-            if rank is not None and rank != known.rank:
-                guess.release(part, rank)
-            return allocation(known)
-        # The project's part may have been taken from it.
-        guess.parts.pop(project, None)
+        # Otherwise, whether the instance has a level shows as soon as a
+        # guess is right.
+        if not is_taken:
+            known = self._claim_known(instance, host)
+            if known is not None:
+                if rank is not None and rank != known.rank:
+                    guess.release(part, rank)
+                return allocation(known)
+            # The project's part may have been taken from it.
+            guess.parts.pop(project, None)
         if rank is None or hint.miss():
             self._refresh(guess, part, project)
         return None

@@ -109,6 +109,15 @@ class Domain(fakelibvirt.Domain):
         return [self.process_label or PROCESS, True]
 
 
+def no_domain_starts() -> Any:
+    """Let every start of a domain fail, for a while."""
+    return mock.patch.object(
+        Domain,
+        'createWithFlags',
+        side_effect=nova_exception.NovaException('no start'),
+    )
+
+
 class Files:
     """The labels that files would have, by path."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from unittest import mock
 
-from nova import exception as nova_exception
 from nova.tests.functional.libvirt import base
 
 from svirt_nova.allocator import base as allocators
@@ -52,11 +51,7 @@ class EvacuateTest(two_hosts.TwoHosts):
     def test_a_failed_evacuation_leaves_the_sources_claim(self):
         server = self._boot()
         self._go_down('here')
-        with mock.patch.object(
-            confined.Domain,
-            'createWithFlags',
-            side_effect=nova_exception.NovaException('no start'),
-        ):
+        with confined.no_domain_starts():
             self.api.post_server_action(
                 server['id'],
                 {'evacuate': {}},

@@ -86,11 +86,7 @@ class ResizeTest(two_hosts.TwoHosts):
 
     def test_a_migration_that_does_not_start_leaves_both_claims(self):
         server = self._boot()
-        with mock.patch.object(
-            confined.Domain,
-            'createWithFlags',
-            side_effect=nova_exception.NovaException('no start'),
-        ):
+        with confined.no_domain_starts():
             self.api.post_server_action(
                 server['id'],
                 {'migrate': None},
@@ -137,11 +133,7 @@ class ShelveTest(two_hosts.TwoHosts):
 
     def test_a_failed_unshelve_leaves_no_claim(self):
         server = self._offloaded()
-        with mock.patch.object(
-            confined.Domain,
-            'createWithFlags',
-            side_effect=nova_exception.NovaException('no start'),
-        ):
+        with confined.no_domain_starts():
             self.api.post_server_action(
                 server['id'],
                 {'unshelve': {'host': 'there'}},
@@ -177,11 +169,7 @@ class SpawnTest(two_hosts.TwoHosts):
         self._assert_runs_at_its_level(server, host)
 
     def test_the_level_of_a_build_that_failed_everywhere_is_reaped(self):
-        with mock.patch.object(
-            confined.Domain,
-            'createWithFlags',
-            side_effect=nova_exception.NovaException('no start'),
-        ):
+        with confined.no_domain_starts():
             server = self._boot(host=None, expected_state='ERROR')
         self._assert_held(server)
 
