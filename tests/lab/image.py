@@ -99,10 +99,6 @@ _FILES = {
         f'Environment=PATH={cache.VENV}/bin:/usr/sbin:/usr/bin:/sbin:/bin\n'
         'LimitNOFILE=65536\nTimeoutStopSec=30\n'
     ),
-    'etc/exports': (
-        '/srv/volumes 127.0.0.1(rw,no_root_squash,insecure,'
-        'no_subtree_check,security_label)\n'
-    ),
     'etc/systemd/system/cinder-volume.service': (
         '[Service]\nExecStart='
         f'{cache.VENV}/bin/python3 {cache.VENV}/bin/cinder-volume '
@@ -349,13 +345,21 @@ def _configure(tree: Path) -> None:
         (tree / 'etc' / name).mkdir()
         (tree / 'var/lib' / name).mkdir()
     (tree / 'var/lib/nova/instances').mkdir()
-    for name in ('etc/cinder', 'var/lib/cinder', 'srv/volumes'):
+    for name in (
+        'etc/cinder',
+        'var/lib/cinder',
+        'srv/volumes',
+        'srv/instances',
+    ):
         (tree / name).mkdir()
     (tree / 'var/log/nova').mkdir()
     # Without the driver a host would run guests unconfined; no domain of
     # libvirt's own network is ever needed.
     conf = tree / 'etc/libvirt/qemu.conf'
     conf.write_text(conf.read_text() + '\nsecurity_driver = "selinux"\n')
+    # For migrations, in a network that only hosts of the lab have.
+    conf = tree / 'etc/libvirt/libvirtd.conf'
+    conf.write_text(conf.read_text() + '\nauth_tcp = "none"\n')
     (tree / 'etc/libvirt/qemu/networks/autostart/default.xml').unlink(
         missing_ok=True
     )

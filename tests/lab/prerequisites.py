@@ -20,6 +20,7 @@ PACKAGES = (
     'debootstrap',
     'e2fsprogs',
     'mariadb-server',
+    'nasm',
     'openssh-client',
     'python3-venv',
     'qemu-system-x86',
