@@ -30,6 +30,14 @@ FIRST_VERSION = '1.0'
 PAGE = 5000
 """Allocations in one answer at most: about a megabyte."""
 
+EXCHANGE = 'svirt-nova'
+"""Where all topics are, on every bus.
+
+Nova names its own exchange in the configuration of its programs
+(``nova.config.parse_args``), others leave it at oslo.messaging's: without a
+name of ours, a compute's calls would not reach the service.
+"""
+
 OPERATOR_TOPIC_SUFFIX = '-operator'
 """What is added to the topic of computes for that of operators."""
 

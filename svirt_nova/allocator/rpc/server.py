@@ -385,7 +385,9 @@ def create(
     )
     return rpc_server.RPCServer(
         transport,
-        oslo_messaging.Target(topic=topic, server=name),
+        oslo_messaging.Target(
+            exchange=messages.EXCHANGE, topic=topic, server=name
+        ),
         dispatcher,
         'threading',
     )

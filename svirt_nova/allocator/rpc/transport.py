@@ -74,7 +74,11 @@ class Client:
         self._transport = connect(conf, url)
         self._client = oslo_messaging.get_rpc_client(
             self._transport,
-            oslo_messaging.Target(topic=topic, version=messages.FIRST_VERSION),
+            oslo_messaging.Target(
+                exchange=messages.EXCHANGE,
+                topic=topic,
+                version=messages.FIRST_VERSION,
+            ),
         )
         self._starting = threading.Lock()
         self._opener: threading.Thread | None = None

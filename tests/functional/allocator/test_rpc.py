@@ -194,7 +194,10 @@ class CallsTest(testtools.TestCase):
         client.acquire(self.uuid, 'p', 'a')
         self.assertRaises(exception.StoreUnreachable, client.retire, self.uuid)
         target = oslo_messaging.get_rpc_client(
-            transport, oslo_messaging.Target(topic=self.topic, version='1.0')
+            transport,
+            oslo_messaging.Target(
+                exchange=messages.EXCHANGE, topic=self.topic, version='1.0'
+            ),
         )
         self.assertRaises(
             oslo_messaging.RemoteError,
@@ -204,6 +207,18 @@ class CallsTest(testtools.TestCase):
             instance_uuid=self.uuid,
         )
         self.assertIs(base.State.HELD, self.below.get(self.uuid).state)
+
+    def test_nova_s_own_exchange_does_not_lead_away_from_the_service(self):
+        conf = make_conf('', self.topic, host='a')
+        connect(conf).cleanup()
+        # As nova.config.parse_args has it.
+        conf.set_override('control_exchange', 'nova')
+        client = rpc.RpcAllocator(conf)
+        self.addCleanup(client.close)
+        self.useFixture(Service(self.conf, self.below))
+        self.assertEqual(
+            self.uuid, client.acquire(self.uuid, 'p', 'a').instance_uuid
+        )
 
     def test_without_a_bus_a_call_ends_in_time(self):
         [port] = processes.free_ports(1)
@@ -315,7 +330,9 @@ class CallsTest(testtools.TestCase):
         self.addCleanup(transport.cleanup)
         former = oslo_messaging.get_rpc_server(
             transport,
-            oslo_messaging.Target(topic=self.topic, server='former'),
+            oslo_messaging.Target(
+                exchange=messages.EXCHANGE, topic=self.topic, server='former'
+            ),
             [Former()],
             executor='threading',
         )
