@@ -7,6 +7,8 @@ prints it, the lab's tests assert on it.
 
 from __future__ import annotations
 
+import concurrent.futures
+import json
 import time
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -16,7 +18,8 @@ from typing import Any
 
 from tests.lab import isolation
 from tests.lab.cloud import Cloud
-from tests.lab.host import INSTANCES
+from tests.lab.host import Host
+from tests.lab.storage import INSTANCES
 from tests.lab.isolation import Attack
 from tests.lab.isolation import Confined
 
@@ -66,39 +69,35 @@ def names_of(servers: Sequence[Any]) -> dict[str, str]:
     return {server.id: server.name for server in servers}
 
 
+def look(cloud: Cloud) -> list[dict[str, Any]]:
+    """Describe the domains of all hosts, each with its ``host``."""
+    return [
+        {**domain, 'host': host.name}
+        for host in cloud.hosts
+        for domain in host.probe('look')
+    ]
+
+
 def show_levels(cloud: Cloud, servers: Sequence[Any]) -> Levels:
     """Compare the store's levels with processes and files."""
-    host = cloud.hosts[0]
     instances = isolation.confined(
-        names_of(servers), host.svirt_nova('label', 'list'), host.probe('look')
+        names_of(servers), cloud.svirt_nova('label', 'list'), look(cloud)
     )
     faults = [fault for each in instances for fault in each.faults()]
     return Levels(instances, faults + isolation.antichain_faults(instances))
 
 
 def attack(cloud: Cloud, servers: Sequence[Any]) -> Assault:
-    """Let every guest's QEMU open every guest's files; ask the kernel."""
-    host = cloud.hosts[0]
-    begin = host.run('date +%s.%N').strip()
-    seen = host.probe('look')
-    names = names_of(servers)
-    order = list(names)
-    rows = sorted(
-        host.probe('attack', timeout=300),
-        key=lambda row: (
-            order.index(row['attacker']),
-            order.index(row['owner']),
-        ),
-    )
-    outcome = Attack(rows, names)
-    deadline = time.monotonic() + 30
-    while True:
-        # auditd may write a moment later than the kernel refused.
-        told = host.probe('denials', begin)
-        unproven = outcome.unproven(seen, told)
-        if not unproven or time.monotonic() > deadline:
-            break
-        time.sleep(2)
+    """Let every guest's QEMU open every guest's files; ask the kernels."""
+    seen = look(cloud)
+    outcome, begin = try_all(cloud, servers, seen)
+    unproven = [
+        attempt
+        for host in cloud.hosts
+        for attempt in _unproven(
+            host, outcome.on(host.name), seen, begin[host.name]
+        )
+    ]
     faults = outcome.faults() + [
         f'no enforced AVC denial in the audit log for {attempt}'
         for attempt in unproven
@@ -106,6 +105,62 @@ def attack(cloud: Cloud, servers: Sequence[Any]) -> Assault:
     return Assault(
         outcome, outcome.counts()['foreign_denied'] - len(unproven), faults
     )
+
+
+def try_all(
+    cloud: Cloud, servers: Sequence[Any], seen: Sequence[Mapping[str, Any]]
+) -> tuple[Attack, dict[str, str]]:
+    """Let the guests of all hosts open the files of all that was seen.
+
+    :returns: the outcome, and each host's time before it
+    """
+    names = names_of(servers)
+    order = list(names)
+    files = {
+        file['path']: domain['uuid']
+        for domain in seen
+        for file in domain['files']
+        if domain['uuid'] in names
+    }
+    wanted = json.dumps(
+        [{'owner': owner, 'path': path} for path, owner in files.items()]
+    )
+
+    def one(host: Host) -> tuple[str, list[dict[str, Any]]]:
+        begin = host.run('date +%s.%N').strip()
+        rows = host.probe('attack', wanted, timeout=300)
+        return begin, [{**row, 'host': host.name} for row in rows]
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        answers = list(pool.map(one, cloud.hosts))
+    rows = sorted(
+        (row for _, found in answers for row in found),
+        key=lambda row: (
+            order.index(row['attacker']),
+            order.index(row['owner']),
+        ),
+    )
+    begin = {
+        host.name: answer[0]
+        for host, answer in zip(cloud.hosts, answers, strict=True)
+    }
+    return Attack(rows, names), begin
+
+
+def _unproven(
+    host: Host,
+    outcome: Attack,
+    seen: Sequence[Mapping[str, Any]],
+    begin: str,
+) -> list[str]:
+    """Say which refusals on a host its audit log does not tell of."""
+    deadline = time.monotonic() + 30
+    while True:
+        # auditd may write a moment later than the kernel refused.
+        found = outcome.unproven(seen, host.probe('denials', begin))
+        if not found or time.monotonic() > deadline:
+            return found
+        time.sleep(2)
 
 
 def contrast(cloud: Cloud) -> Contrast:
@@ -134,7 +189,6 @@ def contrast(cloud: Cloud) -> Contrast:
 
 def depart(cloud: Cloud, servers: Sequence[Any]) -> Departure:
     """Delete the instances; look at what they leave."""
-    host = cloud.hosts[0]
     uuids = [server.id for server in servers]
     cloud.delete(servers)
     # Nova's API forgets an instance a moment before the host's last word.
@@ -142,7 +196,7 @@ def depart(cloud: Cloud, servers: Sequence[Any]) -> Departure:
     while True:
         states = {
             row['Instance']: row['State']
-            for row in host.svirt_nova('label', 'list')
+            for row in cloud.svirt_nova('label', 'list')
         }
         faults = [
             f'the level of {uuid} is {states.get(uuid, "free")}, '
@@ -152,16 +206,13 @@ def depart(cloud: Cloud, servers: Sequence[Any]) -> Departure:
         ]
         if not faults or time.monotonic() > deadline:
             break
-    left = [
-        name
+    faults += [
+        f'{host.name}: {name} is still in {INSTANCES} or defined in libvirt'
+        for host in cloud.hosts
         for name in host.run(
             f'ls {INSTANCES}; virsh -q list --all --uuid'
         ).split()
         if name.partition('_')[0] in uuids
-    ]
-    faults += [
-        f'{name} is still in {INSTANCES} or defined in libvirt'
-        for name in left
     ]
     return Departure(
         {uuid: states.get(uuid, 'free') for uuid in uuids}, faults

@@ -19,6 +19,7 @@ DATABASES = (
     'nova',
     'nova_cell0',
     'cinder',
+    'svirt_nova',
 )
 
 

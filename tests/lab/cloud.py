@@ -7,19 +7,22 @@ import concurrent.futures
 import contextlib
 import itertools
 import shutil
-import struct
 import time
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from importlib import metadata
 from types import TracebackType
 from typing import Any
 
 from tests.lab import accelerator
+from tests.lab import allocator
 from tests.lab import cache
 from tests.lab import controlplane
+from tests.lab import guest
 from tests.lab import image
 from tests.lab import processes
+from tests.lab import storage
 from tests.lab import wheels
 from tests.lab.controlplane import ControlPlane
 from tests.lab.host import Host
@@ -30,19 +33,20 @@ from tests.lab.progress import Progress
 DRIVER = 'svirt_nova.SvirtLibvirtDriver'
 #: Seconds until a thing that an emulated host does counts as hung.
 PATIENCE = 420.0
-#: cli; hlt; jmp to the hlt. Firmware that finds nothing to boot goes on
-#: trying, and takes the time of an emulated host.
-#: One partition: Nova refuses a boot sector that has none.
-BOOT_SECTOR = (
-    bytes([0xFA, 0xF4, 0xEB, 0xFD]).ljust(446, b'\0')
-    + struct.pack('<B3xB3xII', 0x80, 0x83, 1, 2047).ljust(64, b'\0')
-    + b'\x55\xaa'
-)
+#: MiB of memory of a host: of the only one, and of one of several.
+MEMORY = 4096
+MEMORY_OF_SEVERAL = 3072
 
 
 class Cloud:
     """A running lab. A context manager: leaving it ends and removes all.
 
+    The first host serves the storage. Several hosts share the directories
+    of instances, and one store of levels.
+
+    :param hosts: how many
+    :param driver: Nova's compute_driver
+    :param volumes: whether there is cinder
     :ivar hosts: the compute hosts, the first of index 1
     :ivar api: the cloud as its administrator sees it
     """
@@ -58,18 +62,24 @@ class Cloud:
     ) -> None:
         self.progress = progress
         self._has_volumes = volumes
-        self._driver = driver
+        self.driver = driver
         self._run = cache.run_directory()
         cache.clear_run()
         self._run.mkdir(parents=True, mode=0o700)
         self.logs = self._run / 'logs'
         self._daemons = Daemons(self._run / 'pids', self.logs)
+        self._looks = itertools.count(1)
         self._image = image.current()
         self.hosts = [
             Host(index, self._image, self._run, self._daemons)
             for index in range(1, hosts + 1)
         ]
         self.plane = ControlPlane(self._run, self._daemons, progress, volumes)
+        self._service = (
+            allocator.AllocatorService(self._run, self._daemons, self.plane)
+            if hosts > 1
+            else None
+        )
 
     def __enter__(self) -> Cloud:
         try:
@@ -91,11 +101,12 @@ class Cloud:
 
     def _start(self) -> None:
         mode = accelerator.choose(self._image, self.progress)
+        [network] = processes.free_ports(1)
         with concurrent.futures.ThreadPoolExecutor(
             len(self.hosts) + 1
         ) as pool:
             jobs = [
-                pool.submit(self._start_host, host, mode)
+                pool.submit(self._start_host, host, mode, network)
                 for host in self.hosts
             ]
             try:
@@ -105,13 +116,19 @@ class Cloud:
                     )
                 self.plane.start()
                 seeded = pool.submit(self._seed)
-                for host, job in zip(self.hosts, jobs, strict=True):
+                if self._service is not None:
+                    self._service.start()
+                for job in jobs:
                     job.result()
+                self._share_storage()
+                for host in self.hosts:
                     host.install(archive)
                     host.start_compute(self.plane, self._svirt_options())
                 seeded.result()
                 if self._has_volumes:
-                    self.hosts[0].serve_volumes(self.plane)
+                    self.hosts[0].start_volumes(
+                        self.plane, storage.volumes_share(self.hosts[0])
+                    )
             except BaseException:
                 processes.end_commands()
                 self._daemons.abandon()
@@ -123,20 +140,54 @@ class Cloud:
             with self.progress.step(f'{self.hosts[0].name}: cinder-volume'):
                 self._wait_for_volumes()
 
-    def _start_host(self, host: Host, mode: str) -> None:
+    def _start_host(self, host: Host, mode: str, network: int) -> None:
+        count = len(self.hosts)
         with self.progress.step(f'{host.name}: boot'):
-            host.boot(mode)
+            host.boot(
+                mode, network, MEMORY if count == 1 else MEMORY_OF_SEVERAL
+            )
             host.wait_until_up()
+            host.join(count)
+            if count > 1:
+                host.listen()
             host.enforce()
 
-    def _svirt_options(self) -> dict[str, dict[str, object]]:
-        return {
-            'DEFAULT': {'compute_driver': self._driver},
-            'svirt': {'mode': 'enforcing'},
+    def _share_storage(self) -> None:
+        server = self.hosts[0]
+        shares_instances = len(self.hosts) > 1
+        if self._has_volumes or shares_instances:
+            storage.serve(server)
+        if shares_instances:
+            for host in self.hosts:
+                storage.mount_instances(host, server)
+
+    def _svirt_options(self) -> dict[str, Mapping[str, object]]:
+        common: dict[str, Mapping[str, object]] = {
+            'DEFAULT': {'compute_driver': self.driver},
             'svirt_nova_privileged': {
                 'helper_command': controlplane.privsep_command()
             },
         }
+        if self._service is not None:
+            common.update(allocator.FOR_COMPUTES)
+        return common
+
+    def change_driver(self, driver: str) -> None:
+        """Restart nova-compute of all hosts with another driver."""
+        self.driver = driver
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            list(pool.map(self.restart_compute, self.hosts))
+
+    def restart_compute(self, host: Host) -> None:
+        """Restart a host's nova-compute, and wait until it works."""
+        host.stop_compute()
+        before = self._service_of(host).updated_at
+        host.start_compute(self.plane, self._svirt_options())
+        for _ in self.poll(f'nova-compute on {host.name}', pause=3):
+            service = self._service_of(host)
+            if service.updated_at != before and service.state == 'up':
+                return
+            self._check_compute(host)
 
     def _end(self, error: BaseException | None) -> None:
         failed = error is not None and not isinstance(error, KeyboardInterrupt)
@@ -159,24 +210,20 @@ class Cloud:
             self.api.compute.create_flavor(
                 name=name, ram=memory, vcpus=1, disk=0
             )
-        raw, disk = self._run / 'guest.raw', self._run / 'guest.qcow2'
-        with raw.open('wb') as file:
-            file.write(BOOT_SECTOR)
-            file.truncate(1 << 20)
-        processes.run(
-            ['qemu-img', 'convert', '-O', 'qcow2', raw, disk],
-            log=self.logs / 'guest.log',
-            timeout=60,
-        )
-        self.api.create_image(
-            'idle',
-            filename=str(disk),
-            wait=True,
-            disk_format='qcow2',
-            container_format='bare',
-            min_disk=0,
-            timeout=120,
-        )
+        for name in ('idle', 'writer'):
+            disk = self._run / f'{name}.qcow2'
+            guest.build(
+                disk, writes=name == 'writer', log=self.logs / 'guest.log'
+            )
+            self.api.create_image(
+                name,
+                filename=str(disk),
+                wait=True,
+                disk_format='qcow2',
+                container_format='bare',
+                min_disk=0,
+                timeout=120,
+            )
         network = self.api.network.create_network(name='private')
         self.api.network.create_subnet(
             network_id=network.id,
@@ -185,44 +232,45 @@ class Cloud:
             name='private',
         )
 
+    def _service_of(self, host: Host) -> Any:
+        """Give Nova's record of a host's nova-compute; None without one."""
+        found = list(
+            self.api.compute.services(binary='nova-compute', host=host.name)
+        )
+        return found[0] if found else None
+
     def _wait_for_compute(self, host: Host) -> None:
-        deadline = time.monotonic() + PATIENCE
-        for count in itertools.count(1):
-            up = [
-                service
-                for service in self.api.compute.services(
-                    binary='nova-compute', host=host.name
-                )
-                if service.state == 'up'
-            ]
-            if up and list(self.api.compute.hypervisors()):
+        for _ in self.poll(f'nova-compute on {host.name}', pause=3):
+            service = self._service_of(host)
+            if (
+                service is not None
+                and service.state == 'up'
+                and host.name
+                in {each.name for each in self.api.compute.hypervisors()}
+            ):
                 return
-            self._daemons.check()
-            # A look into an emulated host takes time from nova-compute.
-            failure = host.compute_failed() if count % 8 == 0 else ''
-            if failure:
-                raise LabError(
-                    f'nova-compute on {host.name} ended:\n{failure}'
-                )
-            if time.monotonic() > deadline:
-                raise LabError(
-                    f'nova-compute on {host.name} did not '
-                    f'register within {PATIENCE:.0f} s'
-                )
-            time.sleep(3)
+            self._check_compute(host)
+
+    def _check_compute(self, host: Host) -> None:
+        self._daemons.check()
+        # A look into an emulated host takes time from nova-compute.
+        if next(self._looks) % 8 == 0 and (failure := host.compute_failed()):
+            raise LabError(f'nova-compute on {host.name} ended:\n{failure}')
 
     def _wait_for_volumes(self) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not any(
-            service.binary == 'cinder-volume' and service.state == 'up'
-            for service in self.api.block_storage.services()
-        ):
+        for _ in self.poll('cinder-volume', pause=3):
             self._daemons.check()
-            if time.monotonic() > deadline:
-                raise LabError(
-                    f'cinder-volume did not register within {PATIENCE:.0f} s'
-                )
-            time.sleep(3)
+            if any(
+                service.binary == 'cinder-volume' and service.state == 'up'
+                for service in self.api.block_storage.services()
+            ):
+                return
+
+    def svirt_nova(self, *words: str) -> Any:
+        """Run the operator's command with -f json and parse the answer."""
+        if self._service is None:
+            return self.hosts[0].svirt_nova(*words)
+        return self._service.ask(*words)
 
     # For people
 
@@ -274,22 +322,32 @@ class Cloud:
 
     # Instances
 
-    def boot(self, names: Iterable[str], api: Any = None) -> list[Any]:
+    def boot(
+        self,
+        names: Iterable[str],
+        api: Any = None,
+        image: str = 'idle',
+        host: Host | None = None,
+    ) -> list[Any]:
         """Create instances through Nova's API; wait until all are active.
 
         :param api: of the project that gets them; by default the
             administrator's
+        :param image: ``idle``, or ``writer``, which goes on writing its disk
+        :param host: where; by default Nova decides
         """
         api = api or self.api
         flavor = self.api.compute.find_flavor('tiny')
-        source = self.api.image.find_image('idle')
+        source = self.api.image.find_image(image)
         network = self.api.network.find_network('private')
+        where = {'host': host.name} if host is not None else {}
         servers = [
             api.compute.create_server(
                 name=name,
                 flavor_id=flavor.id,
                 image_id=source.id,
                 networks=[{'uuid': network.id}],
+                **where,
             )
             for name in names
         ]
@@ -297,31 +355,29 @@ class Cloud:
 
     def wait_active(self, server: Any) -> Any:
         """Wait until an instance is active; LabError gives Nova's fault."""
-        deadline = time.monotonic() + PATIENCE
-        while True:
+        return self.wait_status(server, 'ACTIVE')
+
+    def wait_status(self, server: Any, status: str) -> Any:
+        """Wait for a status, with no task; LabError gives Nova's fault."""
+        for _ in self.poll(f'{server.name} {status}'):
             server = self.api.compute.get_server(server.id)
-            if server.status == 'ACTIVE' and not server.task_state:
-                return server
+            if server.status == status and not server.task_state:
+                break
             if server.status == 'ERROR':
                 fault = (server.fault or {}).get('message', 'no fault given')
                 raise LabError(f'instance {server.name} is in ERROR: {fault}')
-            if time.monotonic() > deadline:
-                raise LabError(
-                    f'instance {server.name} is '
-                    f'{server.status} ({server.task_state}) '
-                    f'after {PATIENCE:.0f} s'
-                )
-            time.sleep(1)
+        return server
 
-    def poll(self, what: str) -> Iterator[None]:
-        """Give the caller a second's turns, until it has what it wants.
+    def poll(self, what: str, pause: float = 1) -> Iterator[None]:
+        """Give the caller turns, until it has what it wants.
 
+        :param pause: seconds between them
         :raises LabError: it has not after a long time
         """
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             yield
-            time.sleep(1)
+            time.sleep(pause)
         raise LabError(f'{what}: not there after {PATIENCE:.0f} s')
 
     def delete(self, servers: Iterable[Any]) -> None:

@@ -114,13 +114,18 @@ class ControlPlane:
             self._queue.wait(self._daemons)
             self._start_services()
 
-    def compute_configuration(self, name: str) -> dict[str, dict[str, object]]:
-        """Give the nova.conf of a compute host, without its driver."""
+    def compute_configuration(
+        self, name: str, address: str
+    ) -> dict[str, dict[str, object]]:
+        """Give the nova.conf of a compute host, without its driver.
+
+        :param address: the host's own, for migrations
+        """
         sections = self._nova_sections(INSIDE, 'internal')
         sections['DEFAULT'].update(
             {
                 'host': name,
-                'my_ip': '10.0.2.15',
+                'my_ip': address,
                 'force_config_drive': True,
                 'state_path': '/var/lib/nova',
                 'vif_plugging_timeout': 600,
@@ -139,6 +144,8 @@ class ControlPlane:
             'images_type': 'qcow2',
             'num_pcie_ports': 8,
             'wait_soft_reboot_seconds': 5,
+            'live_migration_scheme': 'tcp',
+            'live_migration_inbound_addr': address,
         }
         sections['vnc'] = {'enabled': False}
         sections['workarounds'] = {'skip_cpu_compare_on_dest': True}
@@ -161,13 +168,14 @@ class ControlPlane:
             [cache.VENV / 'bin' / words[0], *words[1:]],
             log=self._daemons.logs / f'{name}-setup.log',
             timeout=timeout,
-            env=self._environment(),
+            env=self.environment(),
         )
 
     def _conf(self, name: str) -> Path:
         return self._run / 'etc' / name
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """Give the environment of all programs of the control plane."""
         return dict(
             os.environ,
             OS_KEYSTONE_CONFIG_DIR=str(self._conf('keystone')),
@@ -305,7 +313,7 @@ class ControlPlane:
                     '--config-file',
                     self._conf(service) / f'{service}.conf',
                 ],
-                env=self._environment(),
+                env=self.environment(),
                 cwd=self._run,
             )
         for service in self._ports:
@@ -337,7 +345,7 @@ class ControlPlane:
                 'Connection: close',
                 *words,
             ],
-            env=self._environment(),
+            env=self.environment(),
             cwd=self._run,
         )
 
@@ -499,14 +507,17 @@ class ControlPlane:
             'oslo_concurrency': {'lock_path': self._run / 'locks'},
         }
 
-    def volume_configuration(self) -> Sections:
-        """Give the cinder.conf of the host that serves volumes."""
+    def volume_configuration(self, address: str) -> Sections:
+        """Give the cinder.conf of the host that serves volumes.
+
+        :param address: the host's own
+        """
         sections = self._cinder_sections(INSIDE, 'internal')
         sections['DEFAULT'].update(
             {
                 'enabled_backends': 'nfs',
                 'host': 'volumes',
-                'my_ip': '10.0.2.15',
+                'my_ip': address,
                 'state_path': '/var/lib/cinder',
             }
         )
@@ -526,6 +537,15 @@ class ControlPlane:
                 'helper_command': privsep_command('/etc/cinder/cinder.conf')
             }
         return sections
+
+    def allocator_configuration(self) -> Sections:
+        """Give the configuration of the levels' store and its service."""
+        return {
+            'DEFAULT': {'transport_url': self._queue.url(OUTSIDE)},
+            'svirt_database': {'connection': self._database.url('svirt_nova')},
+            'svirt_nova_allocator': {'workers': 1, 'reap_interval': 0},
+            'oslo_messaging_rabbit': {'heartbeat_timeout_threshold': 0},
+        }
 
     def _cinder_sections(
         self, address: str, interface: str

@@ -125,16 +125,34 @@ def antichain_faults(instances: Sequence[Confined]) -> list[str]:
     ]
 
 
+def short(path: str) -> str:
+    """Name a file for a table: a volume without its UUID."""
+    name = path.rpartition('/')[2]
+    return 'volume' if name.startswith('volume-') else name
+
+
 @dataclass(frozen=True)
 class Attack:
     """The outcome of each guest's try at each guest's files.
 
-    :ivar attempts: rows of ``probe.py attack``
+    :ivar attempts: rows of ``probe.py attack``; where several hosts were
+        attacked from, each with its ``host``
     :ivar names: instance names by UUID
     """
 
     attempts: Sequence[Mapping[str, Any]]
     names: Mapping[str, str]
+
+    def on(self, host: str) -> Attack:
+        """Give what was tried on one host."""
+        rows = [row for row in self.attempts if row['host'] == host]
+        return Attack(rows, self.names)
+
+    def _by(self, row: Mapping[str, Any]) -> str:
+        """Name the attacker, and its host where there are several."""
+        name = self.names[row['attacker']]
+        several = len({each.get('host') for each in self.attempts}) > 1
+        return f'{name} on {row["host"]}' if several else name
 
     def _where(self, *, own: bool) -> list[Mapping[str, Any]]:
         return [
@@ -158,7 +176,7 @@ class Attack:
     def errors(self) -> list[str]:
         """Say which attempts failed for a reason that is not a refusal."""
         return [
-            f'{self.names[row["attacker"]]} on {row["path"]}: {row["outcome"]}'
+            f'{self._by(row)} on {row["path"]}: {row["outcome"]}'
             for row in self.attempts
             if row['outcome'] not in (OPENED, DENIED)
         ]
@@ -166,14 +184,13 @@ class Attack:
     def faults(self) -> list[str]:
         """Say what is not as it must be: own opened, foreign denied."""
         wrong = [
-            f'{self.names[row["attacker"]]} opened {row["path"]} of '
+            f'{self._by(row)} opened {row["path"]} of '
             f'{self.names[row["owner"]]}'
             for row in self._where(own=False)
             if row['outcome'] == OPENED
         ]
         wrong += [
-            f'{self.names[row["attacker"]]} could not open its own '
-            f'{row["path"]}'
+            f'{self._by(row)} could not open its own {row["path"]}'
             for row in self._where(own=True)
             if row['outcome'] == DENIED
         ]
@@ -187,28 +204,26 @@ class Attack:
             dict.fromkeys((row['owner'], row['path']) for row in self.attempts)
         )
         outcomes = {
-            (row['attacker'], row['path']): row['outcome']
+            (self._by(row), row['path']): row['outcome']
             for row in self.attempts
         }
         return table(
             [
                 'QEMU of \\ opens',
                 *(
-                    f'{self.names[owner]}/{path.rpartition("/")[2]}'
+                    f'{self.names[owner]}/{short(path)}'
                     for owner, path in columns
                 ),
             ],
             [
                 [
-                    self.names[attacker],
+                    attacker,
                     *(
                         outcomes[attacker, path].partition(':')[0]
                         for _, path in columns
                     ),
                 ]
-                for attacker in dict.fromkeys(
-                    row['attacker'] for row in self.attempts
-                )
+                for attacker in dict.fromkeys(map(self._by, self.attempts))
             ],
         )
 
@@ -238,7 +253,7 @@ class Attack:
             if row['kind'] == 'file' and row['permissive'] == '0'
         }
         return [
-            f'{self.names[row["attacker"]]} on {row["path"]}'
+            f'{self._by(row)} on {row["path"]}'
             for row in self.attempts
             if row['outcome'] == DENIED
             and (

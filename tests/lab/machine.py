@@ -1,36 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A compute host: a virtual machine whose kernel enforces SELinux."""
+"""A virtual machine whose kernel enforces SELinux, and commands in it."""
 
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import socket
 import subprocess
 from pathlib import Path
-from typing import Any
 
 from tests.lab import cache
-from tests.lab import controlplane
 from tests.lab import processes
 from tests.lab.image import Image
 from tests.lab.processes import Daemons
 from tests.lab.progress import LabError
 
-MEMORY_MIB = 4096
-INSTANCES = '/var/lib/nova/instances'
-#: What a host exports by NFS, for cinder to keep volumes in.
-VOLUMES = '/srv/volumes'
-_PROBE = cache.HERE / 'probe.py'
-_SHAREABLE = cache.HERE / 'shareable.py'
+#: The network that only the machines of a lab have.
+NETWORK = '10.77.0.0/24'
 
 
-class Host:
-    """One host of the cloud.
+class Machine:
+    """One virtual machine of the lab.
 
     :ivar name: its host name, also Nova's name for it
     :ivar index: 1 for the first
+    :ivar address: its own in ``NETWORK``
     :ivar ssh_port: the port of 127.0.0.1 that leads to its sshd
     :ivar enforced_at: its clock when it began to enforce, in seconds
     """
@@ -42,17 +36,24 @@ class Host:
     ) -> None:
         self.index = index
         self.name = f'svirt-host-{index}'
+        self.address = address_of(index)
         [self.ssh_port] = processes.free_ports(1)
         self._image = image
         self._run = run
         self._daemons = daemons
         self._socket = run / f'{self.name}.ssh'
+        self._monitor = run / f'{self.name}.qmp'
         self._log = daemons.logs / f'{self.name}-commands.log'
 
     # The machine
 
-    def boot(self, accelerator: str) -> None:
-        """Start the virtual machine on a fresh overlay of the image."""
+    def boot(self, accelerator: str, network: int, memory: int) -> None:
+        """Start it on a fresh overlay of the image.
+
+        :param accelerator: of QEMU
+        :param network: the port of the machines' own network
+        :param memory: MiB
+        """
         overlay = self._run / f'{self.name}.qcow2'
         processes.run(
             [
@@ -71,6 +72,7 @@ class Host:
             timeout=60,
         )
         console = self._daemons.logs / f'{self.name}-console.log'
+        card = f'virtio-net-pci,mac=52:54:00:77:%02x:{self.index:02x}'
         self._daemons.start(
             self.name,
             [
@@ -84,19 +86,27 @@ class Host:
                 '-smp',
                 '2',
                 '-m',
-                str(MEMORY_MIB),
+                str(memory),
                 '-nodefaults',
                 '-display',
                 'none',
                 '-serial',
                 f'file:{console}',
+                '-qmp',
+                f'unix:{self._monitor},server=on,wait=off',
                 '-device',
                 'virtio-rng-pci',
                 '-drive',
                 f'file={overlay},if=virtio,cache=unsafe,discard=unmap',
-                '-nic',
-                'user,model=virtio-net-pci,ipv6=off,hostfwd='
+                '-netdev',
+                'user,id=control,ipv6=off,hostfwd='
                 f'tcp:127.0.0.1:{self.ssh_port}-:22',
+                '-device',
+                f'{card % 0},netdev=control',
+                '-netdev',
+                f'socket,id=own,mcast=230.0.0.1:{network},localaddr=127.0.0.1',
+                '-device',
+                f'{card % 1},netdev=own',
                 '-kernel',
                 self._image.kernel,
                 '-initrd',
@@ -106,6 +116,41 @@ class Host:
                 'selinux=1 enforcing=0 audit=1 net.ifnames=0 mitigations=off '
                 f'systemd.hostname={self.name}',
             ],
+        )
+
+    def set_links(self, *, up: bool) -> None:
+        """Pull the cables of both its networks, or put them back."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(30)
+            connection.connect(str(self._monitor))
+            lines = connection.makefile('rw')
+            lines.readline()
+            for command, arguments in (
+                ('qmp_capabilities', {}),
+                ('set_link', {'name': 'control', 'up': up}),
+                ('set_link', {'name': 'own', 'up': up}),
+            ):
+                json.dump({'execute': command, 'arguments': arguments}, lines)
+                lines.flush()
+                answer = json.loads(lines.readline())
+                while 'event' in answer:
+                    answer = json.loads(lines.readline())
+                if 'error' in answer:
+                    raise LabError(f'{self.name}: {command}: {answer}')
+
+    def join(self, count: int) -> None:
+        """Take its address in the machines' own network.
+
+        :param count: how many machines there are
+        """
+        names = ''.join(
+            f'{address_of(index)} svirt-host-{index}\n'
+            for index in range(1, count + 1)
+        )
+        self.run(
+            f'ip address add {self.address}/24 dev eth1; ip link set eth1 up; '
+            'cat >> /etc/hosts',
+            stdin=names,
         )
 
     def wait_until_up(self, timeout: float = 300) -> None:
@@ -210,27 +255,6 @@ class Host:
         """Write a file, readable by root alone."""
         self.run(f'umask 077; cat > {shlex.quote(path)}', stdin=text)
 
-    def probe(self, *words: str, timeout: float = 180) -> Any:
-        """Run ``probe.py`` in the host and return its JSON answer."""
-        answer = self.run(
-            f'/usr/bin/python3 - {shlex.join(words)}',
-            stdin=_PROBE.read_text(),
-            timeout=timeout,
-        )
-        return json.loads(answer)
-
-    def svirt_nova(self, *words: str, timeout: float = 300) -> Any:
-        """Run the operator's command with -f json and parse the answer."""
-        command = f'{cache.VENV}/bin/svirt-nova'
-        answer = self.run(
-            f'{command} --config-file /etc/nova/nova.conf '
-            f'{shlex.join(words)} -f json',
-            timeout=timeout,
-        )
-        return json.loads(answer)
-
-    # What it runs
-
     def enforce(self) -> None:
         """Make the kernel enforce the policy, and see that it does."""
         *answer, self.enforced_at = self.run(
@@ -265,69 +289,7 @@ class Host:
                 f'{done.stderr.strip()}'
             )
 
-    def start_compute(
-        self,
-        plane: controlplane.ControlPlane,
-        extra: dict[str, dict[str, object]],
-    ) -> None:
-        """Configure nova-compute and start it; ``extra`` is merged in."""
-        sections = plane.compute_configuration(self.name)
-        for group, options in extra.items():
-            sections.setdefault(group, {}).update(options)
-        self.write('/etc/nova/nova.conf', controlplane.ini(sections))
-        self.run('systemctl start --no-block nova-compute.service')
 
-    def serve_volumes(self, plane: controlplane.ControlPlane) -> None:
-        """Export a directory to itself, and let cinder keep volumes there.
-
-        NFS 4.2, which carries SELinux labels from client to server.
-        """
-        self.write(
-            '/etc/cinder/cinder.conf',
-            controlplane.ini(plane.volume_configuration()),
-        )
-        self.write('/etc/cinder/shareable.py', _SHAREABLE.read_text())
-        unit = '/etc/systemd/system/cinder-volume.service.d'
-        self.run(f'mkdir -p {unit}')
-        self.write(
-            f'{unit}/path.conf',
-            '[Service]\nEnvironment=PYTHONPATH=/etc/cinder\n',
-        )
-        self.write('/etc/cinder/shares', f'127.0.0.1:{VOLUMES} -o vers=4.2\n')
-        # By systemd, because the policy lets no shell start these.
-        prepare = (
-            'modprobe nfsd; mount -t nfsd nfsd /proc/fs/nfsd; '
-            'for name in lease grace; do '
-            'echo 10 > /proc/fs/nfsd/nfsv4${name}time; done; exportfs -ra'
-        )
-        self.run(
-            f'systemd-run -q --wait sh -c {shlex.quote(prepare)}; '
-            'systemd-run -q rpc.mountd -F -N 2 -N 3; '
-            'systemd-run -q --wait rpc.nfsd -N 3 -V 4.2 4; '
-            'systemctl daemon-reload; '
-            'systemctl start --no-block cinder-volume.service'
-        )
-
-    def compute_failed(self) -> str:
-        """Say why nova-compute ended; empty while it runs."""
-        state = self.run('systemctl is-active nova-compute || true').strip()
-        if state != 'failed':
-            return ''
-        return self.run(
-            'tail -n 15 /var/log/nova/nova-compute.log; '
-            'journalctl -u nova-compute -n 15 --no-pager'
-        )
-
-    def save_logs(self) -> None:
-        """Copy logs that tell of a failure out of the host."""
-        for name in (
-            '/var/log/nova/nova-compute.log',
-            '/var/log/cinder-volume.log',
-            '/var/log/audit/audit.log',
-        ):
-            text = self.run(f'tail -c 3000000 {name} || true', timeout=60)
-            (
-                self._daemons.logs / f'{self.name}-{os.path.basename(name)}'
-            ).write_text(text)
-        text = self.run('journalctl -b --no-pager | tail -n 3000', timeout=120)
-        (self._daemons.logs / f'{self.name}-journal.log').write_text(text)
+def address_of(index: int) -> str:
+    """Give the address of a machine in ``NETWORK``."""
+    return f'10.77.0.{index}'

@@ -2,11 +2,14 @@
 """Runs inside a host with its own Python: looks, and attacks.
 
 Given to the interpreter on standard input, so it imports nothing of the
-lab. Prints one JSON document.
+lab. Prints one JSON document; ``watch`` one a line.
 
     probe.py look                what each running domain and its files carry
-    probe.py attack              every domain's QEMU opens every domain's files
+    probe.py attack FILES        every domain's QEMU opens these files
+    probe.py watch STOP          looks on and on, until the file STOP is there
+    probe.py speed UUID BYTES    how many bytes a second a migration may send
     probe.py shared-level LEVEL  two domains at one level, outside Nova: attack
+    probe.py give UUID LEVEL     start a domain anew, at that level
     probe.py denials SECONDS     AVC denials since that time of the clock
     probe.py contexts PATH...    what files carry; null for one that is gone
 """
@@ -17,6 +20,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import uuid
 from typing import Any
 from xml.etree import ElementTree
@@ -73,15 +77,17 @@ def look_at(domain: Any) -> dict[str, Any]:
     }
 
 
+def active(connection: Any) -> list[Any]:
+    """Give all running domains, by their UUIDs."""
+    return sorted(
+        connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE),
+        key=lambda each: str(each.UUIDString()),
+    )
+
+
 def look(connection: Any) -> list[dict[str, Any]]:
     """Describe all running domains."""
-    return [
-        look_at(domain)
-        for domain in sorted(
-            connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE),
-            key=lambda each: each.UUIDString(),
-        )
-    ]
+    return [look_at(domain) for domain in active(connection)]
 
 
 def qmp(domain: Any, command: str, **arguments: Any) -> dict[str, Any]:
@@ -123,25 +129,52 @@ def open_file(domain: Any, path: str) -> str:
     return 'error: ' + text
 
 
+def files_of(domains: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Give the files of what ``look`` describes, for ``attack``."""
+    return [
+        {'owner': domain['uuid'], 'path': file['path']}
+        for domain in domains
+        for file in domain['files']
+    ]
+
+
 def attack(
-    connection: Any, domains: list[dict[str, Any]]
+    domains: list[Any], files: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Let each domain's QEMU open each domain's files."""
-    result = []
-    for attacker in domains:
-        handle = connection.lookupByUUIDString(attacker['uuid'])
-        for owner in domains:
-            for file in owner['files']:
-                result.append(
-                    {
-                        'attacker': attacker['uuid'],
-                        'owner': owner['uuid'],
-                        'path': file['path'],
-                        'inode': os.stat(file['path']).st_ino,
-                        'outcome': open_file(handle, file['path']),
-                    }
-                )
-    return result
+    """Let each domain's QEMU open files.
+
+    :param files: each with ``owner``, the UUID of its instance, and ``path``
+    """
+    return [
+        {
+            'attacker': domain.UUIDString(),
+            **file,
+            'inode': os.stat(file['path']).st_ino,
+            'outcome': open_file(domain, file['path']),
+        }
+        for domain in domains
+        for file in files
+    ]
+
+
+def watch(connection: Any, stop: str) -> None:
+    """Print what runs twice a second, until a file appears.
+
+    A domain that comes or goes at that moment is left out of the line.
+    """
+    if os.path.exists(stop):
+        os.unlink(stop)
+    while not os.path.exists(stop):
+        begin = time.time()
+        seen = []
+        for domain in active(connection):
+            try:
+                seen.append({**look_at(domain), 'state': domain.state()[0]})
+            except (OSError, ValueError, libvirt.libvirtError):
+                continue
+        json.dump({'time': begin, 'domains': seen}, sys.stdout)
+        print(flush=True)
+        time.sleep(max(0.0, begin + 0.5 - time.time()))
 
 
 SHARED = """<domain type='qemu'><name>{name}</name><memory unit='MiB'>32\
@@ -181,7 +214,7 @@ def shared_level(connection: Any, level: str) -> dict[str, Any]:
             domains.append(domain)
             domain.create()
         seen = [look_at(domain) for domain in domains]
-        return {'domains': seen, 'attack': attack(connection, seen)}
+        return {'domains': seen, 'attack': attack(domains, files_of(seen))}
     finally:
         for domain in domains:
             if domain.isActive():
@@ -189,6 +222,25 @@ def shared_level(connection: Any, level: str) -> dict[str, Any]:
             domain.undefine()
         for disk in disks:
             os.unlink(disk)
+
+
+def give(connection: Any, instance: str, level: str) -> dict[str, Any]:
+    """Start a domain anew at a level, as if libvirt had drawn it."""
+    domain = connection.lookupByUUIDString(instance)
+    root = ElementTree.fromstring(
+        domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+    )
+    for item in root.findall('seclabel'):
+        root.remove(item)
+    given = ElementTree.SubElement(
+        root, 'seclabel', type='static', model='selinux', relabel='yes'
+    )
+    context = look_at(domain)['process'].split(':')[:3]
+    ElementTree.SubElement(given, 'label').text = ':'.join([*context, level])
+    domain.destroy()
+    domain = connection.defineXML(ElementTree.tostring(root, 'unicode'))
+    domain.create()
+    return look_at(domain)
 
 
 AVC = re.compile(
@@ -235,7 +287,18 @@ def main() -> None:
         if command == 'look':
             answer = look(connection)
         elif command == 'attack':
-            answer = attack(connection, look(connection))
+            answer = attack(active(connection), json.loads(words[0]))
+        elif command == 'give':
+            answer = give(connection, *words)
+        elif command == 'watch':
+            watch(connection, words[0])
+            return
+        elif command == 'speed':
+            answer = qmp(
+                connection.lookupByUUIDString(words[0]),
+                'migrate-set-parameters',
+                **{'max-bandwidth': int(words[1])},
+            )
         elif command == 'shared-level':
             answer = shared_level(connection, words[0])
         else:

@@ -14,7 +14,7 @@ from tests.lab import acts
 from tests.lab import isolation
 from tests.lab.case import LabTestCase
 from tests.lab.cloud import PATIENCE
-from tests.lab.host import VOLUMES
+from tests.lab.storage import VOLUMES
 
 #: Where a host's nova-compute finds the file of a volume.
 MOUNTS = '/var/lib/nova/mnt'
@@ -113,7 +113,7 @@ class OperationsTest(LabTestCase):
         self.wait(self.blue, 'SHELVED_OFFLOADED')
         held = [
             row
-            for row in self.host.svirt_nova('label', 'list')
+            for row in self.cloud.svirt_nova('label', 'list')
             if row['Instance'] == self.blue.id
         ]
         self.assertEqual(

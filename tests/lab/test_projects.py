@@ -12,7 +12,7 @@ from typing import Any
 from tests.lab import isolation
 from tests.lab.case import LabTestCase
 from tests.lab.cloud import PATIENCE
-from tests.lab.host import VOLUMES
+from tests.lab.storage import VOLUMES
 
 
 #: Where the projects' pairs are from. Instances may have a category of their
@@ -48,9 +48,9 @@ class ProjectsTest(LabTestCase):
     def _choose_scheme(cls) -> None:
         """Change to ``project``, beside the levels that others have."""
         used: set[int] = set()
-        for row in cls.host.svirt_nova('label', 'list'):
+        for row in cls.cloud.svirt_nova('label', 'list'):
             used |= isolation.categories(row['Level'])
-        cls.host.svirt_nova(
+        cls.cloud.svirt_nova(
             'space',
             'set',
             '--categories',
@@ -67,7 +67,7 @@ class ProjectsTest(LabTestCase):
     def _level(self, server: Any) -> frozenset[int]:
         [row] = [
             row
-            for row in self.host.svirt_nova('label', 'list')
+            for row in self.cloud.svirt_nova('label', 'list')
             if row['Instance'] == server.id
         ]
         return isolation.categories(row['Level'])

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The guest's image, and what the guest has written on its disk."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.lab import cache
+from tests.lab import processes
+
+_SOURCE = cache.HERE / 'guest.asm'
+_SIZE = 1 << 20
+SECTOR = 512
+#: As in guest.asm.
+FIRST_SECTOR = 64
+SLOTS = 512
+
+
+def build(image: Path, *, writes: bool, log: Path) -> None:
+    """Make a qcow2 image of the guest.
+
+    :param writes: whether the guest goes on writing its disk
+    """
+    raw = image.with_suffix('.raw')
+    processes.run(
+        [
+            'nasm',
+            '-f',
+            'bin',
+            *(['-D', 'WRITES'] if writes else []),
+            '-o',
+            raw,
+            _SOURCE,
+        ],
+        log=log,
+        timeout=60,
+    )
+    with raw.open('r+b') as file:
+        file.truncate(_SIZE)
+    processes.run(
+        ['qemu-img', 'convert', '-O', 'qcow2', raw, image],
+        log=log,
+        timeout=60,
+    )
+
+
+@dataclass(frozen=True)
+class Writes:
+    """What a guest's disk tells of its writes.
+
+    :ivar last: the number of the last write; -1 where there is none
+    :ivar faults: what is lost, torn or out of order
+    """
+
+    last: int
+    faults: Sequence[str]
+
+
+def read_writes(sectors: bytes) -> Writes:
+    """Judge the sectors that the guest writes in turn.
+
+    The guest waits for each write before the next: the numbers on the disk
+    must be the last ``SLOTS`` ones, each in its place.
+
+    :param sectors: ``SLOTS`` sectors from ``FIRST_SECTOR``
+    """
+    found: list[int | None] = []
+    faults = []
+    for slot in range(SLOTS):
+        words = set(
+            struct.unpack_from(f'<{SECTOR // 4}I', sectors, slot * SECTOR)
+        )
+        if len(words) != 1:
+            faults.append(f'sector {slot} is torn: it has {len(words)} values')
+            found.append(None)
+        else:
+            found.append(words.pop())
+    # The guest begins with 0, which an empty sector has as well.
+    last = max((each for each in found if each is not None), default=0) or -1
+    for slot, number in enumerate(found):
+        # The last write whose turn this sector was.
+        wanted = last - (last - slot) % SLOTS
+        if number is not None and number != max(wanted, 0):
+            faults.append(f'sector {slot} has write {number}, not {wanted}')
+    return Writes(last, faults)

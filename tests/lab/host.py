@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A compute host of the lab: libvirt and nova-compute on a machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from tests.lab import cache
+from tests.lab import controlplane
+from tests.lab.machine import Machine
+
+_PROBE = cache.HERE / 'probe.py'
+_SHAREABLE = cache.HERE / 'shareable.py'
+#: Where libvirtd takes migrations.
+_LISTENER = """[Socket]
+ListenStream=
+ListenStream={address}:16509
+"""
+
+
+class Host(Machine):
+    """One compute host of the cloud."""
+
+    def probe(self, *words: str, timeout: float = 180) -> Any:
+        """Run ``probe.py`` in the host and return its JSON answer."""
+        answer = self.run(
+            f'/usr/bin/python3 - {shlex.join(words)}',
+            stdin=_PROBE.read_text(),
+            timeout=timeout,
+        )
+        return json.loads(answer)
+
+    def svirt_nova(self, *words: str, timeout: float = 300) -> Any:
+        """Run the operator's command with -f json and parse the answer."""
+        command = f'{cache.VENV}/bin/svirt-nova'
+        answer = self.run(
+            f'{command} --config-file /etc/nova/nova.conf '
+            f'{shlex.join(words)} -f json',
+            timeout=timeout,
+        )
+        return json.loads(answer)
+
+    def start_compute(
+        self,
+        plane: controlplane.ControlPlane,
+        extra: Mapping[str, Mapping[str, object]],
+    ) -> None:
+        """Configure nova-compute and start it; ``extra`` is merged in."""
+        sections = plane.compute_configuration(self.name, self.address)
+        for group, options in extra.items():
+            sections.setdefault(group, {}).update(options)
+        self.write('/etc/nova/nova.conf', controlplane.ini(sections))
+        self.run('systemctl start --no-block nova-compute.service')
+
+    def stop_compute(self) -> None:
+        """End nova-compute."""
+        self.run('systemctl stop nova-compute.service', timeout=180)
+
+    def listen(self) -> None:
+        """Let libvirtd take migrations from the machines' own network."""
+        unit = '/etc/systemd/system/libvirtd-tcp.socket.d'
+        self.run(f'mkdir -p {unit}')
+        self.write(f'{unit}/own.conf', _LISTENER.format(address=self.address))
+        self.run(
+            'systemctl daemon-reload; systemctl stop libvirtd.service; '
+            'systemctl start libvirtd-tcp.socket libvirtd.service'
+        )
+
+    def start_volumes(
+        self, plane: controlplane.ControlPlane, share: str
+    ) -> None:
+        """Start cinder-volume on a directory that is exported.
+
+        :param share: as ``mount`` names it, with its options
+        """
+        self.write(
+            '/etc/cinder/cinder.conf',
+            controlplane.ini(plane.volume_configuration(self.address)),
+        )
+        self.write('/etc/cinder/shareable.py', _SHAREABLE.read_text())
+        unit = '/etc/systemd/system/cinder-volume.service.d'
+        self.run(f'mkdir -p {unit}')
+        self.write(
+            f'{unit}/path.conf',
+            '[Service]\nEnvironment=PYTHONPATH=/etc/cinder\n',
+        )
+        self.write('/etc/cinder/shares', f'{share}\n')
+        self.run(
+            'systemctl daemon-reload; '
+            'systemctl start --no-block cinder-volume.service'
+        )
+
+    def compute_failed(self) -> str:
+        """Say why nova-compute ended; empty while it runs."""
+        state = self.run('systemctl is-active nova-compute || true').strip()
+        if state != 'failed':
+            return ''
+        return self.run(
+            'tail -n 15 /var/log/nova/nova-compute.log; '
+            'journalctl -u nova-compute -n 15 --no-pager'
+        )
+
+    def save_logs(self) -> None:
+        """Copy logs that tell of a failure out of the host."""
+        for name in (
+            '/var/log/nova/nova-compute.log',
+            '/var/log/cinder-volume.log',
+            '/var/log/audit/audit.log',
+        ):
+            text = self.run(f'tail -c 3000000 {name} || true', timeout=60)
+            (
+                self._daemons.logs / f'{self.name}-{os.path.basename(name)}'
+            ).write_text(text)
+        text = self.run('journalctl -b --no-pager | tail -n 3000', timeout=120)
+        (self._daemons.logs / f'{self.name}-journal.log').write_text(text)

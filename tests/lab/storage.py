@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Storage that hosts share: NFS 4.2, which carries SELinux labels.
+
+The label of a file is the server's; what a client sets on the mounted file
+is set on the exported one.
+"""
+
+from __future__ import annotations
+
+import shlex
+
+from tests.lab.machine import NETWORK
+from tests.lab.machine import Machine
+
+#: Where Nova keeps instances.
+INSTANCES = '/var/lib/nova/instances'
+#: What a server exports: the directories of instances, and volumes.
+SHARED_INSTANCES = '/srv/instances'
+VOLUMES = '/srv/volumes'
+_MOUNT_OPTIONS = 'vers=4.2'
+
+
+def serve(server: Machine) -> None:
+    """Export the directories to the machines' own network."""
+    server.write(
+        '/etc/exports',
+        ''.join(
+            f'{path} {NETWORK}(rw,no_root_squash,insecure,no_subtree_check,'
+            'security_label)\n'
+            for path in (SHARED_INSTANCES, VOLUMES)
+        ),
+    )
+    # By systemd, because the policy lets no shell start these. A client
+    # that was cut off keeps its locks for the time of a lease.
+    prepare = (
+        'modprobe nfsd; mount -t nfsd nfsd /proc/fs/nfsd; '
+        'for name in lease grace; do '
+        'echo 10 > /proc/fs/nfsd/nfsv4${name}time; done; exportfs -ra'
+    )
+    server.run(
+        f'systemd-run -q --wait sh -c {shlex.quote(prepare)}; '
+        'systemd-run -q rpc.mountd -F -N 2 -N 3; '
+        'systemd-run -q --wait rpc.nfsd -N 3 -V 4.2 4'
+    )
+
+
+def mount_instances(client: Machine, server: Machine) -> None:
+    """Put the server's directory where Nova keeps instances."""
+    client.run(
+        'systemd-run -q --wait mount -t nfs -o '
+        f'{_MOUNT_OPTIONS} {server.address}:{SHARED_INSTANCES} {INSTANCES}; '
+        f'grep " {INSTANCES} " /proc/mounts'
+    )
+
+
+def volumes_share(server: Machine) -> str:
+    """Name the exported volumes for cinder's list of shares."""
+    return f'{server.address}:{VOLUMES} -o {_MOUNT_OPTIONS}'
