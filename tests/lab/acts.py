@@ -87,10 +87,16 @@ def show_levels(cloud: Cloud, servers: Sequence[Any]) -> Levels:
     return Levels(instances, faults + isolation.antichain_faults(instances))
 
 
-def attack(cloud: Cloud, servers: Sequence[Any]) -> Assault:
-    """Let every guest's QEMU open every guest's files; ask the kernels."""
+def attack(
+    cloud: Cloud, servers: Sequence[Any], *, by_qemu: bool = True
+) -> Assault:
+    """Let every guest's QEMU open every guest's files; ask the kernels.
+
+    :param by_qemu: False while a guest migrates: libvirt passes nothing on
+        to its QEMU, so processes in the QEMUs' contexts do it
+    """
     seen = look(cloud)
-    outcome, begin = try_all(cloud, servers, seen)
+    outcome, begin = try_all(cloud, servers, seen, by_qemu=by_qemu)
     unproven = [
         attempt
         for host in cloud.hosts
@@ -108,10 +114,15 @@ def attack(cloud: Cloud, servers: Sequence[Any]) -> Assault:
 
 
 def try_all(
-    cloud: Cloud, servers: Sequence[Any], seen: Sequence[Mapping[str, Any]]
+    cloud: Cloud,
+    servers: Sequence[Any],
+    seen: Sequence[Mapping[str, Any]],
+    *,
+    by_qemu: bool = True,
 ) -> tuple[Attack, dict[str, str]]:
     """Let the guests of all hosts open the files of all that was seen.
 
+    :param by_qemu: as in ``attack``
     :returns: the outcome, and each host's time before it
     """
     names = names_of(servers)
@@ -128,7 +139,12 @@ def try_all(
 
     def one(host: Host) -> tuple[str, list[dict[str, Any]]]:
         begin = host.run('date +%s.%N').strip()
-        rows = host.probe('attack', wanted, timeout=300)
+        rows = host.probe(
+            'attack' if by_qemu else 'attack-as',
+            wanted,
+            timeout=300,
+            unit=not by_qemu,
+        )
         return begin, [{**row, 'host': host.name} for row in rows]
 
     with concurrent.futures.ThreadPoolExecutor() as pool:

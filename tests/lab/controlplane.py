@@ -148,6 +148,8 @@ class ControlPlane:
             'live_migration_inbound_addr': address,
         }
         sections['vnc'] = {'enabled': False}
+        # Neutron's ports are active without an agent that could tell.
+        sections['compute'] = {'live_migration_wait_for_vif_plug': False}
         sections['workarounds'] = {'skip_cpu_compare_on_dest': True}
         # Without sudo: nova-compute is root on a lab's host.
         for group in (

@@ -10,9 +10,10 @@
 ;   machine: Nova's detach of a volume or an interface);
 ; - with WRITES, writes a sector of its disk: the next number, to the next of
 ;   SLOTS sectors in turn. A write that got lost, or a memory that went back,
-;   leaves a gap in the numbers (writes.py).
+;   leaves a gap in the numbers (guest.py).
 ;
-; At first it prints a few lines on its serial port.
+; At first it prints a few lines on its serial port; with WRITES it also fills
+; memory, so that a live migration has something to send.
 ;
 ; Assembled with: nasm -f bin [-D WRITES] -o FILE guest.asm
 
@@ -34,6 +35,9 @@ SERIAL_STATUS   equ 0x3fd
 SERIAL_IS_EMPTY equ 1 << 5
 
 BUFFER          equ 0x1000
+FILLED_FROM     equ 1 << 20
+FILLED_DWORDS   equ 32 << 18
+FLAT            equ 8
 
         bits 16
         org 0x7c00
@@ -64,6 +68,23 @@ wait_until_empty:
         jne character
         loop lines
 
+%ifdef WRITES
+        ; A segment without a limit, to reach what is above the first MiB.
+        lgdt [table_register]
+        mov eax, cr0
+        or al, 1
+        mov cr0, eax
+        mov bx, FLAT
+        mov es, bx
+        and al, 0xfe
+        mov cr0, eax
+        xor bx, bx
+        mov edi, FILLED_FROM
+        mov ecx, FILLED_DWORDS
+        mov eax, edi
+        a32 rep stosd
+        mov es, bx
+%endif
         mov dx, PM_ENABLE
         mov ax, POWER_BUTTON
         out dx, ax
@@ -113,6 +134,13 @@ number: dd 0
 ; What INT 13h writes: one sector, from BUFFER.
 packet: dw 16, 1, BUFFER, 0
 sector: dq 0
+
+%ifdef WRITES
+table:  dq 0, 0x008f92000000ffff
+table_register:
+        dw table_register - table - 1
+        dd table
+%endif
 
 ; Nova takes no boot sector for an image that has no partition.
         times 446 - ($ - $$) db 0

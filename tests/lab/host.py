@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
 import json
 import os
 import shlex
+from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +18,8 @@ from tests.lab.machine import Machine
 
 _PROBE = cache.HERE / 'probe.py'
 _SHAREABLE = cache.HERE / 'shareable.py'
+#: Ends what ``watched`` runs.
+_STOP = '/run/svirt-nova-watch-stop'
 #: Where libvirtd takes migrations.
 _LISTENER = """[Socket]
 ListenStream=
@@ -25,14 +30,41 @@ ListenStream={address}:16509
 class Host(Machine):
     """One compute host of the cloud."""
 
-    def probe(self, *words: str, timeout: float = 180) -> Any:
-        """Run ``probe.py`` in the host and return its JSON answer."""
+    def probe(
+        self, *words: str, timeout: float = 180, unit: bool = False
+    ) -> Any:
+        """Run ``probe.py`` in the host and return its JSON answer.
+
+        :param timeout: seconds
+        :param unit: whether systemd is to run it, not the shell
+        """
+        runner = 'systemd-run -q --wait --pipe ' if unit else ''
         answer = self.run(
-            f'/usr/bin/python3 - {shlex.join(words)}',
+            f'{runner}/usr/bin/python3 - {shlex.join(words)}',
             stdin=_PROBE.read_text(),
             timeout=timeout,
         )
         return json.loads(answer)
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[list[Any]]:
+        """Sample what runs in it, twice a second, as long as one is inside.
+
+        :returns: a list that has the samples afterwards
+        """
+        samples: list[Any] = []
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            job = pool.submit(
+                self.run,
+                f'/usr/bin/python3 - watch {_STOP}',
+                stdin=_PROBE.read_text(),
+                timeout=3600,
+            )
+            try:
+                yield samples
+            finally:
+                self.run(f'touch {_STOP}')
+            samples += map(json.loads, job.result().splitlines())
 
     def svirt_nova(self, *words: str, timeout: float = 300) -> Any:
         """Run the operator's command with -f json and parse the answer."""

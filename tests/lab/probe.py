@@ -6,14 +6,15 @@ lab. Prints one JSON document; ``watch`` one a line.
 
     probe.py look                what each running domain and its files carry
     probe.py attack FILES        every domain's QEMU opens these files
+    probe.py attack-as FILES     the same by processes in the QEMUs' contexts
     probe.py watch STOP          looks on and on, until the file STOP is there
-    probe.py speed UUID BYTES    how many bytes a second a migration may send
     probe.py shared-level LEVEL  two domains at one level, outside Nova: attack
     probe.py give UUID LEVEL     start a domain anew, at that level
     probe.py denials SECONDS     AVC denials since that time of the clock
     probe.py contexts PATH...    what files carry; null for one that is gone
 """
 
+import errno
 import glob
 import json
 import os
@@ -37,10 +38,15 @@ def context_of_file(path: str) -> str:
     return raw.rstrip(b'\0').decode()
 
 
+def pid_of(domain: Any) -> int:
+    """Give the process of a running domain."""
+    with open(f'{PIDS}/{domain.name()}.pid') as file:
+        return int(file.read())
+
+
 def look_at(domain: Any) -> dict[str, Any]:
     """Describe a running domain: process, label in XML, files."""
-    with open(f'{PIDS}/{domain.name()}.pid') as file:
-        pid = int(file.read())
+    pid = pid_of(domain)
     with open(f'/proc/{pid}/attr/current') as file:
         process = file.read().rstrip('\0\n')
     root = ElementTree.fromstring(domain.XMLDesc())
@@ -151,6 +157,60 @@ def attack(
             **file,
             'inode': os.stat(file['path']).st_ino,
             'outcome': open_file(domain, file['path']),
+        }
+        for domain in domains
+        for file in files
+    ]
+
+
+def open_as(pid: int, path: str) -> str:
+    """Let a process that becomes what a QEMU is open a file.
+
+    It takes the user, the group and the context of the QEMU, and says by
+    its exit status how it went: from there it may write to nobody. The
+    kernel lets a process into that context only if it comes from a
+    permissive one, as what systemd runs is in the lab.
+    """
+    with open(f'/proc/{pid}/attr/current') as file:
+        context = file.read().rstrip('\0\n')
+    owner = os.stat(f'/proc/{pid}')
+    child = os.fork()
+    if not child:
+        status = 255
+        try:
+            os.setgroups([])
+            os.setgid(owner.st_gid)
+            os.setuid(owner.st_uid)
+            current = os.open('/proc/self/attr/current', os.O_WRONLY)
+            os.write(current, context.encode())
+            try:
+                os.open(path, os.O_RDONLY)
+                status = 0
+            except OSError as error:
+                status = error.errno or status
+        finally:
+            os._exit(status)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status == 0:
+        return 'opened'
+    if status == errno.EACCES:
+        return 'denied'
+    return f'error: status {status}'
+
+
+def attack_as(
+    domains: list[Any], files: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Do what ``attack`` does by processes in the QEMUs' contexts.
+
+    libvirt passes no monitor commands on while a domain migrates.
+    """
+    return [
+        {
+            'attacker': domain.UUIDString(),
+            **file,
+            'inode': os.stat(file['path']).st_ino,
+            'outcome': open_as(pid_of(domain), file['path']),
         }
         for domain in domains
         for file in files
@@ -290,15 +350,11 @@ def main() -> None:
             answer = attack(active(connection), json.loads(words[0]))
         elif command == 'give':
             answer = give(connection, *words)
+        elif command == 'attack-as':
+            answer = attack_as(active(connection), json.loads(words[0]))
         elif command == 'watch':
             watch(connection, words[0])
             return
-        elif command == 'speed':
-            answer = qmp(
-                connection.lookupByUUIDString(words[0]),
-                'migrate-set-parameters',
-                **{'max-bandwidth': int(words[1])},
-            )
         elif command == 'shared-level':
             answer = shared_level(connection, words[0])
         else:

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was seen of running guests, sample after sample, on several hosts.
+
+Pure: takes the lines of ``probe.py watch``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tests.lab import isolation
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What the hosts showed.
+
+    :ivar hosts: the samples of each host, in the order of their times
+    """
+
+    hosts: Mapping[str, Sequence[Mapping[str, Any]]]
+
+    @property
+    def count(self) -> int:
+        """How many there are, of all hosts."""
+        return sum(map(len, self.hosts.values()))
+
+    def longest_gap(self) -> float:
+        """Give the longest time between two samples of a host, in seconds."""
+        return max(
+            (
+                later['time'] - earlier['time']
+                for samples in self.hosts.values()
+                for earlier, later in zip(samples, samples[1:], strict=False)
+            ),
+            default=0.0,
+        )
+
+    def of(self, uuid: str) -> list[tuple[str, Mapping[str, Any]]]:
+        """Give each sight of an instance: its host and what was seen."""
+        return [
+            (host, domain)
+            for host, samples in self.hosts.items()
+            for sample in samples
+            for domain in sample['domains']
+            if domain['uuid'] == uuid
+        ]
+
+    def levels(self, uuid: str) -> set[frozenset[int]]:
+        """Give all category sets that its process and files ever had."""
+        return {
+            isolation.categories(isolation.level_of(context))
+            for _, domain in self.of(uuid)
+            for context in (
+                domain['process'],
+                *(file['context'] for file in domain['files']),
+            )
+        }
+
+    def faults(self, wanted: Mapping[str, frozenset[int]]) -> list[str]:
+        """Say who was ever seen with other categories, or not at all.
+
+        :param wanted: the categories of each instance, by UUID
+        """
+        found = []
+        for uuid, categories in wanted.items():
+            seen = self.levels(uuid)
+            if not seen:
+                found.append(f'{uuid} was never seen')
+            found += [
+                f'{uuid} was seen with {sorted(other)}, not '
+                f'{sorted(categories)}'
+                for other in seen - {categories}
+            ]
+        return found
