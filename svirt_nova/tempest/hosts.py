@@ -277,9 +277,7 @@ class Host:
 
         :raises HostError: the host cannot be read
         """
-        return frozenset(
-            line.strip() for line in _lines(self._virsh('list --all --uuid'))
-        )
+        return frozenset(self._virsh('list --all --uuid').split())
 
     def instances(self) -> frozenset[str]:
         """The names in Nova's directory of instances.

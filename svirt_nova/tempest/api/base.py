@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
 from typing import ClassVar
@@ -87,6 +88,7 @@ class InstanceTest(test.BaseTestCase):
         """Name the clients."""
         super().setup_clients()
         cls.servers = cls.os_primary.servers_client
+        cls.witness = cls.servers
         if CONF.service_available.cinder:
             cls.volumes = cls.os_primary.volumes_client_latest
 
@@ -144,14 +146,21 @@ class InstanceTest(test.BaseTestCase):
         return server
 
     @classmethod
-    def wait_for(cls, server_id: str, status: str) -> Server:
+    def wait_for(
+        cls,
+        server_id: str,
+        status: str,
+        failures: Callable[[], list[str]] = list,
+    ) -> Server:
         """Wait until Nova has brought a server into a status, and rests.
 
-        Nova's API sets the task of every operation used here before it
-        answers, so a status of before is not taken for the new one.
+        Nova's API sets the task of every operation that ends in the status
+        it began in before it answers, so that is not taken for the end.
 
-        :raises TempestException: the server is gone or in error, which
-            Nova's fault explains, or it takes too long
+        :param failures: what Nova has failed to do to the server
+        :raises TempestException: the server is gone, or in error, which
+            Nova's fault explains, or in another status after a failure, or
+            it takes too long
         """
         server: Server = {}
         for _ in poll(CONF.compute.build_timeout, CONF.compute.build_interval):
@@ -170,6 +179,11 @@ class InstanceTest(test.BaseTestCase):
                     raise lib_exc.TempestException(
                         f'server {server_id} is in ERROR, not {status}: '
                         f'{fault}'
+                    )
+                if failed := failures():
+                    raise lib_exc.TempestException(
+                        f'server {server_id} is {server["status"]}, not '
+                        f'{status}; Nova failed: {"; ".join(failed)}'
                     )
         raise lib_exc.TimeoutException(
             f'server {server_id} is {server["status"]} (task '
@@ -228,7 +242,7 @@ class InstanceTest(test.BaseTestCase):
 
     def wait(self, status: str) -> Server:
         """Wait until the subject is in a status, and rests."""
-        return self.wait_for(self.server, status)
+        return self.wait_for(self.server, status, self.failed_actions)
 
     def need(self, holds: Any, reason: str) -> None:
         """Skip the test unless a thing holds.
@@ -237,6 +251,11 @@ class InstanceTest(test.BaseTestCase):
         """
         if not holds:
             self.skipTest(reason)
+
+    def refuse(self, faults: list[str]) -> None:
+        """Fail with everything that is wrong, if anything is."""
+        if faults:
+            self.fail('; '.join(faults))
 
     # What anybody sees
 
@@ -250,11 +269,23 @@ class InstanceTest(test.BaseTestCase):
         """What Nova did to the subject since the test began, and failed.
 
         An action has a message when one of its events ended in an error
-        (``action_event_finish`` of ``nova.db.main.api``); the events
-        themselves are shown to administrators alone.
+        (``action_event_finish`` of ``nova.db.main.api``).
         """
         return [
-            f'{action["action"]} ({request}): {action["message"]}'
+            f'{action["action"]} ({request}): {self._explain(request)}'
             for request, action in self._actions().items()
             if request not in self.known_actions and action['message']
         ]
+
+    def _explain(self, request: str) -> str:
+        """Why an action failed, which only administrators are told."""
+        with microversion('2.84'):
+            action = self.witness.show_instance_action(self.server, request)
+        return (
+            ', '.join(
+                f'{event["event"]}: {event["details"]}'
+                for event in action['instanceAction'].get('events', [])
+                if event.get('details')
+            )
+            or 'no details'
+        )

@@ -33,7 +33,7 @@ class InsideTest(operations.Operations, operations.Administration):
 
     bystander: ClassVar[str]
     known: ClassVar[dict[str, hosts.Host]]
-    manager: ClassVar[hosts.Manager | None]
+    allocator: ClassVar[hosts.Manager | None]
     volumes_host: ClassVar[hosts.Host | None]
     first: ClassVar[dict[str, levels.Level]]
     guest: seen.Guest
@@ -52,7 +52,7 @@ class InsideTest(operations.Operations, operations.Administration):
                 'can be seen'
             )
         cls.known = hosts.configured(CONF.svirt_nova)
-        cls.manager = hosts.manager(CONF.svirt_nova, cls.known)
+        cls.allocator = hosts.manager(CONF.svirt_nova, cls.known)
         cls.volumes_host = None
         if CONF.svirt_nova.volumes_host:
             cls.volumes_host = hosts.named(
@@ -95,7 +95,7 @@ class InsideTest(operations.Operations, operations.Administration):
     def look(self, server_id: str) -> seen.Guest:
         """What the host of a server shows of it, which must be in order."""
         guest = self.on_host_of(server_id).look(server_id)
-        self.assertEqual([], guest.faults())
+        self.refuse(guest.faults())
         return guest
 
     def level_of(self, server_id: str) -> levels.Level:
@@ -140,12 +140,12 @@ class InsideTest(operations.Operations, operations.Administration):
 
         Where the allocator cannot be asked, that is not checked.
         """
-        manager = self.manager
-        if manager is None:
+        allocator = self.allocator
+        if allocator is None:
             return
         level = self.level_of(self.server)
         self.settle(
-            lambda: manager.show(self.server).faults(
+            lambda: allocator.show(self.server).faults(
                 self.server, level, claiming
             )
         )
@@ -182,10 +182,10 @@ class InsideTest(operations.Operations, operations.Administration):
         super().check_gone(server_id)
         for host in self.known.values():
             self.settle_gone(host, server_id, files=True)
-        manager = self.manager
-        if manager is not None:
+        allocator = self.allocator
+        if allocator is not None:
             level = str(self.level_of(server_id))
-            self.settle(lambda: manager.show(level).still_held(server_id))
+            self.settle(lambda: allocator.show(level).still_held(server_id))
 
     def check_attached(self, volume_id: str) -> None:
         """See that all files have the level, the volume's among them."""
@@ -214,8 +214,8 @@ class InsideTest(operations.Operations, operations.Administration):
                 f'was unmounted: [svirt_nova] volumes_path and volumes_host '
                 f'can say where it is seen'
             )
-        self.assertEqual(
-            [], seen.still_carried(path, carried, self.level_of(self.server))
+        self.refuse(
+            seen.still_carried(path, carried, self.level_of(self.server))
         )
 
     # What only hosts show
@@ -231,7 +231,7 @@ class InsideTest(operations.Operations, operations.Administration):
             processes = host.processes()
             for guest in guests:
                 found += seen.meetings(guest, host.name, processes)
-        self.assertEqual([], found)
+        self.refuse(found)
 
     @decorators.idempotent_id('dce079a0-d8ea-4340-957c-4f173c718b19')
     def test_levels_files(self) -> None:
@@ -249,17 +249,16 @@ class InsideTest(operations.Operations, operations.Administration):
     @decorators.idempotent_id('91d7dd11-a98c-47b0-99e9-99f1c31f9422')
     def test_levels_store(self) -> None:
         """The allocator says of both what their hosts show."""
-        if self.manager is None:
+        if self.allocator is None:
             raise self.skipException(
                 '[svirt_nova] manage_host is not set: the allocator cannot '
                 'be asked'
             )
         for server_id in (self.server, self.bystander):
-            self.assertEqual(
-                [],
-                self.manager.show(server_id).faults(
+            self.refuse(
+                self.allocator.show(server_id).faults(
                     server_id,
                     self.level_of(server_id),
                     {self.host_of(server_id)},
-                ),
+                )
             )
