@@ -195,11 +195,19 @@ class InstanceTest(test.BaseTestCase):
     def wait_until_gone(cls, server_id: str) -> None:
         """Wait until Nova's API has no such server any more.
 
+        Where Nova keeps deleted servers for a while ([DEFAULT]
+        reclaim_instance_interval), it is told not to.
+
         :raises TimeoutException: it has it still
         """
         for _ in poll(CONF.compute.build_timeout, CONF.compute.build_interval):
-            if cls.show(server_id) is None:
+            server = cls.show(server_id)
+            if server is None:
                 return
+            if server['status'] == 'SOFT_DELETED':
+                test_utils.call_and_ignore_notfound_exc(
+                    cls.servers.force_delete_server, server_id
+                )
         raise lib_exc.TimeoutException(
             f'server {server_id} is still there {CONF.compute.build_timeout} '
             f's after it was deleted; see [compute] build_timeout'

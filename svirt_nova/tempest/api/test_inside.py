@@ -135,18 +135,20 @@ class InsideTest(operations.Operations, operations.Administration):
 
         self.settle(faults)
 
-    def settle_claims(self, claiming: Collection[str]) -> None:
-        """Wait until the allocator says who claims the subject.
+    def settle_claims(self, server_id: str, claiming: Collection[str]) -> None:
+        """Wait until the allocator says what the hosts show.
 
         Where the allocator cannot be asked, that is not checked.
+
+        :param claiming: the hosts that should claim the server
         """
         allocator = self.allocator
         if allocator is None:
             return
-        level = self.level_of(self.server)
+        level = self.level_of(server_id)
         self.settle(
-            lambda: allocator.show(self.server).faults(
-                self.server, level, claiming
+            lambda: allocator.show(server_id).faults(
+                server_id, level, claiming
             )
         )
 
@@ -168,14 +170,14 @@ class InsideTest(operations.Operations, operations.Administration):
         super().check_offloaded()
         for host in self.known.values():
             self.settle_gone(host, self.server)
-        self.settle_claims(())
+        self.settle_claims(self.server, ())
 
     def check_left(self, source: str) -> None:
         """See that the source has neither its domain nor a claim."""
         super().check_left(source)
         if source in self.known:
             self.settle_gone(self.known[source], self.server)
-        self.settle_claims({self.host_of(self.server)})
+        self.settle_claims(self.server, {self.host_of(self.server)})
 
     def check_gone(self, server_id: str) -> None:
         """See that its domain, directory and level are given up."""
@@ -255,10 +257,4 @@ class InsideTest(operations.Operations, operations.Administration):
                 'be asked'
             )
         for server_id in (self.server, self.bystander):
-            self.refuse(
-                self.allocator.show(server_id).faults(
-                    server_id,
-                    self.level_of(server_id),
-                    {self.host_of(server_id)},
-                )
-            )
+            self.settle_claims(server_id, {self.host_of(server_id)})

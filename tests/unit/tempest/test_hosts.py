@@ -9,11 +9,10 @@ import textwrap
 
 import fixtures
 import testtools
-from hypothesis import given
-from hypothesis import strategies as st
 from oslo_config import cfg
 
 from svirt_nova import exception
+from svirt_nova.tempest import access
 from svirt_nova.tempest import config
 from svirt_nova.tempest import hosts
 from tests.unit.tempest import showing
@@ -54,65 +53,6 @@ for path; do
     /bin/cat "$path" || exit 1
 done
 """
-
-
-class TargetTest(testtools.TestCase):
-    def test_the_forms_of_a_target(self):
-        for text, target in (
-            ('192.0.2.1', hosts.Target('192.0.2.1')),
-            (' compute1.example.org ', hosts.Target('compute1.example.org')),
-            ('192.0.2.1:2222', hosts.Target('192.0.2.1', 2222)),
-            ('me@192.0.2.1', hosts.Target('192.0.2.1', None, 'me')),
-            ('me@[2001:db8::1]:22', hosts.Target('2001:db8::1', 22, 'me')),
-            ('[fe80::1%eth0]', hosts.Target('fe80::1%eth0')),
-        ):
-            self.assertEqual(target, hosts.Target.parse(text))
-
-    def test_what_is_no_target(self):
-        for text in (
-            '', ':22', 'a:', 'a:0', 'a:65536', 'a:b', '2001:db8::1', 'a b',
-            '-oProxyCommand=x', 'me@-oProxyCommand=x', '-l@a', 'a;b@c', '@a',
-            '[]', '[a', "a'b", 'a\nb',
-        ):  # fmt: skip
-            error = self.assertRaises(
-                exception.InvalidOption, hosts.Target.parse, text
-            )
-            self.assertIn('[svirt_nova] hosts', str(error))
-
-    @given(st.text())
-    def test_no_target_is_an_option(self, text):
-        try:
-            target = hosts.Target.parse(text)
-        except exception.InvalidOption:
-            return
-        self.assertFalse(target.address.startswith('-'))
-        self.assertFalse((target.user or '').startswith('-'))
-
-
-class AccessTest(testtools.TestCase):
-    def test_the_command_line_of_ssh(self):
-        access = hosts.Access(
-            user='root',
-            key_file='/k',
-            known_hosts='/h',
-            strict='no',
-            connect_timeout=7,
-        )
-        self.assertEqual(
-            'ssh -T -x -o BatchMode=yes -o ConnectTimeout=7 -o LogLevel=ERROR '
-            '-o StrictHostKeyChecking=no -o UserKnownHostsFile=/h -p 2222 '
-            '-o IdentitiesOnly=yes -i /k -l me -- 192.0.2.1 true',
-            ' '.join(
-                access.arguments(hosts.Target('192.0.2.1', 2222, 'me'), 'true')
-            ),
-        )
-
-    def test_what_is_not_given_is_left_to_ssh(self):
-        words = hosts.Access().arguments(hosts.Target('192.0.2.1'), 'true')
-        self.assertNotIn('-i', words)
-        self.assertNotIn('-p', words)
-        self.assertIn('StrictHostKeyChecking=yes', words)
-        self.assertIn('root', words)
 
 
 class HostTest(testtools.TestCase):
@@ -158,7 +98,7 @@ class HostTest(testtools.TestCase):
             **options,
         }
         return hosts.Host(
-            'one', hosts.Target('192.0.2.1', 22), hosts.Access(**options)
+            'one', access.Target('192.0.2.1', 22), access.Access(**options)
         )
 
     def test_a_guest_is_looked_at(self):
@@ -293,7 +233,7 @@ class ConfiguredTest(testtools.TestCase):
         self.assertIsNone(hosts.manager(options, {}))
 
     def test_the_defaults_are_those_of_the_access(self):
-        self.assertEqual(hosts.Access(), hosts.access(self.options('')))
+        self.assertEqual(access.Access(), access.configured(self.options('')))
 
     def test_hosts_with_ports(self):
         options = self.options(
@@ -304,7 +244,7 @@ class ConfiguredTest(testtools.TestCase):
         found = hosts.configured(options)
         self.assertEqual(['one', 'three', 'two'], sorted(found))
         self.assertEqual(
-            ('sudo', '-n', '-u', 'the root'), hosts.access(options).become
+            ('sudo', '-n', '-u', 'the root'), access.configured(options).become
         )
         self.assertIsNotNone(hosts.manager(options, found))
 

@@ -21,6 +21,7 @@ import svirt_nova.cmd.manage
 import svirt_nova.conf
 import svirt_nova.privsep
 import svirt_nova.seclabel
+import svirt_nova.tempest.access
 import svirt_nova.tempest.config
 import svirt_nova.tempest.hosts
 import svirt_nova.tempest.seen

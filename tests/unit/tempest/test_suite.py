@@ -20,6 +20,7 @@ OUTSIDE = {'svirt_nova.hosts': {}}
 SCENARIOS = {
     'good': {},
     'outside': {'options': OUTSIDE},
+    'soft deletion': {'faults': {'soft_delete': True}},
     'no svirt-nova': {'options': {'service_available.svirt_nova': False}},
     'no nova': {'options': {'service_available.nova': False}},
     'little': {
@@ -88,7 +89,7 @@ class SuiteTest(testtools.TestCase):
                 [
                     sys.executable,
                     '-m',
-                    'tests.unit.tempest.fake_cloud',
+                    'tests.unit.tempest.run_suite',
                     home / 'outcomes',
                 ],
                 input=json.dumps(SCENARIOS),
@@ -120,6 +121,9 @@ class SuiteTest(testtools.TestCase):
             set(skipped(outcomes)),
         )
         self.assertEqual(17, len(outcomes) - 2)
+
+    def test_servers_that_nova_would_keep_for_a_while_are_deleted(self):
+        self.only_failed('soft deletion')
 
     def test_without_hosts_what_the_api_shows_is_checked(self):
         outcomes = self.outcomes['outside']
