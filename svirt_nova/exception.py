@@ -88,3 +88,15 @@ class LabelNotApplied(LabelError):
 
 class UnlabeledStorage(LabelNotApplied):
     """A file lies on storage that cannot carry labels."""
+
+
+class HostError(SvirtError):
+    """Base of what can go wrong when a host is looked at over ssh."""
+
+
+class HostUnreachable(HostError):
+    """ssh does not get to a host, or gets no answer in time."""
+
+
+class HostCommandFailed(HostError):
+    """A command on a host failed, or its answer cannot be read."""

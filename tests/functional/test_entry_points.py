@@ -9,6 +9,7 @@ from cliff import command
 import fixtures
 from oslo_config import cfg
 from oslo_config import generator
+from tempest.test_discover import plugins
 import testtools
 
 from svirt_nova.allocator import base
@@ -50,6 +51,9 @@ class EntryPointsTest(testtools.TestCase):
             'console_scripts': callable,
             'oslo.config.opts': callable,
             base.NAMESPACE: lambda found: issubclass(found, base.Allocator),
+            'tempest.test_plugins': lambda found: issubclass(
+                found, plugins.TempestPlugin
+            ),
             'svirt_nova.cli': lambda found: issubclass(found, command.Command),
         }
         for point in self.installed:
