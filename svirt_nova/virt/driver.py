@@ -37,6 +37,7 @@ from svirt_nova.virt import confinement
 from svirt_nova.virt import faults
 from svirt_nova.virt import migration
 from svirt_nova.virt import remains
+from svirt_nova.virt import shared_files
 from svirt_nova.virt import volumes
 
 CONF = nova.conf.CONF
@@ -638,6 +639,25 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         super()._disconnect_volume(
             context, connection_info, instance, *args, **kwargs
         )
+
+    # A domain ends
+
+    def _destroy(self, instance: Any) -> None:
+        """End a domain; one that stayed behind keeps its files' labels.
+
+        As after an evacuation, once the host is back, or where a live
+        migration to here has failed.
+        """
+        with contextlib.ExitStack() as stack:
+            if (
+                self._claims is not None
+                and self._confinement is not None
+                and instance.host != self._svirt_host
+            ):
+                stack.enter_context(
+                    shared_files.kept(self._host, self._claims, instance)
+                )
+            super()._destroy(instance)
 
     # What is left of an instance here, once Nova has cleaned up
 

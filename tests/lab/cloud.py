@@ -185,7 +185,9 @@ class Cloud:
         host.start_compute(self.plane, self._svirt_options())
         for _ in self.poll(f'nova-compute on {host.name}', pause=3):
             service = self._service_of(host)
-            if service.updated_at != before and service.state == 'up':
+            if service.updated_at != before and (
+                service.state == 'up' or service.is_forced_down
+            ):
                 return
             self._check_compute(host)
 
@@ -379,6 +381,26 @@ class Cloud:
             yield
             time.sleep(pause)
         raise LabError(f'{what}: not there after {PATIENCE:.0f} s')
+
+    def make_volume(self, name: str, api: Any = None, **kwargs: Any) -> Any:
+        """Create a volume of 1 GiB; wait until it is available."""
+        storage_api = (api or self.api).block_storage
+        volume = storage_api.create_volume(size=1, name=name, **kwargs)
+        return storage_api.wait_for_status(
+            volume, 'available', interval=1, wait=int(PATIENCE)
+        )
+
+    def attach(self, server: Any, volume: Any, api: Any = None) -> None:
+        """Attach a volume to an instance; wait until it is."""
+        api = api or self.api
+        api.compute.create_volume_attachment(server, volume_id=volume.id)
+        for _ in self.poll(f'{volume.name} on {server.name}'):
+            found = api.block_storage.get_volume(volume.id)
+            # Nova attaches, and then lets cinder know.
+            if found.status == 'in-use' and server.id in {
+                each['server_id'] for each in found.attachments
+            }:
+                return
 
     def delete(self, servers: Iterable[Any]) -> None:
         """Delete instances through Nova's API; wait until none is left."""

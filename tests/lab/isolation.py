@@ -227,6 +227,31 @@ class Attack:
             ],
         )
 
+    def beside(
+        self,
+        denials: Iterable[Mapping[str, Any]],
+        uuid: str,
+        own: frozenset[int],
+    ) -> list[Mapping[str, Any]]:
+        """Give an instance's denials that are no attempts of the attack.
+
+        :param own: the instance's categories
+        """
+        tried = {
+            row['inode']
+            for row in self.attempts
+            if row['attacker'] == uuid and row['outcome'] == DENIED
+        }
+        return [
+            row
+            for row in denials
+            if categories(level_of(row['source'])) == own
+            and (
+                row['inode'] not in tried
+                or categories(level_of(row['target'])) == own
+            )
+        ]
+
     def unproven(
         self,
         seen: Iterable[Mapping[str, Any]],

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What instances go through that have several hosts: done and judged.
 
-Live migration with the guest's writes going on, watched on both hosts and
+Live migration with the guest's writes going on, watched on all hosts and
 attacked meanwhile; and the evacuation of a host that is cut off.
 """
 
@@ -11,7 +11,6 @@ import base64
 import contextlib
 import time
 from collections.abc import Callable
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,30 +19,50 @@ from typing import Any
 from tests.lab import acts
 from tests.lab import guest
 from tests.lab import isolation
+from tests.lab import storage
+from tests.lab.acts import Assault
 from tests.lab.cloud import Cloud
+from tests.lab.guest import Writes
 from tests.lab.host import Host
+from tests.lab.isolation import Confined
+from tests.lab.progress import LabError
 from tests.lab.samples import Samples
-from tests.lab.storage import INSTANCES
 
-#: Bytes a second of a migration that is to last.
-_SLOW = 20_000
-_FAST = 1 << 30
+#: MiB a second of a migration that is to last, and of one that is to end.
+_SLOW = 1
+_FAST = 10_000
 
 
-@contextlib.contextmanager
-def watched(cloud: Cloud) -> Iterator[dict[str, Samples]]:
-    """Sample all hosts as long as one is inside.
+@dataclass
+class Journey:
+    """An instance migrated live, again and again, while it wrote.
 
-    :returns: a map that has the ``samples`` afterwards
+    :ivar hosts: where it was, one after the other
+    :ivar seconds: how long each migration took, as Nova's API tells it
+    :ivar during: the attack in the middle of the first migration
+    :ivar samples: what the hosts showed all the while
+    :ivar denials: accesses that the kernels refused its process, but for
+        those of the attack
     """
-    found: dict[str, Samples] = {}
-    with contextlib.ExitStack() as stack:
-        lists = {
-            host.name: stack.enter_context(host.watched())
-            for host in cloud.hosts
-        }
-        yield found
-    found['samples'] = Samples(lists)
+
+    hosts: list[str]
+    seconds: list[float]
+    during: Assault
+    samples: Samples
+    denials: list[Mapping[str, Any]]
+    faults: list[str]
+
+
+@dataclass
+class Evacuation:
+    """An instance rebuilt elsewhere, and the return of the host it was on.
+
+    :ivar claims: the hosts that claimed it: before, while its host was cut
+        off, and after that was back
+    """
+
+    claims: list[list[str]]
+    faults: list[str]
 
 
 def home_of(cloud: Cloud, server: Any) -> Host:
@@ -53,5 +72,195 @@ def home_of(cloud: Cloud, server: Any) -> Host:
 
 
 def other(cloud: Cloud, host: Host) -> Host:
-    """Give the host that is not this one."""
+    """Give a host that is not this one."""
     return next(each for each in cloud.hosts if each is not host)
+
+
+def migrate(
+    cloud: Cloud, server: Any, meanwhile: Callable[[], None] | None = None
+) -> None:
+    """Migrate an instance live to the other host, through Nova's API.
+
+    :param meanwhile: what to do when both hosts have the guest; the
+        migration lasts for as long as that
+    :raises LabError: it did not get there
+    """
+    source = home_of(cloud, server)
+    destination = other(cloud, source)
+    speed = f'virsh -q migrate-setspeed {server.id}'
+    if meanwhile is not None:
+        source.run(f'{speed} {_SLOW}')
+    cloud.api.compute.live_migrate_server(
+        server, host=destination.name, block_migration='auto'
+    )
+    if meanwhile is not None:
+        for _ in cloud.poll(f'{server.name} on both hosts'):
+            if server.id in destination.run(
+                'virsh -q list --uuid --all'
+            ) and 'Unbounded' in source.run(
+                f'virsh domjobinfo {server.id} || true'
+            ):
+                break
+        meanwhile()
+        if 'Unbounded' not in source.run(
+            f'virsh domjobinfo {server.id} || true'
+        ):
+            raise LabError(f'the migration of {server.name} did not wait')
+        source.run(f'{speed} {_FAST}')
+    cloud.wait_active(server)
+    if home_of(cloud, server) is not destination:
+        raise LabError(f'{server.name} did not get to {destination.name}')
+
+
+def wander(
+    cloud: Cloud, servers: Sequence[Any], wanderer: Any, times: int
+) -> Journey:
+    """Migrate an instance back and forth, watched; attack in the first.
+
+    :param servers: all whose guests attack, the wanderer among them
+    """
+    begin = {
+        host.name: host.run('date +%s.%N').strip() for host in cloud.hosts
+    }
+    levels = {
+        each.uuid: each.categories
+        for each in acts.show_levels(cloud, servers).instances
+    }
+    hosts = [home_of(cloud, wanderer).name]
+    seconds = []
+    assaults: list[Assault] = []
+
+    def assault() -> None:
+        assaults.append(acts.attack(cloud, servers, by_qemu=False))
+
+    with contextlib.ExitStack() as stack:
+        shown = {
+            host.name: stack.enter_context(host.watched())
+            for host in cloud.hosts
+        }
+        for number in range(times):
+            started = time.monotonic()
+            migrate(cloud, wanderer, None if number else assault)
+            seconds.append(round(time.monotonic() - started, 1))
+            hosts.append(home_of(cloud, wanderer).name)
+    samples = Samples(shown)
+    [during] = assaults
+    denials = [
+        denial
+        for host in cloud.hosts
+        for denial in during.attack.on(host.name).beside(
+            host.probe('denials', begin[host.name]),
+            wanderer.id,
+            levels[wanderer.id],
+        )
+    ]
+    faults = during.faults + samples.faults(levels)
+    faults += [f'refused to {wanderer.name}: {denial}' for denial in denials]
+    on_both = {
+        row['host']
+        for row in during.attack.attempts
+        if row['attacker'] == wanderer.id
+    }
+    if len(on_both) != len(cloud.hosts):
+        faults.append(f'during the migration only {on_both} had the guest')
+    return Journey(hosts, seconds, during, samples, denials, faults)
+
+
+def read_writes(cloud: Cloud, server: Any) -> Writes:
+    """Stop an instance and judge what its guest has written."""
+    cloud.api.compute.stop_server(server)
+    cloud.wait_status(server, 'SHUTOFF')
+    text = home_of(cloud, server).run(
+        f'cd {storage.INSTANCES}/{server.id}; '
+        'qemu-img convert -O raw disk /run/svirt-nova-disk; '
+        f'dd if=/run/svirt-nova-disk bs={guest.SECTOR} '
+        f'skip={guest.FIRST_SECTOR} count={guest.SLOTS} status=none | base64'
+    )
+    return guest.read_writes(base64.b64decode(text))
+
+
+def labels_on_server(
+    cloud: Cloud, instances: Sequence[Confined]
+) -> tuple[dict[str, str], list[str]]:
+    """Look at the files of instances where they are stored.
+
+    :returns: the contexts by path, and what is not as it must be
+    """
+    paths = {
+        (
+            f'{storage.VOLUMES}/{name}'
+            if name.startswith('volume-')
+            else f'{storage.SHARED_INSTANCES}/{each.uuid}/{name}'
+        ): each
+        for each in instances
+        for name in each.files
+    }
+    seen = cloud.hosts[0].probe('contexts', *paths)
+    faults = [
+        f'{path} of {each.name} has {seen[path]} on the server'
+        for path, each in paths.items()
+        if seen[path] is None
+        or isolation.categories(isolation.level_of(seen[path]))
+        != each.categories
+    ]
+    return seen, faults
+
+
+def evacuate(cloud: Cloud, servers: Sequence[Any], evacuee: Any) -> Evacuation:
+    """Cut an instance's host off, rebuild the instance on another one.
+
+    Then the host is back, with the guest still running, and nova-compute
+    is started anew, as after a real outage.
+
+    :param servers: all that must stay behind their levels
+    """
+    lost = home_of(cloud, evacuee)
+    refuge = other(cloud, lost)
+    before = {
+        each.uuid: each.level
+        for each in acts.show_levels(cloud, servers).instances
+    }
+    claims = [_claims(cloud, evacuee)]
+    compute = cloud.api.compute
+    [service] = compute.services(binary='nova-compute', host=lost.name)
+    lost.set_links(up=False)
+    try:
+        # What an operator does who has seen that the host is gone.
+        compute.update_service_forced_down(service, forced=True)
+        compute.evacuate_server(evacuee, host=refuge.name)
+        for _ in cloud.poll(f'{evacuee.name} on {refuge.name}'):
+            found = compute.get_server(evacuee.id)
+            if found.compute_host == refuge.name and not found.task_state:
+                break
+        if found.status != 'ACTIVE':
+            compute.start_server(evacuee)
+            cloud.wait_active(evacuee)
+        claims.append(_claims(cloud, evacuee))
+    finally:
+        lost.set_links(up=True)
+    cloud.restart_compute(lost)
+    compute.update_service_forced_down(service, forced=False)
+    for _ in cloud.poll(f'{evacuee.name} gone from {lost.name}'):
+        if _claims(cloud, evacuee) == [refuge.name]:
+            break
+    claims.append(_claims(cloud, evacuee))
+    after = {
+        each.uuid: each.level
+        for each in acts.show_levels(cloud, servers).instances
+    }
+    faults = []
+    if before != after:
+        faults.append(f'the levels were {before} and are {after}')
+    if claims[1] != sorted([lost.name, refuge.name]):
+        faults.append(f'while {lost.name} was away, {claims[1]} had claims')
+    if evacuee.id in lost.run('virsh -q list --all --uuid'):
+        faults.append(f'{lost.name} still has the domain of {evacuee.name}')
+    return Evacuation(claims, faults)
+
+
+def _claims(cloud: Cloud, server: Any) -> list[str]:
+    return sorted(
+        row['Host']
+        for row in cloud.svirt_nova('claim', 'list')
+        if row['Instance'] == server.id
+    )

@@ -6,6 +6,7 @@ Pure: takes the lines of ``probe.py watch``.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ class Samples:
             (
                 later['time'] - earlier['time']
                 for samples in self.hosts.values()
-                for earlier, later in zip(samples, samples[1:], strict=False)
+                for earlier, later in itertools.pairwise(samples)
             ),
             default=0.0,
         )

@@ -125,14 +125,8 @@ class OperationsTest(LabTestCase):
 
     def test_5_volume(self) -> None:
         storage = self.cloud.api.block_storage
-        volume = storage.create_volume(size=1, name='data')
-        storage.wait_for_status(
-            volume, 'available', interval=1, wait=int(PATIENCE)
-        )
-        self.compute.create_volume_attachment(self.red, volume_id=volume.id)
-        storage.wait_for_status(
-            volume, 'in-use', interval=1, wait=int(PATIENCE)
-        )
+        volume = self.cloud.make_volume('data')
+        self.cloud.attach(self.red, volume)
         self.check(files=5)
         name = f'volume-{volume.id}'
         mounted = self.host.run(f'ls {MOUNTS}/*/{name}').strip()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.lab import acts
 from tests.lab import isolation
 from tests.lab.case import LabTestCase
 from tests.lab.cloud import PATIENCE
@@ -72,21 +73,6 @@ class ProjectsTest(LabTestCase):
         ]
         return isolation.categories(row['Level'])
 
-    def _volume(self, api: Any, name: str, **kwargs: Any) -> Any:
-        storage = api.block_storage
-        volume = storage.create_volume(size=1, name=name, **kwargs)
-        return storage.wait_for_status(
-            volume, 'available', interval=1, wait=int(PATIENCE)
-        )
-
-    def _attach(self, api: Any, server: Any, volume: Any) -> None:
-        api.compute.create_volume_attachment(server, volume_id=volume.id)
-        storage = api.block_storage
-        for _ in self.cloud.poll(f'{volume.name} on {server.name}'):
-            found = storage.get_volume(volume.id)
-            if server.id in {each['server_id'] for each in found.attachments}:
-                return
-
     def _categories_of(self, volume: Any) -> frozenset[int]:
         path = f'{VOLUMES}/volume-{volume.id}'
         [context] = self.host.probe('contexts', path).values()
@@ -97,11 +83,12 @@ class ProjectsTest(LabTestCase):
 
         :param by: UUIDs of instances by UUID of the volume
         """
-        begin = self.host.run('date +%s.%N').strip()
-        seen = self.host.probe('look')
-        rows = self.host.probe('attack', timeout=300)
+        seen = acts.look(self.cloud)
+        attack, begin = acts.try_all(
+            self.cloud, [self.ann, self.amy, self.bob], seen
+        )
         opened: dict[str, set[str]] = {volume: set() for volume in by}
-        for row in rows:
+        for row in attack.attempts:
             volume = row['path'].rpartition('/volume-')[2]
             if volume in by:
                 if row['outcome'] == isolation.OPENED:
@@ -111,10 +98,8 @@ class ProjectsTest(LabTestCase):
             wanted = isolation.OPENED if is_own else isolation.DENIED
             self.assertEqual(wanted, row['outcome'], row)
         self.assertEqual(by, opened)
-        names = {each.id: each.name for each in (self.ann, self.amy, self.bob)}
-        attack = isolation.Attack(rows, names)
         self.assertEqual([], attack.errors())
-        told = self.host.probe('denials', begin)
+        told = self.host.probe('denials', begin[self.host.name])
         self.assertEqual([], attack.unproven(seen, told))
 
     def test_1_a_shared_volume_opens_to_its_project_alone(self) -> None:
@@ -127,11 +112,11 @@ class ProjectsTest(LabTestCase):
         self.assertEqual(shared, amy & of_projects)
         self.assertNotEqual(shared, bob & of_projects)
 
-        both = self._volume(self.cloud.api, 'both', volume_type=self.kind)
+        both = self.cloud.make_volume('both', volume_type=self.kind)
         # They run already when it comes.
-        self._attach(self.cloud.api, self.ann, both)
+        self.cloud.attach(self.ann, both)
         self.assertEqual(shared, self._categories_of(both))
-        self._attach(self.cloud.api, self.amy, both)
+        self.cloud.attach(self.amy, both)
         self.assertEqual(shared, self._categories_of(both))
         self._assert_opened({both.id: {self.ann.id, self.amy.id}})
 
@@ -142,10 +127,10 @@ class ProjectsTest(LabTestCase):
         self._assert_opened({both.id: {self.ann.id, self.amy.id}})
 
     def test_2_ordinary_volumes_open_to_their_instance_alone(self) -> None:
-        hers = self._volume(self.cloud.api, 'hers')
-        his = self._volume(self.other, 'his')
-        self._attach(self.cloud.api, self.ann, hers)
-        self._attach(self.other, self.bob, his)
+        hers = self.cloud.make_volume('hers')
+        his = self.cloud.make_volume('his', self.other)
+        self.cloud.attach(self.ann, hers)
+        self.cloud.attach(self.bob, his, self.other)
         self.assertEqual(self._level(self.ann), self._categories_of(hers))
         self.assertEqual(self._level(self.bob), self._categories_of(his))
         # What the two of one project share stays as it was beside them.
