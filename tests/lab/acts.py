@@ -179,6 +179,33 @@ def _unproven(
         time.sleep(2)
 
 
+def one_on_each_host(cloud: Cloud, names: Sequence[str]) -> list[Any]:
+    """Boot an instance on each host, with a volume; its guest writes."""
+    servers = []
+    for name, host in zip(names, cloud.hosts, strict=True):
+        [server] = cloud.boot([name], image='writer', host=host)
+        cloud.attach(server, cloud.make_volume(f'data of {name}'))
+        servers.append(server)
+    return servers
+
+
+def share_a_level(cloud: Cloud, one: Any, other: Any) -> str:
+    """Give an instance the level that libvirt drew for another's guest.
+
+    As independent draws come to do it: 50 % at 853 guests. The domain is
+    started anew, outside of Nova.
+
+    :returns: the level
+    """
+    seen = {domain['uuid']: domain for domain in look(cloud)}
+    level = isolation.level_of(seen[one.id]['process'])
+    [host] = [
+        host for host in cloud.hosts if host.name == seen[other.id]['host']
+    ]
+    host.probe('give', other.id, level)
+    return level
+
+
 def contrast(cloud: Cloud) -> Contrast:
     """Show that at one level a guest does open another's disk."""
     host = cloud.hosts[0]

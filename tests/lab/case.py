@@ -28,22 +28,27 @@ class LabTestCase(unittest.TestCase):
     host: Host
 
     @classmethod
+    def make_cloud(cls) -> Cloud:
+        """Choose the cloud of the run; the first test class does."""
+        return Cloud(Progress(), volumes=True)
+
+    @classmethod
     def setUpClass(cls) -> None:
         if not _cloud:
-            made = Cloud(Progress(), volumes=True)
-            _cloud.append(_stack.enter_context(made))
+            _cloud.append(_stack.enter_context(cls.make_cloud()))
         [cls.cloud] = _cloud
         cls.host = cls.cloud.hosts[0]
 
     def run(
         self, result: unittest.TestResult | None = None
     ) -> unittest.TestResult | None:
-        """Run the test; where it fails, keep what the host logged."""
+        """Run the test; where it fails, keep what the hosts logged."""
         assert result is not None
         bad = len(result.failures) + len(result.errors)
         super().run(result)
         if len(result.failures) + len(result.errors) > bad:
-            self.host.save_logs()
+            for host in self.cloud.hosts:
+                host.save_logs()
             self.cloud.keep_logs()
         return result
 

@@ -7,6 +7,7 @@ import concurrent.futures
 import contextlib
 import itertools
 import shutil
+import threading
 import time
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -29,8 +30,10 @@ from tests.lab.host import Host
 from tests.lab.processes import Daemons
 from tests.lab.progress import LabError
 from tests.lab.progress import Progress
+from tests.lab.progress import say
 
 DRIVER = 'svirt_nova.SvirtLibvirtDriver'
+NOVA_DRIVER = 'libvirt.LibvirtDriver'
 #: Seconds until a thing that an emulated host does counts as hung.
 PATIENCE = 420.0
 #: MiB of memory of a host: of the only one, and of one of several.
@@ -288,6 +291,15 @@ class Cloud:
         ]
         lines += [f'{host.name}: {host.ssh_command()}' for host in self.hosts]
         return '\n'.join([*lines, f'logs: {self.logs}'])
+
+    def wait_for_user(self) -> None:
+        """Leave the lab to its user until Ctrl-C."""
+        say(self.reach())
+        self.progress.say('the lab stays up; Ctrl-C goes on to its end')
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            self.progress.say('going on')
 
     def versions(self) -> dict[str, str]:
         """Give the versions of what was run."""

@@ -6,12 +6,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
 from tests.lab import bootstrap
 from tests.lab.progress import Progress
+from tests.lab.progress import say
 from tests.lab.progress import table
 from tests.lab.progress import write_json
 
@@ -20,9 +20,17 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         prog='tools/demo',
-        description='Builds a lab (an OpenStack with an SELinux-enforcing '
-        'compute host), starts instances in it and lets them attack each '
+        description='Builds a lab (an OpenStack with SELinux-enforcing '
+        'compute hosts), starts instances in it and lets them attack each '
         'other.',
+    )
+    parser.add_argument(
+        '--hosts',
+        type=int,
+        choices=(1, 2),
+        default=1,
+        help='2: with shared storage, live migration and an evacuation; '
+        'first with the problem, as Nova has it by itself',
     )
     parser.add_argument(
         '--json', type=Path, metavar='FILE', help='keep all figures in FILE'
@@ -41,10 +49,16 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return options
 
 
-def show(progress: Progress, options: argparse.Namespace) -> list[str]:
-    """Run all acts and return what did not hold."""
+def show_one_host(
+    progress: Progress, options: argparse.Namespace
+) -> tuple[list[str], dict[str, Any]]:
+    """Run all acts on one host.
+
+    :returns: what did not hold, and all figures
+    """
     # Only the lab's environment has what these need.
     from tests.lab import acts
+    from tests.lab import isolation
     from tests.lab.cloud import Cloud
 
     faults: list[str] = []
@@ -61,30 +75,7 @@ def show(progress: Progress, options: argparse.Namespace) -> list[str]:
             {**vars(each), 'files': dict(each.files)}
             for each in levels.instances
         ]
-        rows = [
-            [
-                each.name,
-                each.level,
-                brief(each.process),
-                brief(each.files.get('disk', '-')),
-                brief(each.files.get('disk.config', '-')),
-                'yes' if not each.faults() else 'NO',
-            ]
-            for each in levels.instances
-        ]
-        say(
-            table(
-                [
-                    'instance',
-                    'level (allocator)',
-                    'QEMU process',
-                    'disk',
-                    'disk.config',
-                    'agree',
-                ],
-                rows,
-            )
-        )
+        say(isolation.levels_table(levels.instances))
 
         with progress.step('attack: each QEMU opens each file, over QMP'):
             assault = acts.attack(cloud, servers)
@@ -121,7 +112,7 @@ def show(progress: Progress, options: argparse.Namespace) -> list[str]:
         )
 
         if options.keep:
-            wait(progress, cloud.reach())
+            cloud.wait_for_user()
         with progress.step('deletion, through the API of Nova'):
             departure = acts.depart(cloud, servers)
         faults += departure.faults
@@ -138,39 +129,24 @@ def show(progress: Progress, options: argparse.Namespace) -> list[str]:
         if faults:
             host.save_logs()
             cloud.keep_logs()
+    return faults, figures
+
+
+def show(progress: Progress, options: argparse.Namespace) -> list[str]:
+    """Run the story and return what did not hold."""
+    if options.hosts == 1:
+        faults, figures = show_one_host(progress, options)
+    else:
+        # Only the lab's environment has what this needs.
+        from tests.lab import demo_two_hosts
+
+        faults, figures = demo_two_hosts.show(progress, keep=options.keep)
     figures.update(
         seconds=round(progress.elapsed, 1), steps=progress.steps, faults=faults
     )
     if options.json is not None:
         write_json(options.json, figures)
     return faults
-
-
-def brief(context: str) -> str:
-    """Leave out a context's user and role, the same for all guests."""
-    return (
-        context.removeprefix('system_u:')
-        .removeprefix('system_r:')
-        .removeprefix('object_r:')
-    )
-
-
-def say(text: str) -> None:
-    """Print a result, indented and set off."""
-    print(
-        '\n' + '\n'.join('  ' + line for line in text.splitlines()) + '\n',
-        flush=True,
-    )
-
-
-def wait(progress: Progress, reach: str) -> None:
-    """Leave the lab to its user until Ctrl-C."""
-    say(reach)
-    progress.say('the lab stays up; Ctrl-C goes on to its end')
-    try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        progress.say('going on')
 
 
 def main(arguments: list[str]) -> int:

@@ -25,6 +25,15 @@ def level_of(context: str) -> str:
     return context.split(':', 3)[3].split('-')[-1]
 
 
+def brief(context: str) -> str:
+    """Leave out a context's user and role, the same for all guests."""
+    return (
+        context.removeprefix('system_u:')
+        .removeprefix('system_r:')
+        .removeprefix('object_r:')
+    )
+
+
 def categories(level: str) -> frozenset[int]:
     """Give the categories of a level such as s0:c1,c4.c7."""
     found: set[int] = set()
@@ -123,6 +132,34 @@ def antichain_faults(instances: Sequence[Confined]) -> list[str]:
         for other in instances
         if one is not other and one.categories >= other.categories
     ]
+
+
+def levels_table(instances: Sequence[Confined]) -> str:
+    """Draw what carries which level."""
+    files = list(
+        dict.fromkeys(short(name) for each in instances for name in each.files)
+    )
+    return table(
+        ['instance', 'level (allocator)', 'QEMU process', *files, 'agree'],
+        [
+            [
+                each.name,
+                each.level,
+                brief(each.process),
+                *(
+                    brief(
+                        {
+                            short(name): context
+                            for name, context in each.files.items()
+                        }.get(file, '-')
+                    )
+                    for file in files
+                ),
+                'yes' if not each.faults() else 'NO',
+            ]
+            for each in instances
+        ],
+    )
 
 
 def short(path: str) -> str:

@@ -154,7 +154,7 @@ def wander(
             levels[wanderer.id],
         )
     ]
-    faults = during.faults + samples.faults(levels)
+    faults = samples.faults(levels)
     faults += [f'refused to {wanderer.name}: {denial}' for denial in denials]
     on_both = {
         row['host']

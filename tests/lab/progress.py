@@ -84,6 +84,14 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return '\n'.join(line(cells) for cells in [header, rule, *rows])
 
 
+def say(text: str) -> None:
+    """Print a result, indented and set off."""
+    print(
+        '\n' + '\n'.join('  ' + line for line in text.splitlines()) + '\n',
+        flush=True,
+    )
+
+
 def complain(error: BaseException) -> None:
     """Print an error for people, on standard error."""
     sys.stdout.flush()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the lab's tests against one lab.
 
-    python3 -m tests.lab.run_tests [--json FILE]
+    python3 -m tests.lab.run_tests [--hosts 2] [--json FILE]
 
 Bootstraps as the demo does. Exit status 0 only if all tests passed; FILE
 gets {"passed": n, "failed": n, "skipped": n}.
@@ -17,20 +17,24 @@ from pathlib import Path
 from tests.lab import bootstrap
 from tests.lab.progress import write_json
 
-MODULES = (
-    'tests.lab.test_isolation',
-    'tests.lab.test_operations',
-    # Last: it changes the level scheme.
-    'tests.lab.test_projects',
-)
+#: By the number of hosts that they need.
+MODULES = {
+    1: (
+        'tests.lab.test_isolation',
+        'tests.lab.test_operations',
+        # Last: it changes the level scheme.
+        'tests.lab.test_projects',
+    ),
+    2: ('tests.lab.test_two_hosts',),
+}
 
 
-def run(path: Path | None) -> int:
-    """Run the tests; they share one cloud."""
+def run(hosts: int, path: Path | None) -> int:
+    """Run the tests for so many hosts; they share one cloud."""
     # Only the lab's environment has what the tests need.
     from tests.lab.case import end_lab
 
-    suite = unittest.defaultTestLoader.loadTestsFromNames(MODULES)
+    suite = unittest.defaultTestLoader.loadTestsFromNames(MODULES[hosts])
     # The suite forgets tests that it has run.
     classes = _classes(suite)
     total = suite.countTestCases()
@@ -76,14 +80,16 @@ def _classes(suite: unittest.TestSuite) -> set[type[unittest.TestCase]]:
 def main(arguments: list[str]) -> int:
     """Read the command line, build, run."""
     parser = argparse.ArgumentParser(prog='tests.lab.run_tests')
+    parser.add_argument('--hosts', type=int, choices=MODULES, default=1)
     parser.add_argument('--json', type=Path, metavar='FILE')
     options = parser.parse_args(arguments)
+    arguments = ['--hosts', str(options.hosts)]
     if options.json is not None:
         # A successor process may stand elsewhere.
-        arguments = ['--json', str(options.json.absolute())]
+        arguments += ['--json', str(options.json.absolute())]
     try:
         bootstrap.ensure('tests.lab.run_tests', arguments)
-        return run(options.json)
+        return run(options.hosts, options.json)
     except BaseException as error:  # noqa: BLE001 - raised again if unknown
         return bootstrap.main_guard(error)
 

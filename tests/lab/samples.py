@@ -7,6 +7,7 @@ Pure: takes the lines of ``probe.py watch``.
 from __future__ import annotations
 
 import itertools
+import statistics
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,21 +25,32 @@ class Samples:
 
     hosts: Mapping[str, Sequence[Mapping[str, Any]]]
 
+    def __str__(self) -> str:
+        return (
+            f'{self.count} samples, '
+            f'{self.usual_gap():.1f} s apart, '
+            f'{self.longest_gap():.1f} s at most'
+        )
+
     @property
     def count(self) -> int:
         """How many there are, of all hosts."""
         return sum(map(len, self.hosts.values()))
 
+    def _gaps(self) -> list[float]:
+        return [
+            later['time'] - earlier['time']
+            for samples in self.hosts.values()
+            for earlier, later in itertools.pairwise(samples)
+        ]
+
+    def usual_gap(self) -> float:
+        """Give the median time between two samples of a host, in seconds."""
+        return statistics.median(self._gaps() or [0.0])
+
     def longest_gap(self) -> float:
         """Give the longest time between two samples of a host, in seconds."""
-        return max(
-            (
-                later['time'] - earlier['time']
-                for samples in self.hosts.values()
-                for earlier, later in itertools.pairwise(samples)
-            ),
-            default=0.0,
-        )
+        return max(self._gaps(), default=0.0)
 
     def of(self, uuid: str) -> list[tuple[str, Mapping[str, Any]]]:
         """Give each sight of an instance: its host and what was seen."""

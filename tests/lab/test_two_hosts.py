@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two enforcing hosts on one labelled storage.
+
+First Nova's own driver, with which one guest opens another's files across
+hosts; then, for the same instances, ours. The tests share the instances and
+go by their names' order.
+"""
+
+from __future__ import annotations
+
+import typing
+from typing import Any
+
+from tests.lab import acts
+from tests.lab import cloud as clouds
+from tests.lab import isolation
+from tests.lab import moves
+from tests.lab import storage
+from tests.lab.case import LabTestCase
+from tests.lab.progress import Progress
+
+#: Migrations of one instance, there and back.
+MIGRATIONS = 10
+#: What each instance has: its disk, its volume, its config drive.
+FILES = 3
+
+
+class TwoHostsTest(LabTestCase):
+    #: On the first host, and on the second.
+    ann: Any
+    bob: Any
+    #: The level of each instance under our driver, by UUID.
+    first: typing.ClassVar[dict[str, str]] = {}
+
+    @classmethod
+    def make_cloud(cls) -> clouds.Cloud:
+        return clouds.Cloud(
+            Progress(), hosts=2, driver=clouds.NOVA_DRIVER, volumes=True
+        )
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        cls.ann, cls.bob = acts.one_on_each_host(cls.cloud, ['ann', 'bob'])
+
+    @property
+    def servers(self) -> list[Any]:
+        return [self.ann, self.bob]
+
+    def check_attack(self) -> None:
+        """Each guest on each host opens its own files, and no other's."""
+        assault = acts.attack(self.cloud, self.servers)
+        self.assertEqual([], assault.faults)
+        counts = assault.attack.counts()
+        self.assertEqual(2 * FILES, counts['own_opened'])
+        self.assertEqual(2 * FILES, counts['foreign_denied'])
+        self.assertEqual(2 * FILES, assault.denials)
+
+    def check_levels(self) -> None:
+        levels = acts.show_levels(self.cloud, self.servers)
+        self.assertEqual([], levels.faults)
+        self.assertEqual(
+            self.first, {each.uuid: each.level for each in levels.instances}
+        )
+        _, faults = moves.labels_on_server(self.cloud, levels.instances)
+        self.assertEqual([], faults)
+
+    def test_1_with_one_level_a_guest_opens_files_of_another_host(
+        self,
+    ) -> None:
+        acts.share_a_level(self.cloud, self.ann, self.bob)
+        outcome, _ = acts.try_all(
+            self.cloud, self.servers, acts.look(self.cloud)
+        )
+        self.assertEqual([], outcome.errors())
+        self.assertEqual(2 * FILES, outcome.counts()['foreign_opened'])
+
+    def test_2_the_same_instances_get_levels_of_their_own(self) -> None:
+        self.cloud.change_driver(clouds.DRIVER)
+        for server in self.servers:
+            self.cloud.api.compute.reboot_server(server, 'HARD')
+        for server in self.servers:
+            self.cloud.wait_active(server)
+        levels = acts.show_levels(self.cloud, self.servers)
+        self.first.update({each.uuid: each.level for each in levels.instances})
+        self.check_levels()
+
+    def test_2_computes_have_no_password_of_the_levels_store(self) -> None:
+        for host in self.cloud.hosts:
+            self.assertNotIn('mysql', host.run('cat /etc/nova/nova.conf'))
+
+    def test_3_only_own_files_open_on_either_host(self) -> None:
+        self.check_attack()
+
+    def test_4_a_guest_that_migrates_keeps_its_level_and_its_files(
+        self,
+    ) -> None:
+        journey = moves.wander(self.cloud, self.servers, self.ann, MIGRATIONS)
+        progress = self.cloud.progress
+        progress.say(
+            f'{len(journey.seconds)} migrations in {journey.seconds} s; '
+            f'{journey.samples}'
+        )
+        self.assertEqual([], journey.during.faults + journey.faults)
+        self.assertEqual(MIGRATIONS + 1, len(journey.hosts))
+        # Both QEMUs of ann, and the one of bob.
+        counts = journey.during.attack.counts()
+        self.assertEqual(3 * FILES, counts['own_opened'])
+        self.assertEqual(3 * FILES, counts['foreign_denied'])
+        self.assertEqual(0, counts['foreign_opened'])
+        self.check_levels()
+
+    def test_5_only_own_files_open_after_the_migrations(self) -> None:
+        self.check_attack()
+
+    def test_6_a_guest_loses_no_write_on_its_way(self) -> None:
+        writes = moves.read_writes(self.cloud, self.ann)
+        self.assertEqual([], writes.faults)
+        self.assertGreater(writes.last, 1000)
+        self.cloud.api.compute.start_server(self.ann)
+        self.cloud.wait_active(self.ann)
+
+    def test_7_an_evacuated_instance_keeps_its_level_when_the_host_returns(
+        self,
+    ) -> None:
+        evacuation = moves.evacuate(self.cloud, self.servers, self.bob)
+        self.assertEqual([], evacuation.faults)
+        here, there = (host.name for host in self.cloud.hosts)
+        self.assertEqual([[there], [here, there], [here]], evacuation.claims)
+        self.check_levels()
+        self.check_attack()
+
+    def test_8_deletion_retires_the_levels(self) -> None:
+        departure = acts.depart(self.cloud, self.servers)
+        self.assertEqual([], departure.faults)
+        self.assertEqual(2, len(departure.states))
+        left = self.host.run(f'ls {storage.SHARED_INSTANCES}')
+        for server in self.servers:
+            self.assertNotIn(server.id, left)
+        for volume in self.cloud.api.block_storage.volumes():
+            path = f'{storage.VOLUMES}/volume-{volume.id}'
+            [context] = self.host.probe('contexts', path).values()
+            self.assertEqual(
+                frozenset(),
+                isolation.categories(isolation.level_of(context)),
+            )
