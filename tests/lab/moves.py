@@ -225,11 +225,15 @@ def evacuate(cloud: Cloud, servers: Sequence[Any], evacuee: Any) -> Evacuation:
     [service] = compute.services(binary='nova-compute', host=lost.name)
     lost.set_links(up=False)
     try:
-        # What an operator does who has seen that the host is gone.
+        # What an operator does who has seen that the host is gone. Until
+        # then its QEMU holds the lock of the disk.
+        time.sleep(2 * storage.LEASE)
         compute.update_service_forced_down(service, forced=True)
         compute.evacuate_server(evacuee, host=refuge.name)
         for _ in cloud.poll(f'{evacuee.name} on {refuge.name}'):
             found = compute.get_server(evacuee.id)
+            if found.status == 'ERROR':
+                raise LabError(f'{evacuee.name} was not evacuated: {found}')
             if found.compute_host == refuge.name and not found.task_state:
                 break
         if found.status != 'ACTIVE':

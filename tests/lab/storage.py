@@ -18,6 +18,8 @@ INSTANCES = '/var/lib/nova/instances'
 SHARED_INSTANCES = '/srv/instances'
 VOLUMES = '/srv/volumes'
 _MOUNT_OPTIONS = 'vers=4.2'
+#: Seconds for which a client that is cut off keeps its locks.
+LEASE = 10
 
 
 def serve(server: Machine) -> None:
@@ -30,12 +32,11 @@ def serve(server: Machine) -> None:
             for path in (SHARED_INSTANCES, VOLUMES)
         ),
     )
-    # By systemd, because the policy lets no shell start these. A client
-    # that was cut off keeps its locks for the time of a lease.
+    # By systemd, because the policy lets no shell start these.
     prepare = (
         'modprobe nfsd; mount -t nfsd nfsd /proc/fs/nfsd; '
         'for name in lease grace; do '
-        'echo 10 > /proc/fs/nfsd/nfsv4${name}time; done; exportfs -ra'
+        f'echo {LEASE} > /proc/fs/nfsd/nfsv4${{name}}time; done; exportfs -ra'
     )
     server.run(
         f'systemd-run -q --wait sh -c {shlex.quote(prepare)}; '
