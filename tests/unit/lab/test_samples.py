@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What samples of running guests say of their levels."""
+
+from __future__ import annotations
+
+import testtools
+
+from tests.lab import isolation
+from tests.lab import samples
+
+
+def _domain(uuid, process='s0:c1,c2', file='s0:c1,c2'):
+    return {
+        'uuid': uuid,
+        'process': f'system_u:system_r:svirt_t:{process}',
+        'files': [
+            {
+                'path': '/disk',
+                'context': f'system_u:object_r:svirt_image_t:{file}',
+            }
+        ],
+    }
+
+
+def _samples(**hosts):
+    return samples.Samples(
+        {
+            host: [
+                {'time': float(time), 'domains': domains}
+                for time, domains in enumerate(shown)
+            ]
+            for host, shown in hosts.items()
+        }
+    )
+
+
+class SamplesTest(testtools.TestCase):
+    wanted = {'ann': frozenset({1, 2})}
+
+    def test_a_level_that_never_changed_on_any_host_is_no_fault(self):
+        seen = _samples(
+            a=[[_domain('ann')], [_domain('ann')], []],
+            b=[[], [_domain('ann')], [_domain('ann')]],
+        )
+        self.assertEqual([], seen.faults(self.wanted))
+        self.assertEqual(6, seen.count)
+
+    def test_one_sample_with_another_level_is_a_fault(self):
+        for other in ({'process': 's0:c1,c3'}, {'file': 's0'}):
+            seen = _samples(
+                a=[[_domain('ann')], [_domain('ann', **other)]],
+            )
+            self.assertEqual(1, len(seen.faults(self.wanted)))
+
+    def test_who_was_never_seen_is_a_fault(self):
+        seen = _samples(a=[[_domain('bob')]])
+        self.assertEqual(['ann was never seen'], seen.faults(self.wanted))
+
+    def test_gaps_are_those_of_each_host_alone(self):
+        seen = samples.Samples(
+            {
+                'a': [{'time': t, 'domains': []} for t in (0.0, 1.0, 4.0)],
+                'b': [{'time': t, 'domains': []} for t in (90.0, 90.5)],
+            }
+        )
+        self.assertEqual(3.0, seen.longest_gap())
+        self.assertEqual(1.0, seen.usual_gap())
+
+    def test_without_samples_there_is_no_gap(self):
+        self.assertEqual(0.0, samples.Samples({}).longest_gap())
+
+
+class BesideTest(testtools.TestCase):
+    """Denials of an instance that are no attempts of an attack."""
+
+    attack = isolation.Attack(
+        [
+            {
+                'attacker': 'ann',
+                'owner': 'bob',
+                'path': '/bob',
+                'inode': 7,
+                'outcome': isolation.DENIED,
+            }
+        ],
+        {'ann': 'ann', 'bob': 'bob'},
+    )
+
+    def _beside(self, source='s0:c1,c2', target='s0:c3,c4', inode=7):
+        denial = {
+            'source': f'system_u:system_r:svirt_t:{source}',
+            'target': f'system_u:object_r:svirt_image_t:{target}',
+            'inode': inode,
+        }
+        return self.attack.beside([denial], 'ann', frozenset({1, 2}))
+
+    def test_an_attempt_of_the_attack_is_left_out(self):
+        self.assertEqual([], self._beside())
+
+    def test_a_refusal_of_its_own_file_is_told(self):
+        self.assertEqual(1, len(self._beside(target='s0:c1,c2')))
+
+    def test_a_refusal_of_a_file_that_was_not_attacked_is_told(self):
+        self.assertEqual(1, len(self._beside(inode=8, target='s0')))
+
+    def test_what_others_are_refused_is_theirs(self):
+        self.assertEqual([], self._beside(source='s0:c3,c4', inode=8))
