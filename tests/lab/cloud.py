@@ -159,6 +159,7 @@ class Cloud:
             host.join(count)
             if count > 1:
                 host.listen()
+                host.trust()
             host.enforce()
 
     def _share_storage(self) -> None:
