@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import re
 import signal
@@ -12,16 +11,13 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import subunit
-import testtools
 
 from tests.lab import cache
 from tests.lab import comparison
 from tests.lab import controlplane
 from tests.lab import image
 from tests.lab import processes
+from tests.lab import results
 from tests.lab import selection
 from tests.lab import storage
 from tests.lab.cloud import Cloud
@@ -31,11 +27,6 @@ from tests.lab.progress import LabError
 #: Seconds until a run of tempest counts as hung.
 PATIENCE = 4 * 3600.0
 
-_STATUSES = {
-    'success': comparison.PASSED,
-    'xfail': comparison.PASSED,
-    'skip': comparison.SKIPPED,
-}
 # What tempest prints when a test has ended.
 _ENDED = re.compile(
     r'\{\d+\} (?P<name>\S+) .*\.\.\. (?P<status>ok|FAILED|SKIPPED)'
@@ -193,7 +184,7 @@ class Suite:
             cwd=self._run,
             check=False,
         ).stdout
-        return outcomes(stream)
+        return results.outcomes(stream)
 
     def _follow(
         self, process: subprocess.Popen[bytes], log: Path, title: str, of: int
@@ -287,37 +278,3 @@ def host_features(cloud: Cloud) -> Features:
             'manage_timeout': 600,
         },
     }
-
-
-def outcomes(stream: bytes) -> dict[str, Outcome]:
-    """Read how tests ended from a stream of subunit's second version."""
-    found: dict[str, Outcome] = {}
-
-    def note(test: Any) -> None:
-        status = _STATUSES.get(test['status'], comparison.FAILED)
-        begin, end = test['timestamps']
-        name = comparison.without_attributes(test['id'])
-        if test['status'] == 'unknown' and '.' not in name:
-            # Output between the packets.
-            return
-        found[name] = Outcome(
-            status,
-            (end - begin).total_seconds() if begin and end else 0.0,
-            '' if status == comparison.PASSED else _detail(test['details']),
-        )
-
-    result = testtools.StreamToDict(note)
-    result.startTestRun()
-    subunit.ByteStreamToStreamResult(
-        io.BytesIO(stream), non_subunit_name='output'
-    ).run(result)
-    result.stopTestRun()
-    return found
-
-
-def _detail(details: dict[str, Any]) -> str:
-    for name in ('reason', 'traceback', *sorted(details)):
-        text = details[name].as_text() if name in details else ''
-        if text.strip():
-            return comparison.last_line(text)
-    return 'no reason given'

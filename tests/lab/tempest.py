@@ -38,6 +38,7 @@ NOVAS_DRIVER = 'libvirt.LibvirtDriver'
 #: libvirt-daemon-system would set up are started by the lab.
 PACKAGES = (
     'genisoimage',
+    'iproute2',
     'libvirt-clients',
     'libvirt-daemon',
     'libvirt-daemon-driver-qemu',
