@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Sequence
 from types import FrameType
 
 from tests.lab import cache
@@ -24,11 +25,19 @@ from tests.lab.progress import Progress
 from tests.lab.progress import complain
 
 
-def ensure(module: str, arguments: list[str]) -> Progress:
+def ensure(
+    module: str,
+    arguments: list[str],
+    *,
+    hosts: bool = True,
+    packages: Sequence[str] = (),
+) -> Progress:
     """Return in the lab's own environment, with all parts built.
 
     :param module: what to go on with when another interpreter is needed
     :param arguments: its command line
+    :param hosts: whether hosts will be booted, which need an image
+    :param packages: Debian packages needed beside those of every lab
     :returns: the progress of the run so far
     """
     # SIGINT too: a shell starts what it puts in the background without it.
@@ -47,8 +56,8 @@ def ensure(module: str, arguments: list[str]) -> Progress:
     logs = cache.root() / 'build-logs'
     shutil.rmtree(logs, ignore_errors=True)
     logs.mkdir(parents=True)
-    prerequisites.install(progress, logs / 'apt.log')
-    _build(progress)
+    prerequisites.install(progress, logs / 'apt.log', packages)
+    _build(progress, hosts)
     cache.hand_lock_over()
     os.environ.update(progress.export())
     os.environ['PYTHONDONTWRITEBYTECODE'] = '1'
@@ -58,14 +67,14 @@ def ensure(module: str, arguments: list[str]) -> Progress:
     raise AssertionError('not reached')
 
 
-def _build(progress: Progress) -> None:
+def _build(progress: Progress, hosts: bool) -> None:
     logs = cache.root() / 'build-logs'
     wanted = image.current()
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         try:
             tree = (
                 None
-                if wanted.present
+                if wanted.present or not hosts
                 else pool.submit(
                     image.build_tree, progress, logs / 'image.log'
                 )

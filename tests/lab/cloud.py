@@ -54,6 +54,9 @@ class Cloud:
     :ivar api: the cloud as its administrator sees it
     """
 
+    #: What of a host's Debian matters to who reads a result.
+    host_packages = 'libvirt-daemon qemu-system-x86 selinux-policy-default'
+
     api: Any
 
     def __init__(
@@ -72,11 +75,7 @@ class Cloud:
         self.logs = self._run / 'logs'
         self._daemons = Daemons(self._run / 'pids', self.logs)
         self._looks = itertools.count(1)
-        self._image = image.current()
-        self.hosts = [
-            Host(index, self._image, self._run, self._daemons)
-            for index in range(1, hosts + 1)
-        ]
+        self.hosts = self._make_hosts(hosts)
         self.plane = ControlPlane(self._run, self._daemons, progress, volumes)
         self._service = (
             allocator.AllocatorService(self._run, self._daemons, self.plane)
@@ -101,6 +100,13 @@ class Cloud:
         self._end(error)
 
     # Bringing it up and down
+
+    def _make_hosts(self, count: int) -> list[Any]:
+        self._image = image.current()
+        return [
+            Host(index, self._image, self._run, self._daemons)
+            for index in range(1, count + 1)
+        ]
 
     def _start(self) -> None:
         mode = accelerator.choose(self._image, self.progress)
@@ -153,6 +159,7 @@ class Cloud:
             host.join(count)
             if count > 1:
                 host.listen()
+                host.trust()
             host.enforce()
 
     def _share_storage(self) -> None:
@@ -311,14 +318,16 @@ class Cloud:
                 'neutron',
                 'nova',
                 'openstack-placement',
+                'cinder',
                 'svirt-nova',
+                'tempest',
             )
         }
         lines = (
             self.hosts[0]
             .run(
                 "uname -r; dpkg-query -W -f '${Package} ${Version}\\n' "
-                'libvirt-daemon qemu-system-x86 selinux-policy-default'
+                + self.host_packages
             )
             .split()
         )

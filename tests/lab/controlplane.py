@@ -15,6 +15,7 @@ import secrets
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,24 @@ CATALOG = {
 }
 
 Sections = Mapping[str, Mapping[str, object]]
+
+
+@dataclass(frozen=True)
+class Access:
+    """How a compute service finds the control plane.
+
+    :ivar address: where it listens
+    :ivar interface: which of the catalog's endpoints have that address
+    """
+
+    address: str
+    interface: str
+
+
+#: In a host, behind QEMU's user-mode network.
+FROM_HOST = Access(INSIDE, 'internal')
+#: On the machine itself.
+FROM_MACHINE = Access(OUTSIDE, 'public')
 
 
 def ini(sections: Sections) -> str:
@@ -115,13 +134,13 @@ class ControlPlane:
             self._start_services()
 
     def compute_configuration(
-        self, name: str, address: str
+        self, name: str, address: str, access: Access = FROM_HOST
     ) -> dict[str, dict[str, object]]:
         """Give the nova.conf of a compute host, without its driver.
 
         :param address: the host's own, for migrations
         """
-        sections = self._nova_sections(INSIDE, 'internal')
+        sections = self._nova_sections(access.address, access.interface)
         sections['DEFAULT'].update(
             {
                 'host': name,
@@ -134,6 +153,8 @@ class ControlPlane:
                 # The hosts' times are an emulator's.
                 'resize_confirm_window': 0,
                 'reserved_host_memory_mb': 512,
+                # Guests that do nothing can be many.
+                'cpu_allocation_ratio': 64,
                 'update_resources_interval': 60,
                 'heal_instance_info_cache_interval': -1,
             }
@@ -470,6 +491,8 @@ class ControlPlane:
         return {
             'database': {'connection': self._database.url('keystone')},
             'token': {'provider': 'fernet', 'expiration': 86400},
+            # Each token is a password checked, and nobody is kept out.
+            'identity': {'password_hash_rounds': 4},
             'fernet_tokens': {'key_repository': home / 'fernet'},
             'fernet_receipts': {'key_repository': home / 'fernet'},
             'credential': {'key_repository': home / 'credential'},
@@ -509,12 +532,14 @@ class ControlPlane:
             'oslo_concurrency': {'lock_path': self._run / 'locks'},
         }
 
-    def volume_configuration(self, address: str) -> Sections:
+    def volume_configuration(
+        self, address: str, access: Access = FROM_HOST
+    ) -> Sections:
         """Give the cinder.conf of the host that serves volumes.
 
         :param address: the host's own
         """
-        sections = self._cinder_sections(INSIDE, 'internal')
+        sections = self._cinder_sections(access.address, access.interface)
         sections['DEFAULT'].update(
             {
                 'enabled_backends': 'nfs',
@@ -530,6 +555,7 @@ class ControlPlane:
             'volume_backend_name': 'nfs',
             'nfs_shares_config': '/etc/cinder/shares',
             'nfs_mount_point_base': '/var/lib/cinder/mnt',
+            'nfs_snapshot_support': True,
             'nas_secure_file_operations': False,
             'nas_secure_file_permissions': False,
         }
@@ -540,11 +566,16 @@ class ControlPlane:
             }
         return sections
 
-    def allocator_configuration(self) -> Sections:
-        """Give the configuration of the levels' store and its service."""
+    def allocator_configuration(self, address: str = OUTSIDE) -> Sections:
+        """Give the configuration of the levels' store and its service.
+
+        :param address: where the reader finds the control plane
+        """
         return {
-            'DEFAULT': {'transport_url': self._queue.url(OUTSIDE)},
-            'svirt_database': {'connection': self._database.url('svirt_nova')},
+            'DEFAULT': {'transport_url': self._queue.url(address)},
+            'svirt_database': {
+                'connection': self._database.url('svirt_nova', address)
+            },
             'svirt_nova_allocator': {'workers': 1, 'reap_interval': 0},
             'oslo_messaging_rabbit': {'heartbeat_timeout_threshold': 0},
         }
@@ -563,6 +594,10 @@ class ControlPlane:
                 'rpc_response_timeout': 300,
                 'service_down_time': 180,
                 'osapi_volume_workers': 1,
+                # Nova asks for attachments by instance.
+                'resource_query_filters_file': (
+                    cache.VENV / 'etc/cinder/resource_filters.json'
+                ),
             },
             'database': {'connection': self._database.url('cinder', address)},
             'keystone_authtoken': self._authtoken(address, interface),

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.lab import cache
@@ -77,9 +78,12 @@ def check() -> None:
         raise LabError('the lab needs ' + '; '.join(missing))
 
 
-def install(progress: Progress, log: Path) -> None:
-    """Install the Debian packages that the machine lacks."""
-    lacking = [name for name in PACKAGES if not _installed(name)]
+def install(progress: Progress, log: Path, more: Sequence[str] = ()) -> None:
+    """Install the Debian packages that the machine lacks.
+
+    :param more: names beside those that every lab needs
+    """
+    lacking = [name for name in (*PACKAGES, *more) if not _installed(name)]
     if not lacking:
         return
     with progress.step(f'apt-get install {" ".join(lacking)}'), _no_services():

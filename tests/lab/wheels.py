@@ -14,7 +14,8 @@ from tests.lab import processes
 from tests.lab.progress import LabError
 
 _PYTHON = '/usr/bin/python3'
-_SITE = cache.VENV / 'lib/python3.11/site-packages'
+#: Where the environment has its modules.
+SITE = cache.VENV / 'lib/python3.11/site-packages'
 
 
 def key() -> str:
@@ -68,7 +69,7 @@ def build(log: Path) -> None:
             '2',
             '--invalidation-mode',
             'unchecked-hash',
-            _SITE,
+            SITE,
         ],
         log=log,
         timeout=600,
@@ -111,11 +112,11 @@ def pack_project(run: Path, log: Path) -> Path:
         timeout=120,
     )
     [distribution] = metadata.distributions(
-        name='svirt-nova', path=[str(_SITE)]
+        name='svirt-nova', path=[str(SITE)]
     )
     archive = run / 'svirt-nova.tar'
     with tarfile.open(archive, 'w') as tar:
         for file in distribution.files or ():
-            path = Path(os.path.normpath(_SITE / file))
+            path = Path(os.path.normpath(SITE / file))
             tar.add(path, arcname=str(path).lstrip('/'))
     return archive
