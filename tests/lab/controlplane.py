@@ -566,16 +566,11 @@ class ControlPlane:
             }
         return sections
 
-    def allocator_configuration(self, address: str = OUTSIDE) -> Sections:
-        """Give the configuration of the levels' store and its service.
-
-        :param address: where the reader finds the control plane
-        """
+    def allocator_configuration(self) -> Sections:
+        """Give the configuration of the levels' store and its service."""
         return {
-            'DEFAULT': {'transport_url': self._queue.url(address)},
-            'svirt_database': {
-                'connection': self._database.url('svirt_nova', address)
-            },
+            'DEFAULT': {'transport_url': self._queue.url(OUTSIDE)},
+            'svirt_database': {'connection': self._database.url('svirt_nova')},
             'svirt_nova_allocator': {'workers': 1, 'reap_interval': 0},
             'oslo_messaging_rabbit': {'heartbeat_timeout_threshold': 0},
         }

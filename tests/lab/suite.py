@@ -245,17 +245,11 @@ class Suite:
 def host_features(cloud: Cloud) -> Features:
     """Let the project's own tests look at the hosts.
 
-    Each command there is one of an emulated processor. The first host gets
-    what the operator's command needs to ask the levels' store.
+    Each command there is one of an emulated processor. The operator's
+    command asks the service as nova-compute does, so it needs no more than
+    that has.
     """
-    store = '/etc/svirt-nova.conf'
     first = cloud.hosts[0]
-    first.write(
-        store,
-        controlplane.ini(
-            cloud.plane.allocator_configuration(controlplane.INSIDE)
-        ),
-    )
     return {
         'svirt_nova': {
             'hosts': ','.join(
@@ -273,7 +267,8 @@ def host_features(cloud: Cloud) -> Features:
             'volumes_host': first.name,
             'manage_host': first.name,
             'manage_command': (
-                f'{cache.VENV}/bin/svirt-nova --config-file {store}'
+                f'{cache.VENV}/bin/svirt-nova '
+                '--config-file /etc/nova/nova.conf'
             ),
             'manage_timeout': 600,
         },
