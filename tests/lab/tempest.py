@@ -78,7 +78,7 @@ PLACES = {
     ),
     'lab': Place(
         25,
-        1,
+        2,
         {
             'compute': {'build_timeout': 1500, 'build_interval': 3},
             'volume': {'build_timeout': 1500, 'build_interval': 3},
