@@ -654,9 +654,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
                 and self._confinement is not None
                 and instance.host != self._svirt_host
             ):
-                stack.enter_context(
-                    shared_files.kept(self._host, self._claims, instance)
-                )
+                stack.enter_context(shared_files.kept(self._host, instance))
             super()._destroy(instance)
 
     # What is left of an instance here, once Nova has cleaned up

@@ -16,25 +16,23 @@ from svirt_nova import exception
 from svirt_nova import files
 from svirt_nova import level as levels
 from svirt_nova import seclabel
-from svirt_nova.virt import claims
 
 LOG = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def kept(
-    host: Any, host_claims: claims.HostClaims, instance: Any
-) -> Iterator[None]:
+def kept(host: Any, instance: Any) -> Iterator[None]:
     """Keep the levels of an instance's files while its domain ends here.
 
     When a domain ends, libvirt gives its files the policy's default label,
     on shared storage too, unless it was migrated away
     (``virSecuritySELinuxRestoreImageLabelInt``): the instance, which runs
-    elsewhere, could not use them any more.
+    elsewhere, could not use them any more. Nor could another instance, which
+    has a volume by now that the domain still names.
 
     :param host: the ``nova.virt.libvirt.host.Host`` of this host
     """
-    carried = _carried(host, host_claims, instance)
+    carried = _carried(host, instance)
     try:
         yield
     finally:
@@ -42,10 +40,8 @@ def kept(
             _give_back(path, level, instance)
 
 
-def _carried(
-    host: Any, host_claims: claims.HostClaims, instance: Any
-) -> dict[str, levels.Level]:
-    """The files of a domain that carry a level of the instance."""
+def _carried(host: Any, instance: Any) -> dict[str, levels.Level]:
+    """The files of a domain that carry a level, and which."""
     try:
         xml = host.get_guest(instance).get_xml_desc()
     except nova_exception.InstanceNotFound:
@@ -59,7 +55,6 @@ def _carried(
         )
         return {}
     try:
-        given = host_claims.levels_given(instance)
         disks = seclabel.disks(xml)
     except exception.SvirtError as error:
         LOG.warning(
@@ -75,7 +70,7 @@ def _carried(
         # One that is gone, or has no label of ours, has nothing to lose.
         with contextlib.suppress(exception.SvirtError):
             context = files.read(disk.path)
-            if context is not None and context.level in given:
+            if context is not None and context.level.categories:
                 found[disk.path] = context.level
     return found
 
@@ -83,7 +78,8 @@ def _carried(
 def _give_back(path: str, level: levels.Level, instance: Any) -> None:
     try:
         context = files.read(path)
-        if context is None or context.level == level:
+        # One that has a level has kept it, or has got one from elsewhere.
+        if context is None or context.level.categories:
             return
         files.label(os.path.dirname(path), path, level)
     except exception.SvirtError as error:

@@ -86,16 +86,25 @@ class SharedFilesTest(case.DriverTestCase):
         self.assertEqual([], self._given_back())
 
     def test_files_that_kept_their_levels_are_left_alone(self):
-        with shared_files.kept(
-            self.driver._host, self.driver._claims, self.instance
-        ):
+        with shared_files.kept(self.driver._host, self.instance):
             pass
         self.assertEqual([], self._given_back())
 
-    def test_only_a_level_of_the_instance_comes_back(self):
-        self.carried[DISK] = test_seclabel.IMAGE.at(OTHER)
-        self.carried[VOLUME] = None
+    def test_a_volume_that_another_instance_has_by_now_keeps_its_level(self):
+        self.carried[VOLUME] = test_seclabel.IMAGE.at(OTHER)
         self.driver._destroy(self.instance)
+        self.assertEqual(
+            [(DISK, case.LEVEL), (VOLUME, OTHER)], self._given_back()
+        )
+
+    def test_a_file_that_had_no_level_gets_none(self):
+        self.carried = {DISK: DEFAULT, VOLUME: None}
+        self.driver._destroy(self.instance)
+        self.assertEqual([], self._given_back())
+
+    def test_a_level_that_came_from_elsewhere_meanwhile_stays(self):
+        with shared_files.kept(self.driver._host, self.instance):
+            self.carried[DISK] = test_seclabel.IMAGE.at(OTHER)
         self.assertEqual([], self._given_back())
 
     def test_what_libvirt_does_not_put_back_is_left_alone(self):
