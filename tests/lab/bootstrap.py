@@ -29,14 +29,14 @@ def ensure(
     module: str,
     arguments: list[str],
     *,
-    hosts: bool = True,
+    hosts: int = 1,
     packages: Sequence[str] = (),
 ) -> Progress:
     """Return in the lab's own environment, with all parts built.
 
     :param module: what to go on with when another interpreter is needed
     :param arguments: its command line
-    :param hosts: whether hosts will be booted, which need an image
+    :param hosts: how many will be booted, from an image
     :param packages: Debian packages needed beside those of every lab
     :returns: the progress of the run so far
     """
@@ -48,7 +48,7 @@ def ensure(
     if sys.prefix == str(cache.VENV):
         cache.lock()
         return progress
-    prerequisites.check()
+    prerequisites.check(hosts)
     cache.lock()
     ended = cache.clear_run()
     if ended:
@@ -57,7 +57,7 @@ def ensure(
     shutil.rmtree(logs, ignore_errors=True)
     logs.mkdir(parents=True)
     prerequisites.install(progress, logs / 'apt.log', packages)
-    _build(progress, hosts)
+    _build(progress, with_image=hosts > 0)
     cache.hand_lock_over()
     os.environ.update(progress.export())
     os.environ['PYTHONDONTWRITEBYTECODE'] = '1'
@@ -67,14 +67,14 @@ def ensure(
     raise AssertionError('not reached')
 
 
-def _build(progress: Progress, hosts: bool) -> None:
+def _build(progress: Progress, *, with_image: bool) -> None:
     logs = cache.root() / 'build-logs'
     wanted = image.current()
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         try:
             tree = (
                 None
-                if wanted.present or not hosts
+                if wanted.present or not with_image
                 else pool.submit(
                     image.build_tree, progress, logs / 'image.log'
                 )

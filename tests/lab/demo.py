@@ -156,7 +156,9 @@ def main(arguments: list[str]) -> int:
     """
     options = parse(arguments)
     try:
-        progress = bootstrap.ensure('tests.lab.demo', arguments)
+        progress = bootstrap.ensure(
+            'tests.lab.demo', arguments, hosts=options.hosts
+        )
         faults = show(progress, options)
     except BaseException as error:  # noqa: BLE001 - passed on where unknown
         return bootstrap.main_guard(error)

@@ -29,7 +29,9 @@ PACKAGES = (
     'rabbitmq-server',
 )
 DISK_GIB = 12
+#: With one host, and with each more.
 MEMORY_GIB = 7
+MEMORY_GIB_MORE = 3
 
 _POLICY = Path('/usr/sbin/policy-rc.d')
 # Names the lab as author, so that a policy of the machine's own is never
@@ -37,9 +39,10 @@ _POLICY = Path('/usr/sbin/policy-rc.d')
 _POLICY_TEXT = '#!/bin/sh\n# svirt-nova lab: start nothing\nexit 101\n'
 
 
-def check() -> None:
+def check(hosts: int) -> None:
     """Check user, system, disk and memory.
 
+    :param hosts: how many will be booted
     :raises LabError: one line for all that is missing
     """
     missing = []
@@ -66,13 +69,13 @@ def check() -> None:
         missing.append(
             f'{DISK_GIB} GiB of disk at {place} (there are {free:.1f})'
         )
+    wanted = MEMORY_GIB + MEMORY_GIB_MORE * max(0, hosts - 1)
     for line in Path('/proc/meminfo').read_text().splitlines():
         if line.startswith('MemAvailable:'):
             available = int(line.split()[1]) / 2**20
-            if available < MEMORY_GIB:
+            if available < wanted:
                 missing.append(
-                    f'{MEMORY_GIB} GiB of free memory (there '
-                    f'are {available:.1f})'
+                    f'{wanted} GiB of free memory (there are {available:.1f})'
                 )
     if missing:
         raise LabError('the lab needs ' + '; '.join(missing))

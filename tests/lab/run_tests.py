@@ -88,7 +88,7 @@ def main(arguments: list[str]) -> int:
         # A successor process may stand elsewhere.
         arguments += ['--json', str(options.json.absolute())]
     try:
-        bootstrap.ensure('tests.lab.run_tests', arguments)
+        bootstrap.ensure('tests.lab.run_tests', arguments, hosts=options.hosts)
         return run(options.hosts, options.json)
     except BaseException as error:  # noqa: BLE001 - raised again if unknown
         return bootstrap.main_guard(error)

@@ -285,7 +285,7 @@ def main(arguments: list[str]) -> int:
         progress = bootstrap.ensure(
             'tests.lab.tempest',
             arguments,
-            hosts='lab' in options.places,
+            hosts=2 if 'lab' in options.places else 0,
             packages=PACKAGES if 'native' in options.places else (),
         )
         faults = run(progress, options)
