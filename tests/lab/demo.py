@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from tests.lab import bootstrap
 from tests.lab.progress import Progress
+from tests.lab.progress import place_json
 from tests.lab.progress import say
 from tests.lab.progress import table
 from tests.lab.progress import write_json
@@ -41,11 +41,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         help='leave the lab up at the end, until Ctrl-C',
     )
     options = parser.parse_args(arguments)
-    if options.json is not None:
-        caller = Path(os.environ.get('SVIRT_NOVA_LAB_CALLER', '.'))
-        options.json = (caller / options.json).absolute()
-        if not options.json.parent.is_dir():
-            parser.error(f'{options.json.parent} is no directory')
+    place_json(parser, options)
     return options
 
 

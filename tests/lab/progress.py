@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -96,6 +97,18 @@ def complain(error: BaseException) -> None:
     """Print an error for people, on standard error."""
     sys.stdout.flush()
     print(f'error: {error}', file=sys.stderr, flush=True)
+
+
+def place_json(
+    parser: argparse.ArgumentParser, options: argparse.Namespace
+) -> None:
+    """Make the option --json FILE absolute, from where the caller stands."""
+    if options.json is None:
+        return
+    caller = Path(os.environ.get('SVIRT_NOVA_LAB_CALLER', '.'))
+    options.json = (caller / options.json).absolute()
+    if not options.json.parent.is_dir():
+        parser.error(f'{options.json.parent} is no directory')
 
 
 def write_json(path: Path, figures: object) -> None:

@@ -27,6 +27,7 @@ from tests.lab import bootstrap
 from tests.lab import cache
 from tests.lab.progress import LabError
 from tests.lab.progress import Progress
+from tests.lab.progress import place_json
 from tests.lab.progress import write_json
 
 if TYPE_CHECKING:
@@ -124,11 +125,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     for place in options.places:
         if place not in PLACES:
             parser.error(f'no such place: {place}')
-    if options.json is not None:
-        caller = Path(os.environ.get('SVIRT_NOVA_LAB_CALLER', '.'))
-        options.json = (caller / options.json).absolute()
-        if not options.json.parent.is_dir():
-            parser.error(f'{options.json.parent} is no directory')
+    place_json(parser, options)
     return options
 
 
