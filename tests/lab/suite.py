@@ -29,7 +29,8 @@ PATIENCE = 4 * 3600.0
 
 # What tempest prints when a test has ended.
 _ENDED = re.compile(
-    r'\{\d+\} (?P<name>\S+) .*\.\.\. (?P<status>ok|FAILED|SKIPPED)'
+    r'\{\d+\} (?P<name>\w+ \(\S+\)|\S+) '
+    r'.*\.\.\. (?P<status>ok|FAILED|SKIPPED)'
 )
 
 Features = dict[str, dict[str, object]]
