@@ -123,9 +123,15 @@ def checked(
     return list(selection.lists[place])
 
 
-def plugin(known: Collection[str]) -> list[str]:
-    """Give the project's own tests."""
-    return sorted(name for name in known if name.startswith(PLUGIN))
+def own(prefix: str, known: Collection[str]) -> list[str]:
+    """Give the project's own tests whose names begin with a prefix.
+
+    :raises LabError: there are none
+    """
+    found = sorted(name for name in known if name.startswith(prefix))
+    if not found:
+        raise LabError(f'tempest finds no test below {prefix}')
+    return found
 
 
 def _text(name: str) -> str:

@@ -54,11 +54,13 @@ class Place:
 
     :ivar minimum: how many stock tests have to pass with each driver
     :ivar workers: how many tests run at a time
+    :ivar own: where the project's own tests for such a place are
     :ivar features: what tempest is told of it alone
     """
 
     minimum: int
     workers: int
+    own: str
     features: dict[str, dict[str, object]]
 
 
@@ -66,6 +68,7 @@ PLACES = {
     'native': Place(
         60,
         3,
+        'svirt_nova.tempest.api.test_outside.',
         {
             'compute': {'build_timeout': 600},
             'volume': {'build_timeout': 600},
@@ -80,6 +83,7 @@ PLACES = {
     'lab': Place(
         25,
         2,
+        'svirt_nova.tempest.api.test_inside.',
         {
             'compute': {'build_timeout': 1500, 'build_interval': 3},
             'volume': {'build_timeout': 1500, 'build_interval': 3},
@@ -156,12 +160,12 @@ def compare(name: str, progress: Progress) -> dict[str, Any]:
         )
         identities = suite.identities()
         names = selection.checked(name, list(PLACES), identities)
-        plugin = selection.plugin(identities)
+        own = selection.own(place.own, identities)
         took: dict[str, float] = {}
         outcomes = {}
         for title, driver, tests in (
             ('nova', NOVAS_DRIVER, names),
-            ('ours', DRIVER, [*names, *plugin]),
+            ('ours', DRIVER, [*names, *own]),
         ):
             if driver != cloud.driver:
                 with progress.step(f'nova-compute with {driver}'):
@@ -170,7 +174,7 @@ def compare(name: str, progress: Progress) -> dict[str, Any]:
                 since = time.monotonic()
                 outcomes[title] = suite.run(title, tests, place.workers)
                 took[title] = round(time.monotonic() - since, 1)
-        result = Comparison(names, outcomes['nova'], outcomes['ours'], plugin)
+        result = Comparison(names, outcomes['nova'], outcomes['ours'], own)
         left = claims_left(cloud)
         faults = result.faults(place.minimum)
         faults += [f'a claim of an instance that is gone: {x}' for x in left]

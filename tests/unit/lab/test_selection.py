@@ -3,6 +3,7 @@
 import testtools
 
 from tests.lab import selection
+from tests.lab.progress import LabError
 from tests.lab.selection import Selection
 
 PAUSE = 'tempest.api.compute.servers.test_actions.ActionsTest.test_pause'
@@ -45,6 +46,14 @@ class SelectionTest(testtools.TestCase):
                 '# first\n# reason\na\nb\nc  # own\n\n# next\nd\n'
             ),
         )
+
+    def test_own_tests_are_those_of_a_prefix(self):
+        known = ['svirt_nova.tempest.api.a.T.x', 'svirt_nova.tempest.b.T.y']
+
+        self.assertEqual(
+            known[:1], selection.own('svirt_nova.tempest.api.', known)
+        )
+        self.assertRaises(LabError, selection.own, 'svirt_nova.c.', known)
 
 
 class TreeTest(testtools.TestCase):
