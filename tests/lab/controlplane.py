@@ -589,6 +589,7 @@ class ControlPlane:
                 'rpc_response_timeout': 300,
                 'service_down_time': 180,
                 'osapi_volume_workers': 1,
+                'glance_catalog_info': f'image:glance:{interface}URL',
                 # Nova asks for attachments by instance.
                 'resource_query_filters_file': (
                     cache.VENV / 'etc/cinder/resource_filters.json'
