@@ -85,9 +85,9 @@ PLACES = {
         2,
         'svirt_nova.tempest.api.test_inside.',
         {
-            'compute': {'build_timeout': 1500, 'build_interval': 3},
-            'volume': {'build_timeout': 1500, 'build_interval': 3},
-            'image': {'build_timeout': 1500},
+            'compute': {'build_timeout': 600, 'build_interval': 3},
+            'volume': {'build_timeout': 600, 'build_interval': 3},
+            'image': {'build_timeout': 600},
             # Some calls are answered only when the host has answered.
             'service_clients': {'http_timeout': 900},
             'compute-feature-enabled': {
