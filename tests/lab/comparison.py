@@ -227,6 +227,10 @@ def without_attributes(identity: str) -> str:
 
 
 def last_line(text: str) -> str:
-    """Give the last line of a traceback that says something."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    """Give the last line of a traceback that says something.
+
+    Tempest's errors end with details, of which there may be none.
+    """
+    lines = [line.strip() for line in text.splitlines()]
+    lines = [line for line in lines if line not in ('', 'Details:')]
     return lines[-1][:300] if lines else ''

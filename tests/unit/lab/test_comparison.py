@@ -146,4 +146,8 @@ class TextTest(testtools.TestCase):
             'ValueError: x',
             comparison.last_line('Traceback:\n  a\nValueError: x\n\n'),
         )
+        self.assertEqual(
+            'BuildError: in ERROR',
+            comparison.last_line('BuildError: in ERROR\nDetails: \n'),
+        )
         self.assertEqual('', comparison.last_line('\n'))
