@@ -5,7 +5,12 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from collections.abc import Iterable
+from typing import Any
+
+from oslo_privsep import comm
+from oslo_privsep import daemon
 
 from svirt_nova import context as contexts
 from svirt_nova import exception
@@ -14,6 +19,26 @@ from svirt_nova import privsep
 from svirt_nova import storage
 
 _XATTR = 'security.selinux'
+
+
+def _run(
+    function: Callable[..., Any], root: str, path: str, *args: Any
+) -> privsep.Failure | None:
+    """Have a function of ``privsep`` work on a file.
+
+    :raises UnsafeFile: the file does not lie in the directory
+    :raises LabelNotApplied: the process that has the privilege to do it
+        does not run, or not any more
+    """
+    try:
+        failure = function(root, _relative(root, path), *args)
+    except (daemon.FailedToDropPrivileges, comm.PrivsepTimeout) as error:
+        raise exception.LabelNotApplied(
+            f'{path}: the helper that sets labels cannot be used ({error}). '
+            'See the log of nova-compute, and helper_command in '
+            '[svirt_nova_privileged]'
+        ) from error
+    return None if failure is None else privsep.Failure(*failure)
 
 
 def _fail(path: str, failure: privsep.Failure) -> None:
@@ -44,9 +69,9 @@ def label(root: str, path: str, level: levels.Level) -> None:
     :raises UnlabeledStorage: its storage cannot carry labels
     :raises LabelNotApplied: the label was refused
     """
-    failure = privsep.set_level(root, _relative(root, path), str(level))
+    failure = _run(privsep.set_level, root, path, str(level))
     if failure is not None:
-        _fail(path, privsep.Failure(*failure))
+        _fail(path, failure)
     found = read(path)
     if found is None:
         raise unlabeled(path)
@@ -66,11 +91,11 @@ def restore(root: str, path: str, given: Iterable[levels.Level]) -> None:
     :raises UnsafeFile: not a plain file inside the directory
     :raises LabelNotApplied: the file cannot carry the label
     """
-    failure = privsep.restore(
-        root, _relative(root, path), [str(level) for level in given]
+    failure = _run(
+        privsep.restore, root, path, [str(level) for level in given]
     )
-    if failure is not None and failure[0] not in ('missing', 'unsupported'):
-        _fail(path, privsep.Failure(*failure))
+    if failure is not None and failure.kind not in ('missing', 'unsupported'):
+        _fail(path, failure)
 
 
 def _relative(root: str, path: str) -> str:

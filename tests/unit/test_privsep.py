@@ -8,6 +8,9 @@ import os
 import threading
 
 import fixtures
+from oslo_config import cfg
+from oslo_config import fixture as config_fixture
+from oslo_privsep import comm
 import testtools
 
 from svirt_nova import exception
@@ -252,4 +255,25 @@ class ReadTest(_Base):
     def test_a_missing_file_is_an_error(self):
         self.assertRaises(
             exception.LabelError, files.read, self.disk + '.gone'
+        )
+
+
+class HelperTest(testtools.TestCase):
+    def test_a_helper_that_does_not_start_is_told_with_the_option(self):
+        config = self.useFixture(config_fixture.Config(cfg.CONF))
+        config.config(group='svirt_nova_privileged', helper_command='false')
+        error = self.assertRaises(
+            exception.LabelNotApplied, files.label, '/a', '/a/disk', LEVEL
+        )
+        self.assertIn('helper_command', str(error))
+        self.assertIn('/a/disk', str(error))
+
+    def test_a_helper_that_does_not_answer_is_told(self):
+        self.useFixture(
+            fixtures.MockPatchObject(
+                privsep, 'restore', side_effect=comm.PrivsepTimeout()
+            )
+        )
+        self.assertRaises(
+            exception.LabelNotApplied, files.restore, '/a', '/a/disk', [LEVEL]
         )

@@ -80,6 +80,19 @@ class SharedFilesTest(case.DriverTestCase):
             [(DISK, case.LEVEL), (VOLUME, case.LEVEL)], self._given_back()
         )
 
+    def test_what_sets_labels_runs_before_libvirt_takes_them_off(self):
+        carried = []
+
+        def restore(root, path, given):
+            carried.append(self.carried[path])
+            self.assertEqual((), given)
+            raise exception.LabelNotApplied('no helper')
+
+        self.calls.restore.side_effect = restore
+        self.driver._destroy(self.instance)
+        self.assertEqual([test_seclabel.IMAGE.at(case.LEVEL)], carried)
+        self.assertEqual(2, len(self._given_back()))
+
     def test_libvirt_puts_the_files_of_an_instance_of_this_host_back(self):
         self.instance.host = 'here'
         self.driver._destroy(self.instance)
