@@ -19,9 +19,10 @@ from typing import Any
 from tests.lab import isolation
 from tests.lab.cloud import Cloud
 from tests.lab.host import Host
-from tests.lab.storage import INSTANCES
 from tests.lab.isolation import Attack
 from tests.lab.isolation import Confined
+from tests.lab.isolation import Kind
+from tests.lab.storage import INSTANCES
 
 
 @dataclass
@@ -187,6 +188,18 @@ def one_on_each_host(cloud: Cloud, names: Sequence[str]) -> list[Any]:
         cloud.attach(server, cloud.make_volume(f'data of {name}'))
         servers.append(server)
     return servers
+
+
+def usual_denials(cloud: Cloud, outcome: Attack) -> frozenset[Kind]:
+    """Give what the policy refuses guests with any driver.
+
+    For a time when Nova's own driver is the only one that they had.
+
+    :param outcome: an attack on all their files
+    """
+    return outcome.usual(
+        denial for host in cloud.hosts for denial in host.probe('denials', '0')
+    )
 
 
 def share_a_level(cloud: Cloud, one: Any, other: Any) -> str:

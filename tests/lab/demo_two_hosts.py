@@ -70,6 +70,7 @@ class _Story:
         with self._progress.step('attack over shared storage'):
             seen = acts.look(cloud)
             outcome, _ = acts.try_all(cloud, self._servers, seen)
+            self._usual = acts.usual_denials(cloud, outcome)
         counts = outcome.counts()
         say(outcome.matrix())
         say(
@@ -125,7 +126,7 @@ class _Story:
             'writes'
         ):
             journey = moves.wander(
-                self._cloud, self._servers, ann, _MIGRATIONS
+                self._cloud, self._servers, ann, _MIGRATIONS, self._usual
             )
         self._tell('during the first migration', journey.during)
         say(

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +20,18 @@ from tests.lab.progress import table
 OPENED = 'opened'
 DENIED = 'denied'
 
+#: What was refused to a guest: accesses, the target's type, its class.
+Kind = tuple[tuple[str, ...], str, str]
+
 
 def level_of(context: str) -> str:
     """Give the level of a context, the upper one of a range."""
     return context.split(':', 3)[3].split('-')[-1]
+
+
+def type_of(context: str) -> str:
+    """Give the type of a context."""
+    return context.split(':', 3)[2]
 
 
 def brief(context: str) -> str:
@@ -48,6 +57,15 @@ def free_pair(taken: Iterable[frozenset[int]]) -> str:
     used = frozenset().union(*taken)
     one, two = [number for number in range(1024) if number not in used][:2]
     return f's0:c{one},c{two}'
+
+
+def kind_of(denial: Mapping[str, Any]) -> Kind:
+    """Give what a denial of ``probe.py denials`` is of, but for levels."""
+    return (
+        tuple(denial['access']),
+        type_of(denial['target']),
+        denial['kind'],
+    )
 
 
 @dataclass(frozen=True)
@@ -264,30 +282,50 @@ class Attack:
             ],
         )
 
+    def usual(self, denials: Iterable[Mapping[str, Any]]) -> frozenset[Kind]:
+        """Give the kinds of denials that have nothing to do with levels.
+
+        Those that a guest has with any driver, since the policy does not
+        know what its QEMU tries (rings of io_uring, the memory of the
+        host); never what is about categories, or about an instance's file.
+        """
+        inodes = {row['inode'] for row in self.attempts}
+        return frozenset(
+            kind_of(row)
+            for row in denials
+            if type_of(row['source']).startswith('svirt_')
+            and row['inode'] not in inodes
+            and categories(level_of(row['target']))
+            <= categories(level_of(row['source']))
+        )
+
     def beside(
         self,
         denials: Iterable[Mapping[str, Any]],
         uuid: str,
         own: frozenset[int],
+        usual: Set[Kind] = frozenset(),
     ) -> list[Mapping[str, Any]]:
         """Give an instance's denials that are no attempts of the attack.
 
         :param own: the instance's categories
+        :param usual: kinds of denials to leave out
         """
         tried = {
             row['inode']
             for row in self.attempts
             if row['attacker'] == uuid and row['outcome'] == DENIED
         }
-        return [
-            row
-            for row in denials
-            if categories(level_of(row['source'])) == own
-            and (
-                row['inode'] not in tried
-                or categories(level_of(row['target'])) == own
-            )
-        ]
+        found = []
+        for row in denials:
+            target = categories(level_of(row['target']))
+            if (
+                categories(level_of(row['source'])) == own
+                and not (target <= own and kind_of(row) in usual)
+                and not (target != own and row['inode'] in tried)
+            ):
+                found.append(row)
+        return found
 
     def unproven(
         self,

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ from tests.lab.cloud import Cloud
 from tests.lab.guest import Writes
 from tests.lab.host import Host
 from tests.lab.isolation import Confined
+from tests.lab.isolation import Kind
 from tests.lab.progress import LabError
 from tests.lab.samples import Samples
 
@@ -42,7 +44,7 @@ class Journey:
     :ivar during: the attack in the middle of the first migration
     :ivar samples: what the hosts showed all the while
     :ivar denials: accesses that the kernels refused its process, but for
-        those of the attack
+        those of the attack and those that any driver's guest has
     """
 
     hosts: list[str]
@@ -113,11 +115,16 @@ def migrate(
 
 
 def wander(
-    cloud: Cloud, servers: Sequence[Any], wanderer: Any, times: int
+    cloud: Cloud,
+    servers: Sequence[Any],
+    wanderer: Any,
+    times: int,
+    usual: Set[Kind],
 ) -> Journey:
     """Migrate an instance back and forth, watched; attack in the first.
 
     :param servers: all whose guests attack, the wanderer among them
+    :param usual: kinds of denials that guests have with Nova's driver too
     """
     begin = {
         host.name: host.run('date +%s.%N').strip() for host in cloud.hosts
@@ -152,6 +159,7 @@ def wander(
             host.probe('denials', begin[host.name]),
             wanderer.id,
             levels[wanderer.id],
+            usual,
         )
     ]
     faults = samples.faults(levels)
@@ -248,11 +256,17 @@ def evacuate(cloud: Cloud, servers: Sequence[Any], evacuee: Any) -> Evacuation:
         if _claims(cloud, evacuee) == [refuge.name]:
             break
     claims.append(_claims(cloud, evacuee))
-    after = {
-        each.uuid: each.level
-        for each in acts.show_levels(cloud, servers).instances
-    }
-    faults = []
+    instances = acts.show_levels(cloud, servers).instances
+    after = {each.uuid: each.level for each in instances}
+    _, faults = labels_on_server(cloud, instances)
+    # libvirt took the labels off for a moment. A client that looked then
+    # takes that for the truth until its cache of attributes ends.
+    deadline = time.monotonic() + storage.ATTRIBUTES
+    while (late := acts.show_levels(cloud, servers).faults) and (
+        time.monotonic() < deadline
+    ):
+        time.sleep(2)
+    faults += late
     if before != after:
         faults.append(f'the levels were {before} and are {after}')
     if claims[1] != sorted([lost.name, refuge.name]):

@@ -29,7 +29,8 @@ from xml.etree import ElementTree
 import libvirt
 import libvirt_qemu
 
-PIDS = '/run/libvirt/qemu'
+#: What libvirt notes of running domains: their processes, their XML.
+RUNNING = '/run/libvirt/qemu'
 
 
 def context_of_file(path: str) -> str:
@@ -40,16 +41,19 @@ def context_of_file(path: str) -> str:
 
 def pid_of(domain: Any) -> int:
     """Give the process of a running domain."""
-    with open(f'{PIDS}/{domain.name()}.pid') as file:
+    with open(f'{RUNNING}/{domain.name()}.pid') as file:
         return int(file.read())
 
 
 def look_at(domain: Any) -> dict[str, Any]:
     """Describe a running domain: process, label in XML, files."""
-    pid = pid_of(domain)
+    return describe(ElementTree.fromstring(domain.XMLDesc()), pid_of(domain))
+
+
+def describe(root: ElementTree.Element, pid: int) -> dict[str, Any]:
+    """Describe a domain by its XML and its process."""
     with open(f'/proc/{pid}/attr/current') as file:
         process = file.read().rstrip('\0\n')
-    root = ElementTree.fromstring(domain.XMLDesc())
     labels = [
         {
             'type': item.get('type'),
@@ -74,8 +78,8 @@ def look_at(domain: Any) -> dict[str, Any]:
             }
         )
     return {
-        'uuid': domain.UUIDString(),
-        'name': domain.name(),
+        'uuid': root.findtext('uuid'),
+        'name': root.findtext('name'),
         'pid': pid,
         'process': process,
         'seclabels': labels,
@@ -217,20 +221,28 @@ def attack_as(
     ]
 
 
-def watch(connection: Any, stop: str) -> None:
+def watch(stop: str) -> None:
     """Print what runs twice a second, until a file appears.
 
-    A domain that comes or goes at that moment is left out of the line.
+    Reads what libvirt notes of its domains: libvirt itself says nothing of
+    a domain while it works on it. One that comes or goes at that moment is
+    left out of the line.
     """
     if os.path.exists(stop):
         os.unlink(stop)
     while not os.path.exists(stop):
         begin = time.time()
         seen = []
-        for domain in active(connection):
+        for path in sorted(glob.glob(f'{RUNNING}/*.xml')):
             try:
-                seen.append({**look_at(domain), 'state': domain.state()[0]})
-            except (OSError, ValueError, libvirt.libvirtError):
+                status = ElementTree.parse(path).getroot()
+                domain = status.find('domain')
+                pid = int(status.get('pid', ''))
+                with open(f'/proc/{pid}/comm') as file:
+                    runs = file.read().startswith('qemu-system')
+                if domain is not None and runs:
+                    seen.append(describe(domain, pid))
+            except (OSError, ValueError, ElementTree.ParseError):
                 continue
         json.dump({'time': begin, 'domains': seen}, sys.stdout)
         print(flush=True)
@@ -341,6 +353,9 @@ def main() -> None:
             path: context_of_file(path) if os.path.exists(path) else None
             for path in words
         }
+    elif command == 'watch':
+        watch(*words)
+        return
     else:
         libvirt.registerErrorHandler(lambda _context, _error: None, None)
         connection = libvirt.open('qemu:///system')
@@ -352,9 +367,6 @@ def main() -> None:
             answer = give(connection, *words)
         elif command == 'attack-as':
             answer = attack_as(active(connection), json.loads(words[0]))
-        elif command == 'watch':
-            watch(connection, words[0])
-            return
         elif command == 'shared-level':
             answer = shared_level(connection, words[0])
         else:

@@ -20,6 +20,9 @@ VOLUMES = '/srv/volumes'
 _MOUNT_OPTIONS = 'vers=4.2'
 #: Seconds for which a client that is cut off keeps its locks.
 LEASE = 10
+#: Seconds for which a client believes what it has seen of a file, such as its
+#: label (acregmax).
+ATTRIBUTES = 60
 
 
 def serve(server: Machine) -> None:
