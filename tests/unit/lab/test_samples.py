@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import testtools
 
-from tests.lab import isolation
 from tests.lab import samples
 
 
@@ -68,40 +67,3 @@ class SamplesTest(testtools.TestCase):
 
     def test_without_samples_there_is_no_gap(self):
         self.assertEqual(0.0, samples.Samples({}).longest_gap())
-
-
-class BesideTest(testtools.TestCase):
-    """Denials of an instance that are no attempts of an attack."""
-
-    attack = isolation.Attack(
-        [
-            {
-                'attacker': 'ann',
-                'owner': 'bob',
-                'path': '/bob',
-                'inode': 7,
-                'outcome': isolation.DENIED,
-            }
-        ],
-        {'ann': 'ann', 'bob': 'bob'},
-    )
-
-    def _beside(self, source='s0:c1,c2', target='s0:c3,c4', inode=7):
-        denial = {
-            'source': f'system_u:system_r:svirt_t:{source}',
-            'target': f'system_u:object_r:svirt_image_t:{target}',
-            'inode': inode,
-        }
-        return self.attack.beside([denial], 'ann', frozenset({1, 2}))
-
-    def test_an_attempt_of_the_attack_is_left_out(self):
-        self.assertEqual([], self._beside())
-
-    def test_a_refusal_of_its_own_file_is_told(self):
-        self.assertEqual(1, len(self._beside(target='s0:c1,c2')))
-
-    def test_a_refusal_of_a_file_that_was_not_attacked_is_told(self):
-        self.assertEqual(1, len(self._beside(inode=8, target='s0')))
-
-    def test_what_others_are_refused_is_theirs(self):
-        self.assertEqual([], self._beside(source='s0:c3,c4', inode=8))
