@@ -145,10 +145,7 @@ class OperationsTest(LabTestCase):
         # system that could.
         self.compute.stop_server(self.red)
         self.wait(self.red, 'SHUTOFF')
-        self.compute.delete_volume_attachment(self.red, volume)
-        storage.wait_for_status(
-            volume, 'available', interval=1, wait=int(PATIENCE)
-        )
+        self.cloud.detach(self.red, volume)
         self.compute.start_server(self.red)
         self.cloud.wait_active(self.red)
         self.check(files=4)

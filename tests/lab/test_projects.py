@@ -156,10 +156,5 @@ class ProjectsTest(LabTestCase):
                 interval=1,
                 wait=int(PATIENCE),
             )
-            api.compute.delete_volume_attachment(server, both)
-            for _ in self.cloud.poll(f'{server.name} without a volume'):
-                found = api.block_storage.get_volume(both.id)
-                holders = {each['server_id'] for each in found.attachments}
-                if server.id not in holders:
-                    break
+            self.cloud.detach(server, both)
             self.assertEqual(left, self._categories_of(both))

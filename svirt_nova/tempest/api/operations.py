@@ -155,6 +155,7 @@ class Operations(Checks):
         self.wait('SHUTOFF')
         self.servers.detach_volume(self.server, volume_id)
         self._wait_for_volume(volume_id, 'available')
+        self._wait_until_detached()
         self.check_detached(volume_id)
         self.servers.start_server(self.server)
         self.wait('ACTIVE')
@@ -204,6 +205,19 @@ class Operations(Checks):
             if found.startswith('error'):
                 break
         self.fail(f'volume {volume_id} is {found}, not {status}')
+
+    def _wait_until_detached(self) -> None:
+        """Wait until Nova has no volume of the subject any more.
+
+        It lets cinder know first; a start at that moment would fail.
+        """
+        for _ in base.poll(
+            CONF.volume.build_timeout, CONF.volume.build_interval
+        ):
+            found = self.servers.list_volume_attachments(self.server)
+            if not found['volumeAttachments']:
+                return
+        self.fail(f'server {self.server} still has a volume, for Nova')
 
     def _take_away(self, volume_id: str) -> None:
         """Delete the subject, if it still has the volume."""
