@@ -28,6 +28,8 @@ class Server:
     flavor: str = '1'
     source: str | None = None
     volumes: list[str] = dataclasses.field(default_factory=list)
+    # Detached, but not forgotten yet.
+    let_go: list[str] = dataclasses.field(default_factory=list)
     actions: list[dict] = dataclasses.field(default_factory=list)
 
 
@@ -139,7 +141,9 @@ class Cloud:
         return self._done(self._server(server_id), 'stop', 'SHUTOFF')
 
     def start_server(self, server_id):
-        return self._done(self._server(server_id), 'start')
+        server = self._server(server_id)
+        assert not server.let_go
+        return self._done(server, 'start')
 
     def shelve_server(self, server_id):
         server = self._server(server_id)
@@ -222,10 +226,17 @@ class Cloud:
         server = self._server(server_id)
         assert server.status == 'SHUTOFF'
         server.volumes.remove(volume_id)
+        server.let_go.append(volume_id)
         if not self.faults.get('volume_keeps_level'):
             self.labels[volume_id] = 's0'
         self.volumes[volume_id] = 'available'
         self._done(server, 'detach', 'SHUTOFF')
+
+    def list_volume_attachments(self, server_id):
+        server = self._server(server_id)
+        known = [*server.volumes, *server.let_go]
+        server.let_go.clear()
+        return {'volumeAttachments': [{'volumeId': each} for each in known]}
 
 
 class Host:
