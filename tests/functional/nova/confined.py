@@ -12,6 +12,7 @@ import contextlib
 import itertools
 import os
 import time
+from collections.abc import Iterable
 from typing import Any
 from unittest import mock
 
@@ -135,8 +136,10 @@ class Files:
         if os.path.basename(path) not in self.refused:
             self.label('', path, level)
 
-    def restore(self, root: str, path: str) -> None:
-        self.labels.pop(path, None)
+    def restore(self, root: str, path: str, given: Iterable[Any]) -> None:
+        carried = self.labels.get(path)
+        if carried is not None and carried.level in list(given):
+            del self.labels[path]
 
     def read(self, path: str) -> contexts.Context | None:
         return self.labels.get(path)
