@@ -33,11 +33,8 @@ def kept(host: Any, instance: Any) -> Iterator[None]:
     :param host: the ``nova.virt.libvirt.host.Host`` of this host
     """
     carried = _carried(host, instance)
-    for path in list(carried)[:1]:
-        # Changes nothing, but starts what sets labels: that takes seconds,
-        # for which the instance would be without its files.
-        with contextlib.suppress(exception.SvirtError):
-            files.restore(os.path.dirname(path), path, ())
+    if carried:
+        _start_helper(next(iter(carried)))
     try:
         yield
     finally:
@@ -78,6 +75,16 @@ def _carried(host: Any, instance: Any) -> dict[str, levels.Level]:
             if context is not None and context.level.categories:
                 found[disk.path] = context.level
     return found
+
+
+def _start_helper(path: str) -> None:
+    """Start what sets labels, while the files still have theirs.
+
+    That takes seconds, for which the instance would be without its files.
+    Taking off none of the levels that there are changes nothing.
+    """
+    with contextlib.suppress(exception.SvirtError):
+        files.restore(os.path.dirname(path), path, ())
 
 
 def _give_back(path: str, level: levels.Level, instance: Any) -> None:

@@ -423,18 +423,17 @@ class Cloud:
             }:
                 return
 
-    def detach(self, server: Any, volume: Any, api: Any = None) -> None:
+    def detach(self, server: Any, volume: Any) -> None:
         """Detach a volume from an instance; wait until it is."""
-        api = api or self.api
-        api.compute.delete_volume_attachment(server, volume)
+        self.api.compute.delete_volume_attachment(server, volume)
         for _ in self.poll(f'{server.name} without {volume.name}'):
-            found = api.block_storage.get_volume(volume.id)
+            found = self.api.block_storage.get_volume(volume.id)
             # Nova lets cinder know, and then forgets the volume.
             if server.id not in {
                 each['server_id'] for each in found.attachments
             } and volume.id not in {
                 each.volume_id
-                for each in api.compute.volume_attachments(server)
+                for each in self.api.compute.volume_attachments(server)
             }:
                 return
 

@@ -256,17 +256,16 @@ def evacuate(cloud: Cloud, servers: Sequence[Any], evacuee: Any) -> Evacuation:
         if _claims(cloud, evacuee) == [refuge.name]:
             break
     claims.append(_claims(cloud, evacuee))
-    instances = acts.show_levels(cloud, servers).instances
-    after = {each.uuid: each.level for each in instances}
-    _, faults = labels_on_server(cloud, instances)
+    seen = acts.show_levels(cloud, servers)
+    _, faults = labels_on_server(cloud, seen.instances)
     # libvirt took the labels off for a moment. A client that looked then
     # takes that for the truth until its cache of attributes ends.
     deadline = time.monotonic() + storage.ATTRIBUTES
-    while (late := acts.show_levels(cloud, servers).faults) and (
-        time.monotonic() < deadline
-    ):
+    while seen.faults and time.monotonic() < deadline:
         time.sleep(2)
-    faults += late
+        seen = acts.show_levels(cloud, servers)
+    faults += seen.faults
+    after = {each.uuid: each.level for each in seen.instances}
     if before != after:
         faults.append(f'the levels were {before} and are {after}')
     if claims[1] != sorted([lost.name, refuge.name]):

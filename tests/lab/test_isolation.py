@@ -107,9 +107,7 @@ class IsolationTest(LabTestCase):
         before = self.domain_of(server)
         compute = self.cloud.api.compute
         compute.stop_server(server)
-        compute.wait_for_server(
-            compute.get_server(server.id), 'SHUTOFF', interval=1, wait=300
-        )
+        self.cloud.wait_status(server, 'SHUTOFF')
         compute.start_server(server)
         self.cloud.wait_active(server)
         self.assertEqual(before['process'], self.domain_of(server)['process'])

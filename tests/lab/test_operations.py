@@ -13,7 +13,6 @@ from typing import Any
 from tests.lab import acts
 from tests.lab import isolation
 from tests.lab.case import LabTestCase
-from tests.lab.cloud import PATIENCE
 from tests.lab.storage import VOLUMES
 
 #: Where a host's nova-compute finds the file of a volume.
@@ -65,14 +64,6 @@ class OperationsTest(LabTestCase):
         self.assertEqual(files, counts['foreign_denied'])
         self.assertEqual(files, assault.denials)
 
-    def wait(self, server: Any, status: str) -> Any:
-        return self.compute.wait_for_server(
-            self.compute.get_server(server.id),
-            status,
-            interval=1,
-            wait=int(PATIENCE),
-        )
-
     def test_1_rebuild(self) -> None:
         before = self.domain_of(self.red)
         image = self.cloud.api.image.find_image('idle')
@@ -83,7 +74,7 @@ class OperationsTest(LabTestCase):
 
     def test_2_rescue_and_unrescue(self) -> None:
         self.compute.rescue_server(self.blue)
-        self.wait(self.blue, 'RESCUE')
+        self.cloud.wait_status(self.blue, 'RESCUE')
         rescued = self.domain_of(self.blue)
         names = {file['path'].rpartition('/')[2] for file in rescued['files']}
         self.assertLessEqual({'disk.rescue', 'disk'}, names)
@@ -102,7 +93,7 @@ class OperationsTest(LabTestCase):
     def test_3_resize_on_the_same_host(self) -> None:
         small = self.compute.find_flavor('small')
         self.compute.resize_server(self.red, small.id)
-        self.wait(self.red, 'VERIFY_RESIZE')
+        self.cloud.wait_status(self.red, 'VERIFY_RESIZE')
         self.check(files=4)
         self.compute.confirm_server_resize(self.red)
         self.cloud.wait_active(self.red)
@@ -110,7 +101,7 @@ class OperationsTest(LabTestCase):
 
     def test_4_shelve_and_unshelve(self) -> None:
         self.compute.shelve_server(self.blue)
-        self.wait(self.blue, 'SHELVED_OFFLOADED')
+        self.cloud.wait_status(self.blue, 'SHELVED_OFFLOADED')
         held = [
             row
             for row in self.cloud.svirt_nova('label', 'list')
@@ -144,7 +135,7 @@ class OperationsTest(LabTestCase):
         # A running guest has to let go of a disk itself; this one has no
         # system that could.
         self.compute.stop_server(self.red)
-        self.wait(self.red, 'SHUTOFF')
+        self.cloud.wait_status(self.red, 'SHUTOFF')
         self.cloud.detach(self.red, volume)
         self.compute.start_server(self.red)
         self.cloud.wait_active(self.red)

@@ -12,7 +12,6 @@ from typing import Any
 from tests.lab import acts
 from tests.lab import isolation
 from tests.lab.case import LabTestCase
-from tests.lab.cloud import PATIENCE
 from tests.lab.storage import VOLUMES
 
 
@@ -150,11 +149,6 @@ class ProjectsTest(LabTestCase):
         self.assertEqual(2, len(shared))
         for server, left in ((self.ann, shared), (self.amy, frozenset())):
             api.compute.stop_server(server)
-            api.compute.wait_for_server(
-                api.compute.get_server(server.id),
-                'SHUTOFF',
-                interval=1,
-                wait=int(PATIENCE),
-            )
+            self.cloud.wait_status(server, 'SHUTOFF')
             self.cloud.detach(server, both)
             self.assertEqual(left, self._categories_of(both))

@@ -138,7 +138,7 @@ class Files:
 
     def restore(self, root: str, path: str, given: Iterable[Any]) -> None:
         carried = self.labels.get(path)
-        if carried is not None and carried.level in list(given):
+        if carried is not None and carried.level in given:
             del self.labels[path]
 
     def read(self, path: str) -> contexts.Context | None:

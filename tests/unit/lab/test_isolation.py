@@ -59,6 +59,10 @@ class DenialsTest(testtools.TestCase):
     def test_a_file_that_lost_its_label_counts(self):
         self.assertEqual([_UNLABELED], self.beside(_UNLABELED))
 
+    def test_a_file_that_was_not_attacked_counts(self):
+        other = _denial('read', 'svirt_image_t:s0', 'file', 9)
+        self.assertEqual([other], self.beside(other))
+
     def test_what_another_guest_was_refused_is_not_counted(self):
         self.assertEqual(
             [], self.beside(_denial('read', 'x_t:s0', 'file', source=_BOB))
