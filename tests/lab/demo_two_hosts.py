@@ -149,8 +149,6 @@ class _Story:
         ann = self._servers[0]
         with self._progress.step(f'the writes of {ann.name}'):
             writes = moves.read_writes(self._cloud, ann)
-            self._cloud.api.compute.start_server(ann)
-            self._cloud.wait_active(ann)
         say(f'{writes.last + 1} writes, {len(writes.faults)} lost or torn')
         self.faults += writes.faults
         self.figures['writes'] = writes.last + 1

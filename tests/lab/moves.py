@@ -175,7 +175,7 @@ def wander(
 
 
 def read_writes(cloud: Cloud, server: Any) -> Writes:
-    """Stop an instance and judge what its guest has written."""
+    """Stop an instance, judge what its guest has written; start it again."""
     cloud.api.compute.stop_server(server)
     cloud.wait_status(server, 'SHUTOFF')
     text = home_of(cloud, server).run(
@@ -184,6 +184,8 @@ def read_writes(cloud: Cloud, server: Any) -> Writes:
         f'dd if=/run/svirt-nova-disk bs={guest.SECTOR} '
         f'skip={guest.FIRST_SECTOR} count={guest.SLOTS} status=none | base64'
     )
+    cloud.api.compute.start_server(server)
+    cloud.wait_active(server)
     return guest.read_writes(base64.b64decode(text))
 
 

@@ -33,6 +33,8 @@ class TwoHostsTest(LabTestCase):
     first: typing.ClassVar[dict[str, str]] = {}
     #: What the policy refuses a guest with Nova's own driver too.
     usual: typing.ClassVar[set[isolation.Kind]] = set()
+    #: How long each migration took.
+    seconds: typing.ClassVar[list[float]] = []
 
     @classmethod
     def make_cloud(cls) -> clouds.Cloud:
@@ -101,6 +103,7 @@ class TwoHostsTest(LabTestCase):
         journey = moves.wander(
             self.cloud, self.servers, self.ann, MIGRATIONS, self.usual
         )
+        self.seconds.extend(journey.seconds)
         progress = self.cloud.progress
         progress.say(
             f'{len(journey.seconds)} migrations in {journey.seconds} s; '
@@ -122,9 +125,9 @@ class TwoHostsTest(LabTestCase):
     def test_6_a_guest_loses_no_write_on_its_way(self) -> None:
         writes = moves.read_writes(self.cloud, self.ann)
         self.assertEqual([], writes.faults)
-        self.assertGreater(writes.last, 1000)
-        self.cloud.api.compute.start_server(self.ann)
-        self.cloud.wait_active(self.ann)
+        # One a second at least, or it did not write all the way. A host
+        # that is quicker migrates sooner, so it has fewer writes in all.
+        self.assertGreater(writes.last, sum(self.seconds))
 
     def test_7_an_evacuated_instance_keeps_its_level_when_the_host_returns(
         self,
