@@ -114,6 +114,20 @@ def migrate(
         raise LabError(f'{server.name} did not get to {destination.name}')
 
 
+def migrate_cold(cloud: Cloud, server: Any) -> None:
+    """Migrate an instance to the other host, not live, and confirm it.
+
+    :raises LabError: it did not get there
+    """
+    destination = other(cloud, home_of(cloud, server))
+    cloud.api.compute.migrate_server(server, host=destination.name)
+    cloud.wait_status(server, 'VERIFY_RESIZE')
+    cloud.api.compute.confirm_server_resize(server)
+    cloud.wait_active(server)
+    if home_of(cloud, server) is not destination:
+        raise LabError(f'{server.name} did not get to {destination.name}')
+
+
 def wander(
     cloud: Cloud,
     servers: Sequence[Any],

@@ -18,6 +18,10 @@ INSTANCES = '/var/lib/nova/instances'
 SHARED_INSTANCES = '/srv/instances'
 VOLUMES = '/srv/volumes'
 _MOUNT_OPTIONS = 'vers=4.2'
+#: Nova puts another directory in the place of an instance's when it resizes
+#: it. A client that remembers names goes on with the one that was there: it
+#: would run, and label, the source's copy of the disk (acdirmax).
+_INSTANCES_OPTIONS = f'{_MOUNT_OPTIONS},lookupcache=none'
 #: Seconds for which a client that is cut off keeps its locks.
 LEASE = 10
 #: Seconds for which a client believes what it has seen of a file, such as its
@@ -52,7 +56,8 @@ def mount_instances(client: Machine, server: Machine) -> None:
     """Put the server's directory where Nova keeps instances."""
     client.run(
         'systemd-run -q --wait mount -t nfs -o '
-        f'{_MOUNT_OPTIONS} {server.address}:{SHARED_INSTANCES} {INSTANCES}; '
+        f'{_INSTANCES_OPTIONS} {server.address}:{SHARED_INSTANCES} '
+        f'{INSTANCES}; '
         f'grep " {INSTANCES} " /proc/mounts'
     )
 

@@ -129,6 +129,12 @@ class TwoHostsTest(LabTestCase):
         # that is quicker migrates sooner, so it has fewer writes in all.
         self.assertGreater(writes.last, sum(self.seconds))
 
+    def test_6_the_disk_that_nova_copied_has_the_level(self) -> None:
+        # There and back: a host must not go on with the copy it once had.
+        for _ in range(2):
+            moves.migrate_cold(self.cloud, self.ann)
+            self.check_levels()
+
     def test_7_an_evacuated_instance_keeps_its_level_when_the_host_returns(
         self,
     ) -> None:
