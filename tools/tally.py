@@ -9,20 +9,43 @@ from it. Both count as failed here.
 import argparse
 import pathlib
 import sys
+from typing import Any, NamedTuple
 
 import subunit
 import testtools
 
 PASSED = frozenset({'success', 'xfail'})
 SKIPPED = frozenset({'skip'})
+TRACEBACK_LINES = 25
 
 
-def statuses(stream: object) -> dict[str, str]:
-    """The last status of each test in a subunit stream, by its id."""
-    found: dict[str, str] = {}
+class End(NamedTuple):
+    """How a test ended.
 
-    def note(test: dict[str, object]) -> None:
-        found[str(test['id'])] = str(test['status'])
+    :param status: a subunit status
+    :param trace: the end of its tracebacks; empty if it has none
+    """
+
+    status: str
+    trace: tuple[str, ...] = ()
+
+
+def ends(stream: object) -> dict[str, End]:
+    """The last end of each test in a subunit stream, by its id."""
+    found: dict[str, End] = {}
+
+    def note(test: dict[str, Any]) -> None:
+        # A test whose cleanup fails too has a traceback-1.
+        trace = [
+            line
+            for name, content in test['details'].items()
+            if name.startswith('traceback')
+            for line in content.as_text().splitlines()
+            if line.strip()
+        ]
+        found[test['id']] = End(
+            test['status'], tuple(trace[-TRACEBACK_LINES:])
+        )
 
     result = testtools.StreamToDict(note)
     result.startTestRun()
@@ -34,18 +57,18 @@ def statuses(stream: object) -> dict[str, str]:
 
 
 def tally(
-    found: dict[str, str], expected: frozenset[str]
+    found: dict[str, End], expected: frozenset[str]
 ) -> tuple[int, int, int, list[str]]:
     """Count a run.
 
-    :param found: the status of each test that reported one
+    :param found: the end of each test that reported one
     :param expected: the ids of all tests that were to run
-    :returns: how many passed, failed and were skipped; and a line on each
-        failed one
+    :returns: how many passed, failed and were skipped; and for each failed
+        one a line and the end of its traceback
     """
     passed = failed = skipped = 0
     lines = []
-    for name, status in sorted(found.items()):
+    for name, (status, trace) in sorted(found.items()):
         if status in PASSED:
             passed += 1
         elif status in SKIPPED:
@@ -54,6 +77,7 @@ def tally(
         elif status != 'unknown' or name in expected:
             failed += 1
             lines.append(f'{name}: {status}')
+            lines.extend(f'    {line}' for line in trace)
     for name in sorted(expected - found.keys()):
         failed += 1
         lines.append(f'{name}: never ran')
@@ -66,7 +90,7 @@ def main() -> int:
     parser.add_argument('expected', type=pathlib.Path, help='ids, one a line')
     args = parser.parse_args()
     expected = frozenset(args.expected.read_text().splitlines())
-    found = statuses(sys.stdin.buffer)
+    found = ends(sys.stdin.buffer)
     passed, failed, skipped, lines = tally(found, expected)
     for line in lines:
         print(f'  {line}', file=sys.stderr)

@@ -4,7 +4,8 @@
     python3 -m tests.lab.run_tests [--hosts 2] [--json FILE]
 
 Bootstraps as the demo does. Exit status 0 only if all tests passed; FILE
-gets {"passed": n, "failed": n, "skipped": n}.
+gets {"passed": n, "failed": n, "skipped": n, "told": [line, ...]}, where told
+has the ends of what failed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from pathlib import Path
 
 from tests.lab import bootstrap
 from tests.lab.progress import write_json
+
+TOLD_LINES = 25
 
 #: By the number of hosts that they need.
 MODULES = {
@@ -59,12 +62,26 @@ def run(hosts: int, path: Path | None) -> int:
     failed = total - passed - skipped
     if path is not None:
         write_json(
-            path, {'passed': passed, 'failed': failed, 'skipped': skipped}
+            path,
+            {
+                'passed': passed,
+                'failed': failed,
+                'skipped': skipped,
+                'told': _told(result),
+            },
         )
     print(
         f'lab: {passed} passed, {failed} failed, {skipped} skipped', flush=True
     )
     return 0 if passed == total and result.wasSuccessful() else 1
+
+
+def _told(result: unittest.TestResult) -> list[str]:
+    told = []
+    for test, trace in result.failures + result.errors:
+        lines = [line for line in trace.splitlines() if line.strip()]
+        told += [test.id(), *lines[-TOLD_LINES:]]
+    return told
 
 
 def _classes(suite: unittest.TestSuite) -> set[type[unittest.TestCase]]:

@@ -19,10 +19,18 @@ class TallyTest(testtools.TestCase):
     def count(self, events, expected):
         stream = io.BytesIO()
         writer = subunit.StreamResultToBytes(stream)
-        for name, status in events:
+        for name, status, *attached in events:
+            for title, text in attached:
+                writer.status(
+                    test_id=name,
+                    file_name=title,
+                    file_bytes=text.encode(),
+                    mime_type='text/plain; charset=utf8',
+                    eof=True,
+                )
             writer.status(test_id=name, test_status=status)
         stream.seek(0)
-        return tally.tally(tally.statuses(stream), frozenset(expected))
+        return tally.tally(tally.ends(stream), frozenset(expected))
 
     def test_every_end_is_counted_once(self):
         events = [
@@ -57,3 +65,14 @@ class TallyTest(testtools.TestCase):
     def test_a_class_that_cannot_be_set_up_has_failed(self):
         events = [('setUpClass (x)', 'inprogress'), ('setUpClass (x)', 'fail')]
         self.assertEqual((0, 2, 0), self.count(events, ['x.a'])[:3])
+
+    def test_the_end_of_a_failed_test_s_traceback_is_told(self):
+        trace = '\n\n'.join(f'line {n}' for n in range(100))
+        events = [
+            ('a', 'success', ('traceback', 'of no interest')),
+            ('b', 'fail', ('pythonlogging', 'long'), ('traceback', trace)),
+        ]
+        *_, lines = self.count(events, 'ab')
+        self.assertEqual('b: fail', lines[0])
+        self.assertEqual('    line 75', lines[1])
+        self.assertEqual('    line 99', lines[-1])
