@@ -80,8 +80,8 @@ class Node(servers.MariaDB):
                 host='127.0.0.1',
                 port=self.port,
                 user='root',
-                connect_timeout=5,
-                read_timeout=5,
+                connect_timeout=30,
+                read_timeout=30,
             ) as connection,
             connection.cursor() as cursor,
         ):

@@ -36,7 +36,6 @@ class GaleraTest(contract.AllocatorContract, testtools.TestCase):
         super().setUp()
 
     def make(self, cooling_time, **options):
-        options.setdefault('call_timeout', 2)
         return driver.SqlAllocator(
             make_conf(next(self.urls), cooling_time=cooling_time, **options)
         )

@@ -49,7 +49,6 @@ def make_conf(url, topic, host=None, **options):
     calls = {
         'transport_url': servers.message_bus().url,
         'topic': topic,
-        'call_timeout': 10,
     }
     for name, value in options.items():
         if name in conf.svirt_nova_allocator:
@@ -107,7 +106,6 @@ class RpcTest(contract.AllocatorContract):
         conf = make_conf(
             self.url, uuid.uuid4().hex, cooling_time=cooling_time, **options
         )
-        conf.set_override('call_timeout', 2, 'svirt_database')
         self.useFixture(Service(conf, sql.SqlAllocator(conf)))
         client = rpc.RpcAllocator(conf)
         self.addCleanup(client.close)
@@ -190,8 +188,8 @@ class CallsTest(testtools.TestCase):
         only.start()
         self.addCleanup(only.wait)
         self.addCleanup(only.stop)
+        self.client().acquire(self.uuid, 'p', 'a')
         client = self.client(call_timeout=1, call_retries=0)
-        client.acquire(self.uuid, 'p', 'a')
         self.assertRaises(exception.StoreUnreachable, client.retire, self.uuid)
         target = oslo_messaging.get_rpc_client(
             transport,
@@ -201,7 +199,7 @@ class CallsTest(testtools.TestCase):
         )
         self.assertRaises(
             oslo_messaging.RemoteError,
-            target.prepare(timeout=5).call,
+            target.prepare(timeout=30).call,
             {'host': 'a'},
             'retire',
             instance_uuid=self.uuid,
@@ -230,7 +228,7 @@ class CallsTest(testtools.TestCase):
             error = self.assertRaises(
                 exception.StoreUnreachable, client.get, self.uuid
             )
-            self.assertLess(time.monotonic() - began, 6)
+            self.assertLess(time.monotonic() - began, 15)
             self.assertIn('message bus', str(error))
 
     def test_without_a_service_a_call_ends_in_time(self):
@@ -239,7 +237,7 @@ class CallsTest(testtools.TestCase):
         error = self.assertRaises(
             exception.StoreUnreachable, client.get, self.uuid
         )
-        self.assertLess(time.monotonic() - began, 5)
+        self.assertLess(time.monotonic() - began, 15)
         self.assertIn('did not answer', str(error))
 
     def test_a_lost_answer_is_asked_for_again(self):
@@ -251,11 +249,11 @@ class CallsTest(testtools.TestCase):
                 found = below.acquire(*arguments)
                 given.append(found)
                 if len(given) == 1:
-                    time.sleep(3)
+                    time.sleep(6)
                 return found
 
         self.serve(Slow(self.conf))
-        client = self.client(call_timeout=2)
+        client = self.client(call_timeout=5)
         got = client.acquire(self.uuid, 'p', 'a')
         self.assertEqual([got, got], given)
         self.assertEqual([got], below.list())
@@ -416,7 +414,7 @@ class ProcessTest(testtools.TestCase):
         self.topic = uuid.uuid4().hex
         self.url = f'sqlite:///{self.directory}/levels.sqlite'
         store.sync(make_conf(self.url, ''), spaces.LevelSpace.parse('c0.c99'))
-        self.conf = make_conf('', self.topic, host='a', call_timeout=5)
+        self.conf = make_conf('', self.topic, host='a', call_timeout=10)
 
     def start(self, more='', **options):
         options = {
@@ -472,7 +470,7 @@ class ProcessTest(testtools.TestCase):
         return client.acquire(fixture.new_uuid(), 'p', 'a').level
 
     def wait_until_it_answers(self, client):
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while True:
             try:
                 return client.space()
@@ -519,7 +517,7 @@ class ProcessTest(testtools.TestCase):
         bus.stop()
         began = time.monotonic()
         self.assertRaises(exception.StoreUnreachable, self.acquire, client)
-        self.assertLess(time.monotonic() - began, 30)
+        self.assertLess(time.monotonic() - began, 45)
         bus.start()
         self.wait_until_it_answers(client)
         self.assertNotEqual(first, self.acquire(client))

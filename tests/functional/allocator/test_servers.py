@@ -46,7 +46,6 @@ class ServerTest(contract.AllocatorContract):
         super().setUp()
 
     def make(self, cooling_time, **options):
-        options.setdefault('call_timeout', 2)
         return driver.SqlAllocator(
             make_conf(self.url, cooling_time=cooling_time, **options)
         )

@@ -31,8 +31,6 @@ class ServiceTest(confined.ConfinedMixin, base.ServersTestBase):
         self.flags(
             transport_url='fake:/',
             topic=uuid.uuid4().hex,
-            call_timeout=1,
-            call_retries=0,
             group='svirt_nova_allocator',
         )
         self.servers = []
@@ -76,10 +74,15 @@ class ServiceTest(confined.ConfinedMixin, base.ServersTestBase):
     def test_without_the_service_servers_reboot_and_none_is_built(self):
         created = self._create_server(networks='none')
         self._stop_service()
+        # Long enough where somebody answers, too long where nobody does.
+        self.flags(
+            call_timeout=1, call_retries=0, group='svirt_nova_allocator'
+        )
         self._reboot_server(created, hard=True)
         refused = self._create_server(networks='none', expected_state='ERROR')
         fault = self.api.get_server(refused['id'])['fault']['message']
         self.assertIn('allocator service', fault)
+        CONF.clear_override('call_timeout', 'svirt_nova_allocator')
         self._start_service()
         self._delete_server(created)
         self._delete_server(refused)
