@@ -74,6 +74,8 @@ class Environment:
                 here / tree,
                 path / tree,
                 symlinks=True,
+                # Half-written ones, of the tests beside this one.
+                ignore=shutil.ignore_patterns('*.pyc.*'),
                 copy_function=_link,
                 dirs_exist_ok=True,
             )

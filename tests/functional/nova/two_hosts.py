@@ -42,10 +42,14 @@ class TwoHosts(confined.ConfinedMixin, base.ServersTestBase):
 
     def _assert_held(self, server, *hosts):
         """The level is the first, and these hosts alone claim it."""
-        held = self.allocator.get(server['id'])
-        self.assertEqual(self.level, held.level)
-        self.assertIs(allocators.State.HELD, held.state)
-        self.assertEqual(set(hosts), set(held.hosts))
+
+        def check():
+            held = self.allocator.get(server['id'])
+            self.assertEqual(self.level, held.level)
+            self.assertIs(allocators.State.HELD, held.state)
+            self.assertEqual(set(hosts), set(held.hosts))
+
+        self._settled(check)
 
     def _assert_runs_at_its_level(self, server, host):
         label = seclabel.read(self._domains(host)[server['id']].XMLDesc(0))
@@ -53,9 +57,12 @@ class TwoHosts(confined.ConfinedMixin, base.ServersTestBase):
         self.assertTrue(label.is_static)
 
     def _assert_cooling(self, server):
-        allocation = self.allocator.get(server['id'])
-        self.assertEqual(self.level, allocation.level)
-        self.assertIs(allocators.State.COOLING, allocation.state)
+        def check():
+            allocation = self.allocator.get(server['id'])
+            self.assertEqual(self.level, allocation.level)
+            self.assertIs(allocators.State.COOLING, allocation.state)
+
+        self._settled(check)
 
     def _reconcile_host(self, host):
         claims = self.computes[host].driver._claims
