@@ -36,6 +36,8 @@ class GaleraTest(contract.AllocatorContract, testtools.TestCase):
         super().setUp()
 
     def make(self, cooling_time, **options):
+        # As long takes each change of the level space.
+        options.setdefault('call_timeout', 3)
         return driver.SqlAllocator(
             make_conf(next(self.urls), cooling_time=cooling_time, **options)
         )

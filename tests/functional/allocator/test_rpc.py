@@ -106,6 +106,8 @@ class RpcTest(contract.AllocatorContract):
         conf = make_conf(
             self.url, uuid.uuid4().hex, cooling_time=cooling_time, **options
         )
+        # As long takes each change of the level space.
+        conf.set_override('call_timeout', 3, 'svirt_database')
         self.useFixture(Service(conf, sql.SqlAllocator(conf)))
         client = rpc.RpcAllocator(conf)
         self.addCleanup(client.close)

@@ -46,6 +46,8 @@ class ServerTest(contract.AllocatorContract):
         super().setUp()
 
     def make(self, cooling_time, **options):
+        # As long takes each change of the level space.
+        options.setdefault('call_timeout', 3)
         return driver.SqlAllocator(
             make_conf(self.url, cooling_time=cooling_time, **options)
         )
