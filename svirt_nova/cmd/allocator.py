@@ -61,6 +61,7 @@ class Calls(cotyledon.Service):
         """Answer, until it is ended."""
         for each in self._servers:
             each.start()
+        LOG.info('Calls are answered, process %d', os.getpid())
 
     def terminate(self) -> None:
         """Answer what has been asked, and end."""

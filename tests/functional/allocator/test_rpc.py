@@ -471,6 +471,13 @@ class ProcessTest(testtools.TestCase):
     def acquire(self, client):
         return client.acquire(fixture.new_uuid(), 'p', 'a').level
 
+    def wait_until_workers_answer(self, service, number=2):
+        """So many have begun to; a signal before that is another matter."""
+        deadline = time.monotonic() + 120
+        while service.log.read_text().count('Calls are answered') < number:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.1)
+
     def wait_until_it_answers(self, client):
         deadline = time.monotonic() + 120
         while True:
@@ -484,12 +491,13 @@ class ProcessTest(testtools.TestCase):
         service = self.start()
         client = rpc.RpcAllocator(self.conf)
         self.addCleanup(client.close)
-        self.wait_until_it_answers(client)
+        self.wait_until_workers_answer(service)
         got = {self.acquire(client) for _ in range(10)}
         first, *_ = self.workers(service)
         os.kill(first, signal.SIGKILL)
         got |= {self.acquire(client) for _ in range(10)}
         self.assertEqual(20, len(got))
+        self.wait_until_workers_answer(service, 3)
         service.terminate()
         self.assertEqual(0, service.wait(60))
         self.assertNotIn('Traceback', service.log.read_text())
@@ -498,7 +506,8 @@ class ProcessTest(testtools.TestCase):
         services = [self.start(), self.start()]
         client = rpc.RpcAllocator(self.conf)
         self.addCleanup(client.close)
-        self.wait_until_it_answers(client)
+        for service in services:
+            self.wait_until_workers_answer(service)
         got = {self.acquire(client) for _ in range(5)}
         services[0].terminate()
         self.assertEqual(0, services[0].wait(60))
