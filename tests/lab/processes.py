@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -15,6 +16,10 @@ from pathlib import Path
 from tests.lab.progress import LabError
 
 Command = Sequence[str | os.PathLike[str]]
+
+_CLIENTS_PORTS = Path('/proc/sys/net/ipv4/ip_local_port_range')
+_FIRST_PORT = 10_000
+_TRIES = 1000
 
 _commands: set[int] = set()
 
@@ -110,12 +115,24 @@ def port_is_open(port: int) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """Find TCP ports of 127.0.0.1 that nobody uses at the moment."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(('127.0.0.1', 0))
-        return [each.getsockname()[1] for each in sockets]
+    """Find TCP ports of 127.0.0.1 that nobody uses at the moment.
+
+    None of those that the kernel gives to clients, if it leaves others: a
+    connection could take it before its server does, or while that one
+    starts again.
+    """
+    last = int(_CLIENTS_PORTS.read_text().split()[0])
+    if last < _FIRST_PORT + _TRIES:
+        last = 1 << 16
+    found: list[int] = []
+    # Not the generator that tests seed: others would find the same.
+    for port in random.SystemRandom().sample(range(_FIRST_PORT, last), _TRIES):
+        if len(found) == count:
+            break
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(('127.0.0.1', port))
+            found.append(port)
+    return found
 
 
 class Daemons:

@@ -15,7 +15,6 @@ import os
 import pathlib
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -27,13 +26,6 @@ from tests.lab import backends
 from tests.lab import processes
 
 _PATIENCE = 90
-
-
-def free_port() -> int:
-    with socket.socket() as chosen:
-        chosen.bind(('127.0.0.1', 0))
-        port: int = chosen.getsockname()[1]
-        return port
 
 
 class Server(abc.ABC):
@@ -49,7 +41,7 @@ class Server(abc.ABC):
 
     def __init__(self) -> None:
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix='svirt-nova-'))
-        self.port = free_port()
+        [self.port] = processes.free_ports(1)
         self._process: subprocess.Popen[bytes] | None = None
         self._log = self.directory / 'log'
         shutil.chown(self.directory, self.user)
