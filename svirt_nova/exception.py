@@ -63,7 +63,7 @@ class StoreTooNew(StoreUnusable):
 
 
 class ComputeApiError(SvirtError):
-    """Nova's API gave no certain answer."""
+    """Nova gave no certain answer."""
 
 
 class LibvirtUnreachable(SvirtError):

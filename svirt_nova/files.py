@@ -32,7 +32,12 @@ def _run(
     """
     try:
         failure = function(root, _relative(root, path), *args)
-    except (daemon.FailedToDropPrivileges, comm.PrivsepTimeout) as error:
+    except (
+        daemon.FailedToDropPrivileges,
+        comm.PrivsepTimeout,
+        # What starts it is missing, or the process has died.
+        OSError,
+    ) as error:
         raise exception.LabelNotApplied(
             f'{path}: the helper that sets labels cannot be used ({error}). '
             'See the log of nova-compute, and helper_command in '

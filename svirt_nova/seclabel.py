@@ -39,12 +39,17 @@ class DiskLabel(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Disk:
-    """A disk with a local source, as the domain XML describes it."""
+    """A disk with a local source, as the domain XML describes it.
+
+    :param serial: of a volume, its UUID in cinder
+        (``LibvirtConfigGuestDisk.serial``)
+    """
 
     target: str
     path: str
     is_file: bool
     label: DiskLabel
+    serial: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -154,6 +159,7 @@ def _local_disks(
             path=path,
             is_file=kind == 'file',
             label=_disk_label(element),
+            serial=element.findtext('serial'),
         )
         found.append((element, source, disk))
     return found

@@ -269,6 +269,20 @@ class HostClaims:
                 'the allocator did not answer a moment ago'
             )
 
+    def level_of(self, instance_uuid: str) -> levels.Level | None:
+        """The level that an instance, of any host, holds now.
+
+        :returns: None if it holds none
+        :raises StoreUnreachable: the allocator does not answer, or did not
+            a moment ago
+        """
+        self._check_not_away()
+        try:
+            found = self._ask(self._allocator.get, instance_uuid)
+        except exception.UnknownInstance:
+            return None
+        return found.level if found.state is allocators.State.HELD else None
+
     def levels_given(self, instance: Any) -> set[levels.Level]:
         """The levels that files of an instance may carry here.
 

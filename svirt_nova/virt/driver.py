@@ -643,7 +643,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
     # A domain ends
 
     def _destroy(self, instance: Any) -> None:
-        """End a domain; one that stayed behind keeps its files' labels.
+        """End a domain; what one that stayed behind takes off comes back.
 
         As after an evacuation, once the host is back, or where a live
         migration to here has failed.
@@ -654,7 +654,9 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
                 and self._confinement is not None
                 and instance.host != self._svirt_host
             ):
-                stack.enter_context(shared_files.kept(self._host, instance))
+                stack.enter_context(
+                    shared_files.put_back(self._host, self._claims, instance)
+                )
             super()._destroy(instance)
 
     # What is left of an instance here, once Nova has cleaned up

@@ -7,22 +7,42 @@ import contextlib
 import os
 from collections.abc import Iterator
 from typing import Any
+from typing import NamedTuple
 
 from nova import exception as nova_exception
+import nova.conf
 from nova.virt.libvirt import host as libvirt_host
+from nova.virt.libvirt import utils as libvirt_utils
 from oslo_log import log as logging
 
 from svirt_nova import exception
 from svirt_nova import files
 from svirt_nova import level as levels
 from svirt_nova import seclabel
+from svirt_nova.virt import claims
+from svirt_nova.virt import volumes
 
+CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
 
 
+class _File(NamedTuple):
+    """A file of a domain.
+
+    :param root: the directory below which no link is followed
+    :param volume: the volume's UUID; None in the instance's own directory
+    """
+
+    root: str
+    path: str
+    volume: str | None
+
+
 @contextlib.contextmanager
-def kept(host: Any, instance: Any) -> Iterator[None]:
-    """Keep the levels of an instance's files while its domain ends here.
+def put_back(
+    host: Any, host_claims: claims.HostClaims, instance: Any
+) -> Iterator[None]:
+    """Put levels back that the end of an instance's domain here takes off.
 
     When a domain ends, libvirt gives its files the policy's default label,
     on shared storage too, unless it was migrated away
@@ -30,77 +50,143 @@ def kept(host: Any, instance: Any) -> Iterator[None]:
     elsewhere, could not use them any more. Nor could another instance, which
     has a volume by now that the domain still names.
 
+    A volume gets the level of the instance that has it by then, as Nova and
+    the allocator say: the domain knows only who had it once.
+
     :param host: the ``nova.virt.libvirt.host.Host`` of this host
     """
-    carried = _carried(host, instance)
-    if carried:
-        _start_helper(next(iter(carried)))
+    found = _files(host, instance)
+    if found:
+        _start_helper(found[0])
+    # Last of all: the sooner they come back, the less can have changed.
+    carried = _carried(found, instance)
     try:
         yield
     finally:
-        for path, level in carried.items():
-            _give_back(path, level, instance)
+        for file, level in carried.items():
+            _give_back(file, level, host_claims, instance)
 
 
-def _carried(host: Any, instance: Any) -> dict[str, levels.Level]:
-    """The files of a domain that carry a level, and which."""
+def _files(host: Any, instance: Any) -> list[_File]:
+    """The files that libvirt labels, if the domain runs."""
     try:
-        xml = host.get_guest(instance).get_xml_desc()
+        guest = host.get_guest(instance)
+        if not guest.is_active():
+            # Its files have been taken care of when it ended.
+            return []
+        disks = seclabel.disks(guest.get_xml_desc())
     except nova_exception.InstanceNotFound:
-        return {}
-    except libvirt_host.libvirt.libvirtError as error:
+        return []
+    except (
+        libvirt_host.libvirt.libvirtError,
+        exception.SvirtError,
+    ) as error:
         LOG.warning(
             'libvirt does not say which files the domain has; if it ends '
             'here, the instance may lose access to them where it runs: %s',
             error,
             instance=instance,
         )
-        return {}
-    try:
-        disks = seclabel.disks(xml)
-    except exception.SvirtError as error:
-        LOG.warning(
-            'The files of the domain are left to libvirt: %s',
-            error,
-            instance=instance,
-        )
-        return {}
-    found = {}
+        return []
+    own = os.path.join(libvirt_utils.get_instance_path(instance), '')
+    found = []
     for disk in disks:
         if not disk.is_file or disk.label is not seclabel.DiskLabel.OWN:
             continue
-        # One that is gone, or has no label of ours, has nothing to lose.
-        with contextlib.suppress(exception.SvirtError):
-            context = files.read(disk.path)
-            if context is not None and context.level.categories:
-                found[disk.path] = context.level
+        if disk.path.startswith(own):
+            found.append(_File(CONF.instances_path, disk.path, None))
+        elif disk.serial:
+            root = os.path.dirname(disk.path)
+            found.append(_File(root, disk.path, disk.serial))
     return found
 
 
-def _start_helper(path: str) -> None:
+def _start_helper(file: _File) -> None:
     """Start what sets labels, while the files still have theirs.
 
     That takes seconds, for which the instance would be without its files.
     Taking off none of the levels that there are changes nothing.
     """
     with contextlib.suppress(exception.SvirtError):
-        files.restore(os.path.dirname(path), path, ())
+        files.restore(file.root, file.path, ())
 
 
-def _give_back(path: str, level: levels.Level, instance: Any) -> None:
+def _carried(found: list[_File], instance: Any) -> dict[_File, levels.Level]:
+    """Those that carry a level, and which."""
+    carried = {}
+    for file in found:
+        try:
+            context = files.read(file.path)
+        except exception.SvirtError as error:
+            if not _is_gone(error):
+                _warn(file, error, instance)
+            continue
+        if context is not None and context.level.categories:
+            carried[file] = context.level
+    return carried
+
+
+def _give_back(
+    file: _File,
+    level: levels.Level,
+    host_claims: claims.HostClaims,
+    instance: Any,
+) -> None:
     try:
-        context = files.read(path)
+        context = files.read(file.path)
         # One that has a level has kept it, or has got one from elsewhere.
         if context is None or context.level.categories:
             return
-        files.label(os.path.dirname(path), path, level)
+        if file.volume is not None:
+            _give_to_holder(file, file.volume, host_claims)
+        else:
+            files.label(file.root, file.path, level)
     except exception.SvirtError as error:
-        if os.path.lexists(path):
-            LOG.warning(
-                'The level %s of a file that the instance may use on '
-                'another host was not put back: %s. Hard-reboot the '
-                'instance if it cannot use the file',
-                level,
-                error,
-                instance=instance,
-            )
+        if not _is_gone(error):
+            _warn(file, error, instance)
+
+
+def _give_to_holder(
+    file: _File, volume: str, host_claims: claims.HostClaims
+) -> None:
+    """Give a volume the level of the instance that has it now.
+
+    :raises SvirtError: nobody is known to have it, or has it still
+    """
+    level = _level_of_holder(volume, host_claims)
+    files.label(file.root, file.path, level)
+    now = None
+    try:
+        now = _level_of_holder(volume, host_claims)
+    finally:
+        if now != level:
+            files.restore(file.root, file.path, [level])
+
+
+def _level_of_holder(
+    volume: str, host_claims: claims.HostClaims
+) -> levels.Level:
+    holder = volumes.holder_of(volume)
+    level = None if holder is None else host_claims.level_of(holder)
+    if level is None:
+        raise exception.LabelNotApplied(
+            f'no instance that holds a level is known to have the volume '
+            f'{volume}'
+        )
+    return level
+
+
+def _is_gone(error: exception.SvirtError) -> bool:
+    """Whether a file does not exist, and so has nothing to lose."""
+    return isinstance(error.__cause__, FileNotFoundError)
+
+
+def _warn(file: _File, error: exception.SvirtError, instance: Any) -> None:
+    LOG.warning(
+        '%s may have lost its level, and was not given it again: %s. If an '
+        'instance that runs on another host cannot use it, hard-reboot that '
+        'instance',
+        file.path,
+        error,
+        instance=instance,
+    )

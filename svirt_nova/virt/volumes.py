@@ -8,9 +8,12 @@ from typing import Any
 
 from cinderclient import exceptions as cinder_exception
 from keystoneauth1 import exceptions as ks_exception
+import nova.context
 from nova import exception as nova_exception
+from nova.objects import block_device
 from nova.virt.libvirt.volume import fs
 from oslo_log import log as logging
+import oslo_messaging
 
 from svirt_nova import context as contexts
 from svirt_nova import exception
@@ -128,6 +131,34 @@ def is_used_by_others(
         )
         return True
     return any(_holder(found) != instance.uuid for found in attachments)
+
+
+def holder_of(volume: str) -> str | None:
+    """The one instance of this cell that Nova has attached a volume to.
+
+    :param volume: its UUID
+    :returns: None also where there are several
+    :raises ComputeApiError: Nova's conductor does not say
+    """
+    try:
+        found = block_device.BlockDeviceMapping.get_by_volume(
+            nova.context.get_admin_context(), volume
+        )
+    except (
+        nova_exception.VolumeBDMNotFound,
+        nova_exception.VolumeBDMIsMultiAttach,
+    ):
+        return None
+    except (
+        nova_exception.NovaException,
+        oslo_messaging.MessagingException,
+    ) as error:
+        raise exception.ComputeApiError(
+            f'Nova does not say which instance has the volume {volume}: '
+            f'{error}'
+        ) from error
+    uuid: str = found.instance_uuid
+    return uuid
 
 
 def _holder(attachment: dict[str, Any]) -> str | None:

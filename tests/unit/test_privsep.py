@@ -6,6 +6,7 @@ They need root; the kernel need not have SELinux.
 
 import os
 import threading
+from unittest import mock
 
 import fixtures
 from oslo_config import cfg
@@ -269,11 +270,17 @@ class HelperTest(testtools.TestCase):
         self.assertIn('/a/disk', str(error))
 
     def test_a_helper_that_does_not_answer_is_told(self):
-        self.useFixture(
-            fixtures.MockPatchObject(
-                privsep, 'restore', side_effect=comm.PrivsepTimeout()
-            )
-        )
-        self.assertRaises(
-            exception.LabelNotApplied, files.restore, '/a', '/a/disk', [LEVEL]
-        )
+        # The last two: it has died, what starts it is not installed.
+        for error in (
+            comm.PrivsepTimeout(),
+            OSError('Premature eof waiting for privileged process'),
+            FileNotFoundError('sudo'),
+        ):
+            with mock.patch.object(privsep, 'restore', side_effect=error):
+                self.assertRaises(
+                    exception.LabelNotApplied,
+                    files.restore,
+                    '/a',
+                    '/a/disk',
+                    [LEVEL],
+                )

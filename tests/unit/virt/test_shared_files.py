@@ -3,23 +3,32 @@
 
 from __future__ import annotations
 
+import os
+from types import SimpleNamespace
 from unittest import mock
 
 import fixtures
+from nova import exception as nova_exception
+from nova.objects import block_device
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import host as libvirt_host
+import oslo_messaging
 
 from svirt_nova import context as contexts
 from svirt_nova import exception
 from svirt_nova import level as levels
+from svirt_nova.allocator import base as allocators
 from svirt_nova.virt import shared_files
 from tests.unit import test_seclabel
 from tests.unit.virt import case
 
-DISK = '/shared/uuid/disk'
 VOLUME = '/mnt/hash/volume-1'
 OTHER = levels.Level.parse('s0:c7,c8')
 DEFAULT = contexts.Context.parse('system_u:object_r:virt_image_t:s0')
+
+
+def _volume(path=VOLUME, more=''):
+    return _disk(path, f'<serial>of {path}</serial>{more}')
 
 
 def _disk(path, more='', kind='file'):
@@ -35,9 +44,21 @@ class SharedFilesTest(case.DriverTestCase):
         super().setUp()
         self.instance.host = 'there'
         self.instance.system_metadata = {}
+        # As Nova and the allocator have it.
+        self.holders = {f'of {VOLUME}': 'uuid'}
+        self.holds = {'uuid': case.LEVEL, 'other': OTHER}
+        self.driver._allocator.get.side_effect = self._held
+        self.useFixture(
+            fixtures.MockPatchObject(
+                block_device.BlockDeviceMapping,
+                'get_by_volume',
+                self._attached,
+            )
+        )
+        self.own = os.path.join(self.instances, 'uuid', 'disk')
         image = test_seclabel.IMAGE
         self.carried = {
-            DISK: image.at(case.LEVEL),
+            self.own: image.at(case.LEVEL),
             VOLUME: image.at(case.LEVEL),
         }
         self.useFixture(
@@ -48,7 +69,20 @@ class SharedFilesTest(case.DriverTestCase):
                 libvirt_driver.LibvirtDriver, '_destroy', self._end
             )
         )
-        self.has(_disk(DISK), _disk(VOLUME))
+        self.has(_disk(self.own), _volume())
+
+    def _held(self, uuid):
+        if uuid not in self.holds:
+            raise exception.UnknownInstance(uuid)
+        return mock.Mock(level=self.holds[uuid], state=allocators.State.HELD)
+
+    def _attached(self, context, volume):
+        holder = self.holders.get(volume)
+        if holder is None:
+            raise nova_exception.VolumeBDMNotFound(volume_id=volume)
+        if isinstance(holder, Exception):
+            raise holder
+        return SimpleNamespace(instance_uuid=holder)
 
     def has(self, *disks):
         """The host has a domain with these disks, at the level."""
@@ -65,11 +99,19 @@ class SharedFilesTest(case.DriverTestCase):
 
     def _read(self, path):
         if path not in self.carried:
-            raise exception.LabelError(f'{path} cannot be read')
-        return self.carried[path]
+            raise exception.LabelError(path) from FileNotFoundError()
+        found = self.carried[path]
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     def _end(self, instance):
         self.carried = dict.fromkeys(self.carried, DEFAULT)
+
+    def put_back(self):
+        return shared_files.put_back(
+            self.driver._host, self.driver._claims, self.instance
+        )
 
     def _given_back(self):
         return [call.args[1:] for call in self.calls.label.call_args_list]
@@ -77,7 +119,15 @@ class SharedFilesTest(case.DriverTestCase):
     def test_the_levels_of_a_domain_that_stayed_behind_are_given_back(self):
         self.driver._destroy(self.instance)
         self.assertEqual(
-            [(DISK, case.LEVEL), (VOLUME, case.LEVEL)], self._given_back()
+            [
+                mock.call(self.instances, self.own, case.LEVEL),
+                mock.call('/mnt/hash', VOLUME, case.LEVEL),
+            ],
+            self.calls.label.call_args_list,
+        )
+        # Nothing was taken off again.
+        self.calls.restore.assert_called_once_with(
+            self.instances, self.own, ()
         )
 
     def test_what_sets_labels_runs_before_libvirt_takes_them_off(self):
@@ -99,31 +149,99 @@ class SharedFilesTest(case.DriverTestCase):
         self.assertEqual([], self._given_back())
 
     def test_files_that_kept_their_levels_are_left_alone(self):
-        with shared_files.kept(self.driver._host, self.instance):
+        with self.put_back():
             pass
         self.assertEqual([], self._given_back())
 
-    def test_a_volume_that_another_instance_has_by_now_keeps_its_level(self):
-        self.carried[VOLUME] = test_seclabel.IMAGE.at(OTHER)
-        self.driver._destroy(self.instance)
-        self.assertEqual(
-            [(DISK, case.LEVEL), (VOLUME, OTHER)], self._given_back()
+    def test_a_volume_that_another_instance_has_by_now_gets_its_level(self):
+        """Whatever it seemed to carry: what NFS shows may be a minute old."""
+        self.holders[f'of {VOLUME}'] = 'other'
+        for shown in (OTHER, case.LEVEL):
+            self.calls.label.reset_mock()
+            self.carried[VOLUME] = test_seclabel.IMAGE.at(shown)
+            self.driver._destroy(self.instance)
+            self.assertIn((VOLUME, OTHER), self._given_back())
+            self.assertNotIn((VOLUME, case.LEVEL), self._given_back())
+
+    def test_a_volume_that_nobody_is_known_to_hold_gets_no_level(self):
+        log = self.useFixture(fixtures.FakeLogger())
+        holders = (
+            None,
+            'of Nova alone',
+            nova_exception.VolumeBDMIsMultiAttach(volume_id='of'),
+            nova_exception.NovaException('no conductor'),
+            oslo_messaging.MessagingTimeout('no conductor'),
         )
+        for number, holder in enumerate(holders, 1):
+            self.calls.label.reset_mock()
+            self.carried[VOLUME] = test_seclabel.IMAGE.at(case.LEVEL)
+            self.holders[f'of {VOLUME}'] = holder
+            self.driver._destroy(self.instance)
+            self.assertNotIn(VOLUME, [path for path, _ in self._given_back()])
+            told = log.output.count(f'{VOLUME} may have lost')
+            self.assertEqual(number, told)
+
+    def test_a_volume_gets_no_level_while_the_allocator_is_away(self):
+        another = '/mnt/hash/volume-2'
+        self.has(_disk(self.own), _volume(), _volume(another))
+        self.holders[f'of {another}'] = 'uuid'
+        self.carried[another] = self.carried[VOLUME]
+        self.driver._allocator.get.side_effect = exception.StoreUnreachable
+        self.driver._destroy(self.instance)
+        self.assertEqual([(self.own, case.LEVEL)], self._given_back())
+        # It is waited for only once.
+        self.driver._allocator.get.assert_called_once_with('uuid')
+
+    def test_the_level_of_a_volume_that_leaves_meanwhile_goes_again(self):
+        for then in (None, 'other'):
+            self.carried[VOLUME] = test_seclabel.IMAGE.at(case.LEVEL)
+            self.holders[f'of {VOLUME}'] = 'uuid'
+            self.calls.restore.reset_mock()
+
+            def label(root, path, level, then=then):
+                if path == VOLUME:
+                    self.holders[f'of {VOLUME}'] = then
+
+            self.calls.label.side_effect = label
+            self.driver._destroy(self.instance)
+            self.assertEqual(
+                mock.call('/mnt/hash', VOLUME, [case.LEVEL]),
+                self.calls.restore.call_args,
+            )
+
+    def test_a_domain_that_does_not_run_takes_nothing_off(self):
+        self.has(_disk(self.own)).is_active.return_value = False
+        self.driver._destroy(self.instance)
+        self.assertEqual([], self._given_back())
+
+    def test_what_is_neither_the_instance_s_nor_a_volume_is_left(self):
+        stranger = os.path.join(self.instances, 'other', 'disk')
+        self.has(_disk(stranger))
+        self.carried[stranger] = test_seclabel.IMAGE.at(case.LEVEL)
+        self.driver._destroy(self.instance)
+        self.assertEqual([], self._given_back())
+
+    def test_a_file_whose_label_cannot_be_read_is_told(self):
+        log = self.useFixture(fixtures.FakeLogger())
+        self.carried[self.own] = exception.LabelError('Stale file handle')
+        with self.put_back():
+            pass
+        self.assertIn('Stale file handle', log.output)
 
     def test_a_file_that_had_no_level_gets_none(self):
-        self.carried = {DISK: DEFAULT, VOLUME: None}
+        self.carried = {self.own: DEFAULT, VOLUME: None}
         self.driver._destroy(self.instance)
         self.assertEqual([], self._given_back())
 
     def test_a_level_that_came_from_elsewhere_meanwhile_stays(self):
-        with shared_files.kept(self.driver._host, self.instance):
-            self.carried[DISK] = test_seclabel.IMAGE.at(OTHER)
+        with self.put_back():
+            self.carried[self.own] = test_seclabel.IMAGE.at(OTHER)
         self.assertEqual([], self._given_back())
 
     def test_what_libvirt_does_not_put_back_is_left_alone(self):
         self.has(
-            _disk(DISK, '<readonly/>'),
-            _disk(VOLUME, '<shareable/>'),
+            _disk(self.own, '<readonly/>'),
+            _volume(more='<shareable/>'),
             _disk('/dev/sda', kind='block'),
         )
         self.driver._destroy(self.instance)
@@ -154,9 +272,6 @@ class SharedFilesTest(case.DriverTestCase):
             exception.LabelNotApplied('refused'),
             None,
         ]
-        self.useFixture(
-            fixtures.MonkeyPatch('os.path.lexists', lambda path: True)
-        )
         self.driver._destroy(self.instance)
         self.assertEqual(2, len(self._given_back()))
         self.assertIn('refused', log.output)
@@ -182,4 +297,6 @@ class SharedFilesTest(case.DriverTestCase):
         guest.get_xml_desc.side_effect = libvirt_host.libvirt.libvirtError('x')
         self.driver._destroy(self.instance)
         self.assertIn('may lose access', log.output)
-        self.assertEqual(dict.fromkeys((DISK, VOLUME), DEFAULT), self.carried)
+        self.assertEqual(
+            dict.fromkeys((self.own, VOLUME), DEFAULT), self.carried
+        )
