@@ -16,11 +16,13 @@ from typing import TypeVar
 import nova.context
 from nova import exception as nova_exception
 from nova import objects
+from nova.objects import fields
 from nova.objects import migration as migrations
 from nova import utils as nova_utils
 from nova.virt.libvirt import host as libvirt_host
 from oslo_concurrency import lockutils
 from oslo_log import log as logging
+import oslo_messaging
 
 from svirt_nova import adoption
 from svirt_nova.allocator import base as allocators
@@ -63,6 +65,11 @@ _ENDED = frozenset(
 # Seconds for which an outage is remembered: a call that can wait is not
 # made meanwhile, so that no operation waits for the store twice.
 _OUTAGE = 60
+
+
+# The states of an evacuation that has not failed, until its source has
+# cleaned up (ComputeManager._destroy_evacuated_instances).
+_EVACUATED = ('accepted', 'pre-migrating', 'done')
 
 
 def _remembered(instance: Any) -> allocators.InstanceLevels | None:
@@ -375,6 +382,40 @@ class HostClaims:
             level,
             uuid,
         )
+
+    def may_live_elsewhere(self, instance: Any) -> bool:
+        """Whether an instance may run on another host already.
+
+        Nova notes its new host only when an evacuation has ended
+        (``ComputeManager.rebuild_instance``); what a host does to files that
+        it shares, it does to a guest that runs there.
+
+        :returns: True also when Nova's conductor does not say
+        """
+        if instance.host != self._name:
+            return True
+        try:
+            found = migrations.MigrationList.get_by_filters(
+                nova.context.get_admin_context(),
+                {
+                    'instance_uuid': instance.uuid,
+                    'source_compute': self._name,
+                    'migration_type': fields.MigrationType.EVACUATION,
+                    'status': [*_EVACUATED],
+                },
+            )
+        except (
+            nova_exception.NovaException,
+            oslo_messaging.MessagingException,
+        ) as error:
+            LOG.warning(
+                'Nova does not say whether the instance is being evacuated: '
+                '%s. The labels of its files stay',
+                error,
+                instance=instance,
+            )
+            return True
+        return bool(found)
 
     def _is_migrating(self, context: Any, uuid: str) -> bool:
         """Whether a migration from or to this host has not ended."""

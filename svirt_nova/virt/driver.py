@@ -626,8 +626,8 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         if (
             self._claims is not None
             and self._confinement is not None
-            and instance.host == self._svirt_host
             and instance.task_state != task_states.MIGRATING
+            and not self._claims.may_live_elsewhere(instance)
         ):
             path = volumes.file_of(
                 self._get_volume_driver(connection_info), connection_info
@@ -652,7 +652,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             if (
                 self._claims is not None
                 and self._confinement is not None
-                and instance.host != self._svirt_host
+                and self._claims.may_live_elsewhere(instance)
             ):
                 stack.enter_context(
                     shared_files.put_back(self._host, self._claims, instance)

@@ -9,6 +9,7 @@ from unittest import mock
 import fixtures
 from nova import exception as nova_exception
 import nova.conf
+from nova.objects import migration
 from nova.virt.libvirt import config as libvirt_config
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt.volume import nfs
@@ -59,6 +60,12 @@ class DriverTestCase(testtools.TestCase):
         )
         self.driver._host.get_guest.side_effect = (
             nova_exception.InstanceNotFound(instance_id='uuid')
+        )
+        self.migrations = mock.Mock(return_value=[])
+        self.useFixture(
+            fixtures.MockPatchObject(
+                migration.MigrationList, 'get_by_filters', self.migrations
+            )
         )
         self.volume_driver = mock.Mock(spec=nfs.LibvirtNFSVolumeDriver)
         self.driver._get_volume_driver = lambda info: self.volume_driver

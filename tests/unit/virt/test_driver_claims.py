@@ -222,17 +222,10 @@ class StaleClaimTest(case.DriverTestCase):
     def setUp(self):
         super().setUp()
         self.instance.host = 'there'
-        self.migrations = []
         self.useFixture(
             fixtures.MonkeyPatch(
                 'nova.objects.Instance.get_by_uuid',
                 lambda cls, context, uuid: self.instance,
-            )
-        )
-        self.useFixture(
-            fixtures.MonkeyPatch(
-                'nova.objects.migration.MigrationList.get_by_filters',
-                lambda cls, context, filters: self.migrations,
             )
         )
         self.settled = self.useFixture(
@@ -257,11 +250,11 @@ class StaleClaimTest(case.DriverTestCase):
 
     def test_while_a_migration_names_this_host(self):
         for status in ('running', 'finished', 'confirming'):
-            self.migrations = [SimpleNamespace(status=status)]
+            self.migrations.return_value = [SimpleNamespace(status=status)]
             self.assertFalse(self.drop())
 
     def test_after_a_migration_that_named_this_host(self):
-        self.migrations = [
+        self.migrations.return_value = [
             SimpleNamespace(status='confirmed'),
             SimpleNamespace(status='error'),
         ]

@@ -111,6 +111,11 @@ class VolumeTest(case.DriverTestCase):
         self._disconnect()
         self.assertEqual(['_disconnect_volume'], self._names())
 
+    def test_a_volume_whose_instance_is_being_evacuated_keeps_its_label(self):
+        self.migrations.return_value = ['an evacuation']
+        self._disconnect()
+        self.assertEqual(['_disconnect_volume'], self._names())
+
     def test_storage_that_takes_no_label_is_refused_and_disconnected(self):
         self.calls.label.side_effect = exception.LabelNotApplied('no label')
         error = self.assertRaises(nova_exception.InternalError, self._connect)

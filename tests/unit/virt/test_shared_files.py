@@ -148,6 +148,31 @@ class SharedFilesTest(case.DriverTestCase):
         self.driver._destroy(self.instance)
         self.assertEqual([], self._given_back())
 
+    def test_an_evacuation_need_not_have_ended(self):
+        """Only then Nova notes the new host of the instance."""
+        self.instance.host = 'here'
+        for answer in (
+            [SimpleNamespace(status='pre-migrating')],
+            nova_exception.NovaException('no conductor'),
+            oslo_messaging.MessagingTimeout('no conductor'),
+        ):
+            self.calls.label.reset_mock()
+            self.carried = dict.fromkeys(
+                self.carried, test_seclabel.IMAGE.at(case.LEVEL)
+            )
+            self.migrations.side_effect = [answer]
+            self.driver._destroy(self.instance)
+            self.assertEqual(2, len(self._given_back()))
+        self.assertEqual(
+            {
+                'instance_uuid': 'uuid',
+                'source_compute': 'here',
+                'migration_type': 'evacuation',
+                'status': ['accepted', 'pre-migrating', 'done'],
+            },
+            self.migrations.call_args.args[1],
+        )
+
     def test_files_that_kept_their_levels_are_left_alone(self):
         with self.put_back():
             pass
