@@ -41,8 +41,8 @@ class DiskLabel(enum.Enum):
 class Disk:
     """A disk with a local source, as the domain XML describes it.
 
-    :param serial: of a volume, its UUID in cinder
-        (``LibvirtConfigGuestDisk.serial``)
+    :param serial: of a volume, the UUID that it had in cinder when the
+        domain was made (``LibvirtConfigGuestDisk.serial``)
     """
 
     target: str

@@ -68,8 +68,10 @@ _OUTAGE = 60
 
 
 # The states of an evacuation that has not failed, until its source has
-# cleaned up (ComputeManager._destroy_evacuated_instances).
-_EVACUATED = ('accepted', 'pre-migrating', 'done')
+# cleaned up (ComputeManager._destroy_evacuated_instances). With the last the
+# instance has its new host.
+_DONE = 'done'
+_EVACUATED = ('accepted', 'pre-migrating', _DONE)
 
 
 def _remembered(instance: Any) -> allocators.InstanceLevels | None:
@@ -394,9 +396,10 @@ class HostClaims:
         """
         if instance.host != self._name:
             return True
+        context = nova.context.get_admin_context(read_deleted='yes')
         try:
             found = migrations.MigrationList.get_by_filters(
-                nova.context.get_admin_context(),
+                context,
                 {
                     'instance_uuid': instance.uuid,
                     'source_compute': self._name,
@@ -404,18 +407,25 @@ class HostClaims:
                     'status': [*_EVACUATED],
                 },
             )
+            if any(each.status != _DONE for each in found):
+                return True
+            # It may have come back since. Or it had not gone when this one
+            # was read.
+            return bool(found) and (
+                objects.Instance.get_by_uuid(context, instance.uuid).host
+                != self._name
+            )
         except (
             nova_exception.NovaException,
             oslo_messaging.MessagingException,
         ) as error:
             LOG.warning(
-                'Nova does not say whether the instance is being evacuated: '
-                '%s. The labels of its files stay',
+                'Nova does not say whether the instance is being evacuated, '
+                'so that the labels of its files stay: %s',
                 error,
                 instance=instance,
             )
             return True
-        return bool(found)
 
     def _is_migrating(self, context: Any, uuid: str) -> bool:
         """Whether a migration from or to this host has not ended."""

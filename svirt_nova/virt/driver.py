@@ -627,13 +627,16 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             self._claims is not None
             and self._confinement is not None
             and instance.task_state != task_states.MIGRATING
-            and not self._claims.may_live_elsewhere(instance)
         ):
             path = volumes.file_of(
                 self._get_volume_driver(connection_info), connection_info
             )
-            if path is not None and not volumes.is_used_by_others(
-                self._volume_api, context, connection_info, instance
+            if (
+                path is not None
+                and not self._claims.may_live_elsewhere(instance)
+                and not volumes.is_used_by_others(
+                    self._volume_api, context, connection_info, instance
+                )
             ):
                 volumes.restore(self._claims, instance, path)
         super()._disconnect_volume(

@@ -25,6 +25,9 @@ from svirt_nova.virt import volumes
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
 
+# For a volume that goes to another instance while it is labelled.
+_TRIES = 2
+
 
 class _File(NamedTuple):
     """A file of a domain.
@@ -118,7 +121,7 @@ def _carried(found: list[_File], instance: Any) -> dict[_File, levels.Level]:
         try:
             context = files.read(file.path)
         except exception.SvirtError as error:
-            if not _is_gone(error):
+            if not _is_gone(file.path):
                 _warn(file, error, instance)
             continue
         if context is not None and context.level.categories:
@@ -142,7 +145,7 @@ def _give_back(
         else:
             files.label(file.root, file.path, level)
     except exception.SvirtError as error:
-        if not _is_gone(error):
+        if not _is_gone(file.path):
             _warn(file, error, instance)
 
 
@@ -151,34 +154,45 @@ def _give_to_holder(
 ) -> None:
     """Give a volume the level of the instance that has it now.
 
-    :raises SvirtError: nobody is known to have it, or has it still
+    :raises SvirtError: nobody is known to have it, or to have it still
     """
-    level = _level_of_holder(volume, host_claims)
-    files.label(file.root, file.path, level)
-    now = None
-    try:
-        now = _level_of_holder(volume, host_claims)
-    finally:
-        if now != level:
-            files.restore(file.root, file.path, [level])
+    level = _level_of_holder(file, volume, host_claims)
+    for _ in range(_TRIES):
+        files.label(file.root, file.path, level)
+        given = level
+        now = None
+        try:
+            now = level = _level_of_holder(file, volume, host_claims)
+        finally:
+            if now != given:
+                files.restore(file.root, file.path, [given])
+        if now == given:
+            return
+    raise exception.LabelNotApplied(
+        f'the volume {volume} goes from one instance to another'
+    )
 
 
 def _level_of_holder(
-    volume: str, host_claims: claims.HostClaims
+    file: _File, volume: str, host_claims: claims.HostClaims
 ) -> levels.Level:
-    holder = volumes.holder_of(volume)
+    holder = volumes.holder_of(volume, file.path)
     level = None if holder is None else host_claims.level_of(holder)
     if level is None:
         raise exception.LabelNotApplied(
-            f'no instance that holds a level is known to have the volume '
-            f'{volume}'
+            f'no instance that holds a level is known to have it as the '
+            f'volume {volume}'
         )
     return level
 
 
-def _is_gone(error: exception.SvirtError) -> bool:
+def _is_gone(path: str) -> bool:
     """Whether a file does not exist, and so has nothing to lose."""
-    return isinstance(error.__cause__, FileNotFoundError)
+    try:
+        os.lstat(path)
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
+    return False
 
 
 def _warn(file: _File, error: exception.SvirtError, instance: Any) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
@@ -133,11 +134,13 @@ def is_used_by_others(
     return any(_holder(found) != instance.uuid for found in attachments)
 
 
-def holder_of(volume: str) -> str | None:
-    """The one instance of this cell that Nova has attached a volume to.
+def holder_of(volume: str, path: str) -> str | None:
+    """The one instance of this cell that has a file as its volume.
 
     :param volume: its UUID
-    :returns: None also where there are several
+    :param path: the file; after a swap a domain names another volume
+    :returns: None also where there are several. An instance to which the
+        volume is being attached, or from which it is being detached, counts
     :raises ComputeApiError: Nova's conductor does not say
     """
     try:
@@ -157,6 +160,10 @@ def holder_of(volume: str) -> str | None:
             f'Nova does not say which instance has the volume {volume}: '
             f'{error}'
         ) from error
+    connection = json.loads(found.connection_info or '{}')
+    # What LibvirtNFSVolumeDriver and its like make the path of.
+    if os.path.basename(path) != connection.get('data', {}).get('name'):
+        return None
     uuid: str = found.instance_uuid
     return uuid
 

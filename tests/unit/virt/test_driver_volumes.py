@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from unittest import mock
 
 from cinderclient import exceptions as cinder_exception
@@ -112,7 +113,7 @@ class VolumeTest(case.DriverTestCase):
         self.assertEqual(['_disconnect_volume'], self._names())
 
     def test_a_volume_whose_instance_is_being_evacuated_keeps_its_label(self):
-        self.migrations.return_value = ['an evacuation']
+        self.migrations.return_value = [SimpleNamespace(status='accepted')]
         self._disconnect()
         self.assertEqual(['_disconnect_volume'], self._names())
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from types import SimpleNamespace
 from unittest import mock
@@ -46,6 +47,7 @@ class SharedFilesTest(case.DriverTestCase):
         self.instance.system_metadata = {}
         # As Nova and the allocator have it.
         self.holders = {f'of {VOLUME}': 'uuid'}
+        self.names = {}
         self.holds = {'uuid': case.LEVEL, 'other': OTHER}
         self.driver._allocator.get.side_effect = self._held
         self.useFixture(
@@ -66,6 +68,11 @@ class SharedFilesTest(case.DriverTestCase):
         )
         self.useFixture(
             fixtures.MockPatchObject(
+                shared_files, '_is_gone', lambda path: path not in self.carried
+            )
+        )
+        self.useFixture(
+            fixtures.MockPatchObject(
                 libvirt_driver.LibvirtDriver, '_destroy', self._end
             )
         )
@@ -82,7 +89,11 @@ class SharedFilesTest(case.DriverTestCase):
             raise nova_exception.VolumeBDMNotFound(volume_id=volume)
         if isinstance(holder, Exception):
             raise holder
-        return SimpleNamespace(instance_uuid=holder)
+        name = self.names.get(volume, 'volume-1')
+        return SimpleNamespace(
+            instance_uuid=holder,
+            connection_info=name and json.dumps({'data': {'name': name}}),
+        )
 
     def has(self, *disks):
         """The host has a domain with these disks, at the level."""
@@ -99,7 +110,7 @@ class SharedFilesTest(case.DriverTestCase):
 
     def _read(self, path):
         if path not in self.carried:
-            raise exception.LabelError(path) from FileNotFoundError()
+            raise exception.LabelError(path)
         found = self.carried[path]
         if isinstance(found, Exception):
             raise found
@@ -173,6 +184,21 @@ class SharedFilesTest(case.DriverTestCase):
             self.migrations.call_args.args[1],
         )
 
+    def test_of_an_evacuation_that_has_ended_the_host_counts(self):
+        """Nova leaves the record until the source starts again."""
+        self.instance.host = 'here'
+        self.migrations.return_value = [SimpleNamespace(status='done')]
+        now = SimpleNamespace(host='here')
+        with mock.patch('nova.objects.Instance.get_by_uuid', return_value=now):
+            self.driver._destroy(self.instance)
+            self.assertEqual([], self._given_back())
+            now.host = 'there'
+            self.carried = dict.fromkeys(
+                self.carried, test_seclabel.IMAGE.at(case.LEVEL)
+            )
+            self.driver._destroy(self.instance)
+        self.assertEqual(2, len(self._given_back()))
+
     def test_files_that_kept_their_levels_are_left_alone(self):
         with self.put_back():
             pass
@@ -210,12 +236,22 @@ class SharedFilesTest(case.DriverTestCase):
         another = '/mnt/hash/volume-2'
         self.has(_disk(self.own), _volume(), _volume(another))
         self.holders[f'of {another}'] = 'uuid'
+        self.names[f'of {another}'] = 'volume-2'
         self.carried[another] = self.carried[VOLUME]
         self.driver._allocator.get.side_effect = exception.StoreUnreachable
         self.driver._destroy(self.instance)
         self.assertEqual([(self.own, case.LEVEL)], self._given_back())
         # It is waited for only once.
         self.driver._allocator.get.assert_called_once_with('uuid')
+
+    def test_a_volume_whose_file_is_another_by_now_gets_no_level(self):
+        """After a swap the domain still has the first one's UUID."""
+        for name in ('volume-2', None):
+            self.calls.label.reset_mock()
+            self.carried[VOLUME] = test_seclabel.IMAGE.at(case.LEVEL)
+            self.names[f'of {VOLUME}'] = name
+            self.driver._destroy(self.instance)
+            self.assertNotIn(VOLUME, [path for path, _ in self._given_back()])
 
     def test_the_level_of_a_volume_that_leaves_meanwhile_goes_again(self):
         for then in (None, 'other'):
@@ -233,6 +269,7 @@ class SharedFilesTest(case.DriverTestCase):
                 mock.call('/mnt/hash', VOLUME, [case.LEVEL]),
                 self.calls.restore.call_args,
             )
+        self.assertEqual((VOLUME, OTHER), self._given_back()[-1])
 
     def test_a_domain_that_does_not_run_takes_nothing_off(self):
         self.has(_disk(self.own)).is_active.return_value = False
