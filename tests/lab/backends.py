@@ -41,6 +41,9 @@ class MariaDB:
     def start(self, daemons: Daemons) -> None:
         """Start it, on the restored databases or on new, empty ones."""
         data = self._home / 'data'
+        # Another MariaDB that starts deletes the temporary tables of all in
+        # the same place (mysql_rm_tmp_tables).
+        env = {**os.environ, 'TMPDIR': str(self._home)}
         if not data.exists():
             self._home.mkdir(parents=True)
             processes.run(
@@ -53,6 +56,7 @@ class MariaDB:
                 ],
                 log=daemons.logs / 'mariadb-install.log',
                 timeout=180,
+                env=env,
             )
         statements = [
             f'CREATE DATABASE IF NOT EXISTS {name};' for name in DATABASES
@@ -84,6 +88,7 @@ class MariaDB:
                 '--innodb-flush-log-at-trx-commit=0',
                 '--innodb-doublewrite=0',
             ],
+            env=env,
         )
         daemons.wait_for(
             'MariaDB', lambda: processes.port_is_open(self.port), 120

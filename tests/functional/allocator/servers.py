@@ -45,6 +45,9 @@ class Server(abc.ABC):
         self._process: subprocess.Popen[bytes] | None = None
         self._log = self.directory / 'log'
         shutil.chown(self.directory, self.user)
+        # A MariaDB that starts deletes the temporary tables of all others in
+        # the same place (mysql_rm_tmp_tables), and then those do not start.
+        self._environment = {**os.environ, 'TMPDIR': str(self.directory)}
         atexit.register(self.remove)
         self.make()
         self.start()
@@ -69,6 +72,7 @@ class Server(abc.ABC):
             text=True,
             timeout=_PATIENCE,
             cwd='/',
+            env=self._environment,
             check=False,
         )
         if done.returncode:
@@ -92,6 +96,7 @@ class Server(abc.ABC):
                 stdout=log,
                 stderr=log,
                 cwd='/',
+                env=self._environment,
             )
         deadline = time.monotonic() + _PATIENCE
         while not self._answers():
