@@ -109,9 +109,7 @@ def migrate(
         ):
             raise LabError(f'the migration of {server.name} did not wait')
         source.run(f'{speed} {_FAST}')
-    cloud.wait_active(server)
-    if home_of(cloud, server) is not destination:
-        raise LabError(f'{server.name} did not get to {destination.name}')
+    _await_at(cloud, server, destination)
 
 
 def migrate_cold(cloud: Cloud, server: Any) -> None:
@@ -123,6 +121,10 @@ def migrate_cold(cloud: Cloud, server: Any) -> None:
     cloud.api.compute.migrate_server(server, host=destination.name)
     cloud.wait_status(server, 'VERIFY_RESIZE')
     cloud.api.compute.confirm_server_resize(server)
+    _await_at(cloud, server, destination)
+
+
+def _await_at(cloud: Cloud, server: Any, destination: Host) -> None:
     cloud.wait_active(server)
     if home_of(cloud, server) is not destination:
         raise LabError(f'{server.name} did not get to {destination.name}')
