@@ -32,6 +32,7 @@ _SHARED = frozenset(
         'smb3',
     ]
 )
+_NFS = frozenset(['nfs', 'nfs4'])
 _ESCAPE = re.compile(r'\\([0-7]{3})')
 
 
@@ -43,11 +44,14 @@ class FileSystem:
     :param mount_point: where it is mounted
     :param takes_labels: whether files on it carry labels of their own; the
         kernel says so where SELinux is on (``selinux_sb_show_options``)
+    :param caches_names: whether a name may still stand for what another host
+        has renamed since (NFS: ``nfs_show_mount_options``)
     """
 
     kind: str
     mount_point: str
     takes_labels: bool = True
+    caches_names: bool = False
 
     @property
     def is_shared(self) -> bool:
@@ -70,11 +74,15 @@ def _mounts() -> list[FileSystem]:
                 lambda match: chr(int(match[1], 8)), fields.split()[4]
             )
             kind, _, options = (rest.split() + [''] * 2)[:3]
+            given = options.split(',')
             found.append(
                 FileSystem(
                     kind,
                     point,
-                    not has_selinux or 'seclabel' in options.split(','),
+                    takes_labels=not has_selinux or 'seclabel' in given,
+                    caches_names=(
+                        kind in _NFS and 'lookupcache=none' not in given
+                    ),
                 )
             )
     return found

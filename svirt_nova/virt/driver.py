@@ -98,6 +98,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             self._allocator, host, self._host, CONF.svirt.claim_grace
         )
         self._reconcile_at = time.monotonic()
+        shared_files.warn_of_cached_names()
         try:
             if CONF.svirt.adopt_running_guests:
                 self._claims.adopt_running_guests()

@@ -58,6 +58,21 @@ class FileSystemTest(testtools.TestCase):
         self.assertTrue(storage.file_system('/l/x').takes_labels)
         self.assertFalse(storage.file_system('/srv/a').takes_labels)
 
+    def test_nfs_caches_names_unless_it_is_mounted_otherwise(self):
+        with open(storage.MOUNTS, 'a', encoding='utf-8') as file:
+            file.write(
+                '70 21 0:70 / /n rw - nfs4 s:/n rw,lookupcache=none,hard\n'
+                '71 21 0:71 / /p rw - nfs s:/p rw,lookupcache=pos\n'
+            )
+        for path, caches in (
+            ('/srv/a', True),
+            ('/p', True),
+            ('/n/x', False),
+            ('/', False),
+            ('/m/x', False),
+        ):
+            self.assertIs(caches, storage.file_system(path).caches_names, path)
+
     def _selinux(self, path):
         self.useFixture(
             fixtures.MonkeyPatch('svirt_nova.storage.SELINUX', path)

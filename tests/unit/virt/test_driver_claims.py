@@ -13,6 +13,7 @@ from nova.virt.libvirt import driver as libvirt_driver
 
 from svirt_nova import exception
 from svirt_nova import level as levels
+from svirt_nova import storage
 from svirt_nova.virt import claims
 from tests.unit import test_adoption
 from tests.unit import test_seclabel
@@ -209,6 +210,21 @@ class AdoptionTest(case.DriverTestCase):
         self.allocator.adopt.side_effect = exception.StoreUnreachable('away')
         self.driver.init_host('here')
         self.assertIn('cannot be reached', self.log.output)
+
+    def test_a_mount_on_which_old_disks_may_come_back_is_told(self):
+        for caches_names in (False, True):
+            self.useFixture(
+                fixtures.MockPatchObject(
+                    storage,
+                    'file_system',
+                    lambda path, caches=caches_names: storage.FileSystem(
+                        'nfs4', path, caches_names=caches
+                    ),
+                )
+            )
+            self.driver.init_host('here')
+            self.assertIs(caches_names, 'lookupcache=none' in self.log.output)
+        self.assertIn(f'nfs4 at {self.instances}', self.log.output)
 
     def test_only_where_it_is_configured(self):
         self._flag('adopt_running_guests', False, group='svirt')
