@@ -7,6 +7,7 @@ import collections
 import re
 from collections.abc import Mapping
 from collections.abc import Sequence
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,15 +104,29 @@ class Comparison:
             }
         return counted
 
-    def faults(self, minimum: int) -> list[str]:
+    def faults(
+        self, minimum: int, skippable: Set[str] = frozenset()
+    ) -> list[str]:
         """Say what keeps the comparison from being a success.
 
+        What Nova's driver fails at has to pass with ours all the same: that
+        may be what the project is for.
+
         :param minimum: how many tests of the list must pass with each
+        :param skippable: the project's own tests that may be skipped, by the
+            names of their methods
         """
         counts = self.counts()
+        pairs = self.pairs()
+        regressions = self.regressions()
         faults = [
             f'passes with the driver of Nova alone: {short(name)}'
-            for name in self.regressions()
+            for name in regressions
+        ]
+        faults += [
+            f'{pairs[name][1].status} with either driver: {short(name)}'
+            for name in self.names
+            if name not in regressions and pairs[name][1].status != PASSED
         ]
         faults += [
             f'{title}: {counts[driver][PASSED]} tests passed, of at least '
@@ -122,11 +137,14 @@ class Comparison:
             )
             if counts[driver][PASSED] < minimum
         ]
-        faults += [
-            f"the project's own test failed: {short(name)}"
-            for name in self.only_ours
-            if self.pairs()[name][1].status == FAILED
-        ]
+        for name in self.only_ours:
+            status = pairs[name][1].status
+            if status == FAILED or (
+                status == SKIPPED and name.rpartition('.')[2] not in skippable
+            ):
+                faults.append(
+                    f"the project's own test {status}: {short(name)}"
+                )
         return faults
 
     def table(self) -> str:

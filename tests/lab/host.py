@@ -53,6 +53,7 @@ class Host(Machine):
         :returns: a list that has the samples afterwards
         """
         samples: list[Any] = []
+        self.run(f'rm -f {_STOP}')
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             job = pool.submit(
                 self.run,

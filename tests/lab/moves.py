@@ -179,6 +179,8 @@ def wander(
         )
     ]
     faults = samples.faults(levels)
+    unseen = set(hosts) - {host for host, _ in samples.of(wanderer.id)}
+    faults += [f'{wanderer.name} was never seen on {host}' for host in unseen]
     faults += [f'refused to {wanderer.name}: {denial}' for denial in denials]
     on_both = {
         row['host']

@@ -228,8 +228,6 @@ def watch(stop: str) -> None:
     a domain while it works on it. One that comes or goes at that moment is
     left out of the line.
     """
-    if os.path.exists(stop):
-        os.unlink(stop)
     while not os.path.exists(stop):
         begin = time.time()
         seen = []

@@ -15,6 +15,10 @@ from typing import Any
 
 from tests.lab import isolation
 
+#: Seconds without a sample in which a level may have been another one
+#: unseen. A busy machine misses one now and then.
+LONGEST_GAP = 5.0
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -76,9 +80,17 @@ class Samples:
     def faults(self, wanted: Mapping[str, frozenset[int]]) -> list[str]:
         """Say who was ever seen with other categories, or not at all.
 
+        A time that nobody saw is a fault, too.
+
         :param wanted: the categories of each instance, by UUID
         """
-        found = []
+        found = [
+            f'{host} has no samples'
+            for host, samples in self.hosts.items()
+            if not samples
+        ]
+        if self.longest_gap() > LONGEST_GAP:
+            found.append(f'for {self.longest_gap():.1f} s there was no sample')
         for uuid, categories in wanted.items():
             seen = self.levels(uuid)
             if not seen:

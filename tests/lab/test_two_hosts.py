@@ -152,7 +152,9 @@ class TwoHostsTest(LabTestCase):
         left = self.host.run(f'ls {storage.SHARED_INSTANCES}')
         for server in self.servers:
             self.assertNotIn(server.id, left)
-        for volume in self.cloud.api.block_storage.volumes():
+        volumes = list(self.cloud.api.block_storage.volumes())
+        self.assertEqual(2, len(volumes))
+        for volume in volumes:
             path = f'{storage.VOLUMES}/volume-{volume.id}'
             [context] = self.host.probe('contexts', path).values()
             self.assertEqual(

@@ -103,7 +103,7 @@ class InstanceTest(test.BaseTestCase):
         """See that there is a subject that a test can begin with."""
         super().setUp()
         self.renew_subject()
-        self.known_actions = self._actions().keys()
+        self.known_actions = frozenset(self._actions())
 
     # Instances
 

@@ -67,11 +67,26 @@ class ComparisonTest(testtools.TestCase):
         self.assertEqual(1, compared.counts()['ours'][comparison.PASSED])
 
     def test_enough_must_pass_with_both(self):
-        outcomes = {PAUSE: PASSED, RESCUE: SKIPPED}
-        compared = Comparison([PAUSE, RESCUE], outcomes, outcomes)
+        ours = {PAUSE: PASSED, RESCUE: PASSED}
+        compared = Comparison(
+            [PAUSE, RESCUE], {PAUSE: PASSED, RESCUE: SKIPPED}, ours
+        )
 
         self.assertEqual([], compared.faults(1))
-        self.assertEqual(2, len(compared.faults(2)))
+        self.assertEqual(1, len(compared.faults(2)))
+        self.assertEqual(2, len(compared.faults(3)))
+
+    def test_what_passes_with_neither_is_a_fault_and_no_regression(self):
+        for outcome in (FAILED, SKIPPED):
+            compared = Comparison(
+                [PAUSE, RESCUE],
+                {PAUSE: PASSED, RESCUE: FAILED},
+                {PAUSE: PASSED, RESCUE: outcome},
+            )
+
+            self.assertEqual([], compared.regressions())
+            [fault] = compared.faults(1)
+            self.assertIn('test_rescue', fault)
 
     def test_a_regression_is_a_fault(self):
         compared = Comparison(
@@ -92,6 +107,23 @@ class ComparisonTest(testtools.TestCase):
         [fault] = compared.faults(1)
         self.assertIn('test_unique', fault)
         self.assertEqual(1, compared.counts()['plugin'][comparison.FAILED])
+
+    def test_the_projects_own_tests_are_skipped_only_where_they_may_be(self):
+        compared = Comparison(
+            [PAUSE], {PAUSE: PASSED}, {PAUSE: PASSED, OWN: SKIPPED}, [OWN]
+        )
+
+        [fault] = compared.faults(1)
+        self.assertIn('test_unique', fault)
+        self.assertEqual([], compared.faults(1, {'test_unique'}))
+
+    def test_a_class_that_is_skipped_as_a_whole_is_seen(self):
+        fixture = f'setUpClass ({OWN.rpartition(".")[0]})'
+        compared = Comparison(
+            [PAUSE], {PAUSE: PASSED}, {PAUSE: PASSED, fixture: SKIPPED}, [OWN]
+        )
+
+        self.assertEqual(1, len(compared.faults(1)))
 
     def test_the_table_has_a_row_for_each_test_and_the_reasons(self):
         text = Comparison(

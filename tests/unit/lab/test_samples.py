@@ -55,6 +55,23 @@ class SamplesTest(testtools.TestCase):
         seen = _samples(a=[[_domain('bob')]])
         self.assertEqual(['ann was never seen'], seen.faults(self.wanted))
 
+    def test_a_time_that_nobody_saw_is_a_fault(self):
+        seen = samples.Samples(
+            {
+                'a': [
+                    {'time': time, 'domains': [_domain('ann')]}
+                    for time in (0.0, 0.5, 50.5)
+                ]
+            }
+        )
+        self.assertEqual(
+            ['for 50.0 s there was no sample'], seen.faults(self.wanted)
+        )
+
+    def test_a_host_that_showed_nothing_is_a_fault(self):
+        seen = _samples(a=[[_domain('ann')]], b=[])
+        self.assertEqual(['b has no samples'], seen.faults(self.wanted))
+
     def test_gaps_are_those_of_each_host_alone(self):
         seen = samples.Samples(
             {

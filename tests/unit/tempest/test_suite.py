@@ -36,6 +36,10 @@ SCENARIOS = {
         'options': OUTSIDE,
         'faults': {'failed_action': 'rebuild'},
     },
+    'a failed creation': {
+        'options': OUTSIDE,
+        'faults': {'failed_action': 'create'},
+    },
     'a failed resize': {'faults': {'failed_action': 'resize'}},
     'an error': {
         'options': OUTSIDE,
@@ -174,6 +178,7 @@ class SuiteTest(testtools.TestCase):
         )
 
     def test_a_failed_action_fails(self):
+        self.only_failed('a failed creation', 'test_boot')
         self.only_failed('a failed action', 'test_rebuild')
         self.only_failed(
             'a failed resize', 'test_resize_1_revert', 'test_resize_2_confirm'
