@@ -124,7 +124,7 @@ class Comparison:
             for name in regressions
         ]
         faults += [
-            f'{pairs[name][1].status} with either driver: {short(name)}'
+            f'passes with neither driver: {short(name)}'
             for name in self.names
             if name not in regressions and pairs[name][1].status != PASSED
         ]
