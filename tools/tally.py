@@ -9,7 +9,8 @@ from it. Both count as failed here.
 import argparse
 import pathlib
 import sys
-from typing import Any, NamedTuple
+from typing import Any
+from typing import NamedTuple
 
 import subunit
 import testtools

@@ -1,19 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The contract of an allocator, and how one is loaded.
 
-A level is *held* by an instance from :meth:`Allocator.acquire` on. Hosts
-*claim* the instance while they may still have something of it. *Retired*
-means that the instance is gone for good. A level that is retired and that
-no host claims is *cooling*; after its cooling time it is free again.
+:mod:`svirt_nova.allocator.types` defines the states of a level, and
+:mod:`svirt_nova.allocator.contract` tests what every driver must do.
 """
 
 from __future__ import annotations
 
 import abc
-import dataclasses
-import datetime
-import enum
-from collections.abc import Mapping
 from collections.abc import Sequence
 
 from oslo_config import cfg
@@ -21,126 +15,12 @@ from stevedore import driver as stevedore_driver
 from stevedore import exception as stevedore_exception
 
 from svirt_nova import exception
-from svirt_nova import level as levels
-from svirt_nova import space as spaces
+from svirt_nova.allocator import types
+from svirt_nova.mcs import levels
+from svirt_nova.mcs import spaces
 
 NAMESPACE = 'svirt_nova.allocator'
 """The stevedore namespace of allocator drivers."""
-
-
-class State(enum.StrEnum):
-    """What a level that is not free is doing."""
-
-    HELD = 'held'
-    RETIRED = 'retired'
-    COOLING = 'cooling'
-    RESERVED = 'reserved'
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class InstanceLevels:
-    """What an instance runs with, and what it may share.
-
-    :param own: its level
-    :param project: the level of what the instances of its project share,
-        which the own one contains; None in the scheme ``instance``
-    """
-
-    own: levels.Level
-    project: levels.Level | None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Allocation:
-    """A level that is not free.
-
-    :param level: the level
-    :param instance_uuid: whose it is; None for a reserved level
-    :param project_id: the instance's project; None for a reserved level
-    :param hosts: the hosts that claim the instance
-    :param created_at: when it was given or reserved, in UTC; None in the
-        answer of the call that gave it, which does not wait for the time
-    :param retired_at: when the instance was found to be gone for good or,
-        if that is later, when a host last dropped its claim; in UTC
-    :param note: why it is reserved
-    :param project_level: what all levels of the project have, in the
-        scheme ``project``: the level of what its instances share
-    """
-
-    level: levels.Level
-    instance_uuid: str | None
-    project_id: str | None
-    hosts: frozenset[str]
-    created_at: datetime.datetime | None = dataclasses.field(
-        default=None, compare=False
-    )
-    retired_at: datetime.datetime | None = None
-    note: str = ''
-    project_level: levels.Level | None = None
-
-    @property
-    def levels(self) -> InstanceLevels:
-        """What the instance runs with."""
-        return InstanceLevels(self.level, self.project_level)
-
-    @property
-    def state(self) -> State:
-        """What the level is doing."""
-        if self.instance_uuid is None:
-            return State.RESERVED
-        if self.retired_at is None:
-            return State.HELD
-        return State.RETIRED if self.hosts else State.COOLING
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Holding:
-    """Who had a level, and when.
-
-    :param since: when it was given, in UTC
-    :param until: when the instance was gone for good and its last claim
-        dropped, in UTC; None while it has the level
-    """
-
-    instance_uuid: str
-    project_id: str
-    since: datetime.datetime
-    until: datetime.datetime | None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Usage:
-    """Who uses the space, and how fast it fills.
-
-    :param by_project: levels that are not free, by project
-    :param by_host: instances that each host claims
-    :param per_day: by how many levels a day the space fills; None as long
-        as it is used for less than an hour
-    :param full_at: when it is full at that rate, in UTC; None if never
-    """
-
-    by_project: Mapping[str, int]
-    by_host: Mapping[str, int]
-    per_day: float | None
-    full_at: datetime.datetime | None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Stats:
-    """How full the level space is, in levels."""
-
-    size: int
-    held: int
-    retired: int
-    cooling: int
-    reserved: int
-
-    @property
-    def free(self) -> int:
-        """Levels that an instance can still get now."""
-        return (
-            self.size - self.held - self.retired - self.cooling - self.reserved
-        )
 
 
 class Allocator(abc.ABC):
@@ -158,7 +38,7 @@ class Allocator(abc.ABC):
     @abc.abstractmethod
     def acquire(
         self, instance_uuid: str, project_id: str, host: str
-    ) -> Allocation:
+    ) -> types.Allocation:
         """Hold a level for an instance and claim it for a host.
 
         An instance that holds a level keeps it; one that had been retired
@@ -174,7 +54,7 @@ class Allocator(abc.ABC):
         project_id: str,
         host: str,
         level: levels.Level,
-    ) -> Allocation:
+    ) -> types.Allocation:
         """Hold the level that a running instance has, and claim it.
 
         For guests that were started before they could be given one.
@@ -186,14 +66,14 @@ class Allocator(abc.ABC):
         """
 
     @abc.abstractmethod
-    def get(self, instance_uuid: str) -> Allocation:
+    def get(self, instance_uuid: str) -> types.Allocation:
         """The level of an instance, retired or cooling ones included.
 
         :raises UnknownInstance: it has none
         """
 
     @abc.abstractmethod
-    def find(self, level: levels.Level) -> Allocation | None:
+    def find(self, level: levels.Level) -> types.Allocation | None:
         """Who has a level; None when it is free.
 
         :raises NotInSpace: the level is not one of the space
@@ -216,7 +96,7 @@ class Allocator(abc.ABC):
         """Unclaim and retire in one transaction."""
 
     @abc.abstractmethod
-    def reserve(self, level: levels.Level, note: str) -> Allocation:
+    def reserve(self, level: levels.Level, note: str) -> types.Allocation:
         """Keep a level that is used elsewhere from being given out.
 
         :raises NotInSpace: the level is not one of the space
@@ -237,10 +117,10 @@ class Allocator(abc.ABC):
         *,
         host: str | None = None,
         project_id: str | None = None,
-        states: frozenset[State] | None = None,
+        states: frozenset[types.State] | None = None,
         after: levels.Level | None = None,
         limit: int | None = None,
-    ) -> list[Allocation]:
+    ) -> list[types.Allocation]:
         """The levels that are not free, sorted by their rank.
 
         :param host: only those that this host claims
@@ -266,18 +146,18 @@ class Allocator(abc.ABC):
         """
 
     @abc.abstractmethod
-    def history(self, level: levels.Level) -> Sequence[Holding]:
+    def history(self, level: levels.Level) -> Sequence[types.Holding]:
         """Who has, and had, a level, oldest first.
 
         For as long back as ``[svirt] history_time`` has it.
         """
 
     @abc.abstractmethod
-    def stats(self) -> Stats:
+    def stats(self) -> types.Stats:
         """How full the space is."""
 
     @abc.abstractmethod
-    def usage(self) -> Usage:
+    def usage(self) -> types.Usage:
         """Who uses the space, and how fast it fills."""
 
     @abc.abstractmethod

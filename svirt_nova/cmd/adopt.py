@@ -12,7 +12,7 @@ from cliff import lister
 from oslo_config import cfg
 
 from svirt_nova import exception
-from svirt_nova.cmd import base
+from svirt_nova.cmd import command
 
 CONNECT = 'qemu:///system'
 
@@ -20,7 +20,7 @@ CONNECT = 'qemu:///system'
 _HOST = cfg.StrOpt('host')
 
 
-class Adopt(base.Command, lister.Lister):
+class Adopt(command.Command, lister.Lister):
     """Record the levels that this host's running guests have now.
 
     For guests that were started before svirt-nova: where its level clashes
@@ -65,7 +65,7 @@ class Adopt(base.Command, lister.Lister):
     ) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
         """Ask libvirt, then tell the allocator."""
         # It parses XML, which takes long to import.
-        from svirt_nova import adoption
+        from svirt_nova.lifecycle import adoption
 
         outcomes = adoption.adopt(
             self.allocator(),

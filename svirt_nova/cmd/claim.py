@@ -12,11 +12,12 @@ from cliff import lister
 from cliff import show
 
 from svirt_nova import exception
-from svirt_nova.allocator import base as allocators
-from svirt_nova.cmd import base
+from svirt_nova.allocator import base
+from svirt_nova.allocator import types
+from svirt_nova.cmd import command
 
 
-class List(base.Command, lister.Lister):
+class List(command.Command, lister.Lister):
     """List the claims: which host may still have something of whom."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -43,7 +44,7 @@ class List(base.Command, lister.Lister):
         )
 
 
-class Purge(base.Command, show.ShowOne):
+class Purge(command.Command, show.ShowOne):
     """Drop all claims of a host that never returns.
 
     Only when it is fenced: switched off for good, and cut off from every
@@ -96,9 +97,9 @@ class Purge(base.Command, show.ShowOne):
         ), (
             host,
             len(claimed),
-            states[allocators.State.HELD],
-            states[allocators.State.RETIRED],
-            states[allocators.State.COOLING],
+            states[types.State.HELD],
+            states[types.State.RETIRED],
+            states[types.State.COOLING],
         )
 
     def _ask(self, host: str, count: int) -> str:
@@ -120,16 +121,16 @@ class Purge(base.Command, show.ShowOne):
 
 
 def _drop(
-    allocator: allocators.Allocator,
+    allocator: base.Allocator,
     host: str,
-    claimed: list[allocators.Allocation],
-) -> list[allocators.Allocation]:
+    claimed: list[types.Allocation],
+) -> list[types.Allocation]:
     """Drop a host's claims.
 
     :returns: the allocations, without them
     :raises StoreUnreachable: only a part of them was dropped
     """
-    left: list[allocators.Allocation] = []
+    left: list[types.Allocation] = []
     for allocation in claimed:
         assert allocation.instance_uuid is not None
         try:

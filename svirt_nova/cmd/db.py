@@ -8,11 +8,11 @@ from typing import Any
 
 from cliff import show
 
-from svirt_nova.cmd import base
+from svirt_nova.cmd import command
 from svirt_nova.cmd import space as space_command
 
 
-class Sync(base.Command, show.ShowOne):
+class Sync(command.Command, show.ShowOne):
     """Create the store or bring its schema up to date; show its space.
 
     The level space is settled when the store is created. Asking for
@@ -31,24 +31,24 @@ class Sync(base.Command, show.ShowOne):
         """Synchronise the store."""
         # SQLAlchemy and alembic take most of a second to import, and every
         # command of the program imports this module.
-        from svirt_nova.allocator.sql import store
+        from svirt_nova.allocator.sql.engine import stores
 
         return space_command.describe(
-            store.sync(self.app.conf, space_command.parse(parsed_args))
+            stores.sync(self.app.conf, space_command.parse(parsed_args))
         )
 
 
-class Version(base.Command, show.ShowOne):
+class Version(command.Command, show.ShowOne):
     """Show the revision of the store's schema, and that of this release."""
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], Any]:
         """Look; nothing is made or changed."""
-        from svirt_nova.allocator.sql import schema
-        from svirt_nova.allocator.sql import store
+        from svirt_nova.allocator.sql.engine import stores
+        from svirt_nova.allocator.sql.tables import schema
 
         return ('Store', 'Release'), (
-            base.Text(store.revision(self.app.conf)),
+            command.Text(stores.revision(self.app.conf)),
             schema.REVISION,
         )

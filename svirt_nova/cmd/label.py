@@ -12,11 +12,11 @@ from typing import Any
 from cliff import lister
 from cliff import show
 
-from svirt_nova import context as contexts
 from svirt_nova import exception
-from svirt_nova import level as levels
-from svirt_nova.allocator import base as allocators
-from svirt_nova.cmd import base
+from svirt_nova.allocator import types
+from svirt_nova.cmd import command
+from svirt_nova.mcs import contexts
+from svirt_nova.mcs import levels
 
 FREE = 'free'
 """The state of a level that nobody has."""
@@ -46,7 +46,7 @@ def parse_target(text: str) -> str | levels.Level:
     return contexts.Context.parse(text).level
 
 
-class List(base.Command, lister.Lister):
+class List(command.Command, lister.Lister):
     """List the levels that are not free."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -61,7 +61,7 @@ class List(base.Command, lister.Lister):
         parser.add_argument(
             '--state',
             action='append',
-            choices=[state.value for state in allocators.State],
+            choices=[state.value for state in types.State],
             help='Only levels in this state; may be repeated.',
         )
         return parser
@@ -71,7 +71,7 @@ class List(base.Command, lister.Lister):
     ) -> tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]:
         """Ask the allocator."""
         states = parsed_args.state and frozenset(
-            map(allocators.State, parsed_args.state)
+            map(types.State, parsed_args.state)
         )
         found = self.allocator().list(
             host=parsed_args.host,
@@ -83,16 +83,16 @@ class List(base.Command, lister.Lister):
             (
                 str(allocation.level),
                 allocation.state.value,
-                base.Text(allocation.instance_uuid),
-                base.Text(allocation.project_id),
-                base.Names(allocation.hosts),
-                base.Moment(allocation.created_at),
+                command.Text(allocation.instance_uuid),
+                command.Text(allocation.project_id),
+                command.Names(allocation.hosts),
+                command.Moment(allocation.created_at),
             )
             for allocation in found
         )
 
 
-class Show(base.Command, show.ShowOne):
+class Show(command.Command, show.ShowOne):
     """Show the level of an instance, or who has a level."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -112,7 +112,7 @@ class Show(base.Command, show.ShowOne):
         """Ask the allocator."""
         target = parse_target(parsed_args.target)
         allocator = self.allocator()
-        found: allocators.Allocation | None
+        found: types.Allocation | None
         if isinstance(target, levels.Level):
             found = allocator.find(target)
             level = target
@@ -132,29 +132,29 @@ class Show(base.Command, show.ShowOne):
         return names, (str(level), *_details(found))
 
 
-def _details(found: allocators.Allocation | None) -> tuple[Any, ...]:
+def _details(found: types.Allocation | None) -> tuple[Any, ...]:
     if found is None:
         return (
             FREE,
-            base.Text(None),
-            base.Text(None),
-            base.Names(()),
-            base.Moment(None),
-            base.Moment(None),
-            base.Text(None),
+            command.Text(None),
+            command.Text(None),
+            command.Names(()),
+            command.Moment(None),
+            command.Moment(None),
+            command.Text(None),
         )
     return (
         found.state.value,
-        base.Text(found.instance_uuid),
-        base.Text(found.project_id),
-        base.Names(found.hosts),
-        base.Moment(found.created_at),
-        base.Moment(found.retired_at),
-        base.Text(found.note or None),
+        command.Text(found.instance_uuid),
+        command.Text(found.project_id),
+        command.Names(found.hosts),
+        command.Moment(found.created_at),
+        command.Moment(found.retired_at),
+        command.Text(found.note or None),
     )
 
 
-class Stats(base.Command, show.ShowOne):
+class Stats(command.Command, show.ShowOne):
     """Show how full the level space is, and when it will be."""
 
     def take_action(
@@ -184,11 +184,11 @@ class Stats(base.Command, show.ShowOne):
             stats.reserved,
             round(100 * used / stats.size, 3),
             None if usage.per_day is None else round(usage.per_day, 1),
-            base.Moment(usage.full_at),
+            command.Moment(usage.full_at),
         )
 
 
-class Usage(base.Command, lister.Lister):
+class Usage(command.Command, lister.Lister):
     """List who uses the level space: projects or hosts, most first."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -216,7 +216,7 @@ class Usage(base.Command, lister.Lister):
         )
 
 
-class History(base.Command, lister.Lister):
+class History(command.Command, lister.Lister):
     """List who had a level and when, oldest first."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -253,8 +253,8 @@ class History(base.Command, lister.Lister):
             (
                 held.instance_uuid,
                 held.project_id,
-                base.Moment(held.since),
-                base.Moment(held.until),
+                command.Moment(held.since),
+                command.Moment(held.until),
             )
             for held in self.allocator().history(level)
             if moment is None
@@ -265,7 +265,7 @@ class History(base.Command, lister.Lister):
         ]
 
 
-class Reserve(base.Command, lister.Lister):
+class Reserve(command.Command, lister.Lister):
     """Keep a level that is used elsewhere from being given out.
 
     Of a level that is not one of the space, all levels of the space are
@@ -293,14 +293,14 @@ class Reserve(base.Command, lister.Lister):
                 f'{level}: there is nothing to reserve'
             )
         return ('Level', 'State', 'Note'), [
-            (str(found.level), found.state.value, base.Text(found.note))
+            (str(found.level), found.state.value, command.Text(found.note))
             for found in (
                 allocator.reserve(each, parsed_args.note) for each in chosen
             )
         ]
 
 
-class Release(base.Command):
+class Release(command.Command):
     """Let a reserved level be given out again.
 
     One that "label list --state reserved" shows: what was reserved for a

@@ -10,13 +10,13 @@ from typing import Any
 from cliff import lister
 
 from svirt_nova import exception
-from svirt_nova.cmd import base
+from svirt_nova.cmd import command
 
 PASSES = 3
 """How many times Nova must deny an instance before its level goes."""
 
 
-class Reap(base.Command, lister.Lister):
+class Reap(command.Command, lister.Lister):
     """Retire levels that no host claims, of instances that are gone.
 
     Nova's API is asked several times; one answer that is missing, and
@@ -64,8 +64,8 @@ class Reap(base.Command, lister.Lister):
             )
         # keystoneauth takes long to import, and only this command asks
         # Nova.
-        from svirt_nova import compute_api
-        from svirt_nova import reaper
+        from svirt_nova.lifecycle import compute_api
+        from svirt_nova.lifecycle import reaper
 
         allocator = self.allocator()
         gone = reaper.find(
@@ -84,9 +84,9 @@ class Reap(base.Command, lister.Lister):
         return names, [
             (
                 str(allocation.level),
-                base.Text(allocation.instance_uuid),
-                base.Text(allocation.project_id),
-                base.Moment(allocation.created_at),
+                command.Text(allocation.instance_uuid),
+                command.Text(allocation.project_id),
+                command.Moment(allocation.created_at),
                 outcome,
             )
             for allocation in gone

@@ -9,10 +9,9 @@ from typing import Any
 from cliff import show
 
 from svirt_nova import exception
-from svirt_nova import level as levels
-from svirt_nova import space as spaces
-from svirt_nova.cmd import base
-
+from svirt_nova.cmd import command
+from svirt_nova.mcs import levels
+from svirt_nova.mcs import spaces
 
 DEFAULT_CATEGORIES = 'c0.c1023'
 DEFAULT_PER_LEVEL = 2
@@ -92,13 +91,15 @@ def describe(space: spaces.LevelSpace) -> tuple[tuple[str, ...], Any]:
         space.scheme.value,
         levels.format_categories(space.categories),
         space.per_level,
-        base.Text(levels.format_categories(space.project_categories) or None),
+        command.Text(
+            levels.format_categories(space.project_categories) or None
+        ),
         space.per_project,
         space.size,
     )
 
 
-class Show(base.Command, show.ShowOne):
+class Show(command.Command, show.ShowOne):
     """Show the level space, as the store has it."""
 
     def take_action(
@@ -108,7 +109,7 @@ class Show(base.Command, show.ShowOne):
         return describe(self.allocator().space())
 
 
-class Set(base.Command, show.ShowOne):
+class Set(command.Command, show.ShowOne):
     """Change the level space; instances keep the levels they have.
 
     Refused, with the levels that stand against it, when an instance could

@@ -102,8 +102,8 @@ def _check_schema(connection: str) -> upgradecheck.Result:
     """
     import sqlalchemy as sa
 
-    from svirt_nova.allocator.sql import errors
-    from svirt_nova.allocator.sql import migrate
+    from svirt_nova.allocator.sql.engine import errors
+    from svirt_nova.allocator.sql.migrations import upgrade
 
     try:
         url = sa.make_url(connection)
@@ -123,7 +123,7 @@ def _check_schema(connection: str) -> upgradecheck.Result:
         ) from error
     try:
         with engine.connect() as opened:
-            if migrate.is_current(opened, name):
+            if upgrade.is_current(opened, name):
                 return _success()
     except errors.DATABASE_ERRORS as error:
         raise exception.StoreUnusable(

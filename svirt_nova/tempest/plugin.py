@@ -10,7 +10,7 @@ from oslo_config import cfg
 from tempest.test_discover import plugins
 
 import svirt_nova
-from svirt_nova.tempest import config
+from svirt_nova.tempest import options
 
 
 class SvirtNovaTempestPlugin(plugins.TempestPlugin):
@@ -26,8 +26,8 @@ class SvirtNovaTempestPlugin(plugins.TempestPlugin):
 
     def register_opts(self, conf: cfg.ConfigOpts) -> None:
         """Register [svirt_nova], and the service."""
-        config.register_opts(conf)
+        options.register_opts(conf)
 
     def get_opt_lists(self) -> list[tuple[str, Sequence[cfg.Opt]]]:
         """The options by group, for a sample of tempest.conf."""
-        return config.list_opts()
+        return options.list_opts()

@@ -15,15 +15,15 @@ from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Mapping
 
-from svirt_nova import context as contexts
 from svirt_nova import exception
-from svirt_nova import level as levels
-from svirt_nova import seclabel
-from svirt_nova.allocator import base as allocators
+from svirt_nova.allocator import types
+from svirt_nova.host import domain_xml
+from svirt_nova.mcs import contexts
+from svirt_nova.mcs import levels
 
 _EXCERPT = 200
 
-_NOT_ITS_OWN = (seclabel.DiskLabel.SHARED, seclabel.DiskLabel.PROJECT)
+_NOT_ITS_OWN = (domain_xml.DiskLabel.SHARED, domain_xml.DiskLabel.PROJECT)
 
 
 def excerpt(text: str) -> str:
@@ -90,7 +90,7 @@ class Guest:
 
     def _domain_faults(self, process: contexts.Context) -> Iterator[str]:
         try:
-            label = seclabel.read(self.domain)
+            label = domain_xml.read(self.domain)
         except exception.SvirtError as error:
             yield f'its domain cannot be read: {error}'
             return
@@ -139,7 +139,7 @@ def split_domain(answer: str) -> tuple[str, str]:
     return name, begin + rest
 
 
-def files_of(domain: str) -> list[seclabel.Disk]:
+def files_of(domain: str) -> list[domain_xml.Disk]:
     """The disks of a domain that are files on its host.
 
     Block devices are left out: libvirt labels them in the private /dev of
@@ -148,7 +148,7 @@ def files_of(domain: str) -> list[seclabel.Disk]:
     here; :meth:`Guest.faults` says so.
     """
     try:
-        return [disk for disk in seclabel.disks(domain) if disk.is_file]
+        return [disk for disk in domain_xml.disks(domain) if disk.is_file]
     except exception.LabelError:
         return []
 
@@ -286,7 +286,7 @@ class Allocation:
 
     @property
     def _is_held(self) -> bool:
-        return self.state == allocators.State.HELD.value
+        return self.state == types.State.HELD.value
 
     def faults(
         self, instance: str, level: levels.Level, hosts: Collection[str]

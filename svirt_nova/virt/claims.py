@@ -14,23 +14,24 @@ from typing import Any
 from typing import TypeVar
 
 import nova.context
+import oslo_messaging
 from nova import exception as nova_exception
 from nova import objects
+from nova import utils as nova_utils
 from nova.objects import fields
 from nova.objects import migration as migrations
-from nova import utils as nova_utils
 from nova.virt.libvirt import host as libvirt_host
 from oslo_concurrency import lockutils
 from oslo_log import log as logging
-import oslo_messaging
 
-from svirt_nova import adoption
-from svirt_nova.allocator import base as allocators
 from svirt_nova import exception
-from svirt_nova import level as levels
-from svirt_nova import lifecycle
-from svirt_nova import seclabel
-from svirt_nova import space as spaces
+from svirt_nova.allocator import base
+from svirt_nova.allocator import types
+from svirt_nova.host import domain_xml
+from svirt_nova.lifecycle import adoption
+from svirt_nova.lifecycle import rules
+from svirt_nova.mcs import levels
+from svirt_nova.mcs import spaces
 from svirt_nova.virt import remains
 
 LOG = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ _DONE = 'done'
 _EVACUATED = ('accepted', 'pre-migrating', _DONE)
 
 
-def _remembered(instance: Any) -> allocators.InstanceLevels | None:
+def _remembered(instance: Any) -> types.InstanceLevels | None:
     """The levels that an instance had when it was last claimed.
 
     :raises InvalidLevel: what is remembered is none
@@ -83,14 +84,14 @@ def _remembered(instance: Any) -> allocators.InstanceLevels | None:
     if not own:
         return None
     shared = instance.system_metadata.get(PROJECT_KEY)
-    return allocators.InstanceLevels(
+    return types.InstanceLevels(
         levels.Level.parse(own),
         levels.Level.parse(shared) if shared else None,
     )
 
 
-def _state(instance: Any) -> lifecycle.InstanceState:
-    return lifecycle.InstanceState(
+def _state(instance: Any) -> rules.InstanceState:
+    return rules.InstanceState(
         deleted=bool(instance.deleted),
         vm_state=instance.vm_state,
         task_state=instance.task_state,
@@ -109,7 +110,7 @@ class HostClaims:
 
     def __init__(
         self,
-        allocator: allocators.Allocator,
+        allocator: base.Allocator,
         name: str,
         host: Any,
         grace: float,
@@ -117,13 +118,13 @@ class HostClaims:
         self._allocator = allocator
         self._name = name
         self._host = host
-        self._stale = lifecycle.StaleClaims(grace)
+        self._stale = rules.StaleClaims(grace)
         # The level scheme, when it was last heard of.
         self._scheme: spaces.Scheme | None = None
         # A monotonic time: until then the store counts as away.
         self._away_until = 0.0
 
-    def claim(self, instance: Any) -> allocators.InstanceLevels:
+    def claim(self, instance: Any) -> types.InstanceLevels:
         """Claim an instance; its levels.
 
         While the store cannot be reached, an instance that has its domain
@@ -169,7 +170,7 @@ class HostClaims:
         """Remember the level scheme, for when the store is away."""
         self._scheme = space.scheme
 
-    def shares_nothing(self, held: allocators.InstanceLevels) -> bool:
+    def shares_nothing(self, held: types.InstanceLevels) -> bool:
         """Whether an instance of a sharing project has no part in it.
 
         Its level was given out before the scheme became ``project``.
@@ -186,7 +187,7 @@ class HostClaims:
                 raise
         return self._scheme is spaces.Scheme.PROJECT
 
-    def _kept_levels(self, instance: Any) -> allocators.InstanceLevels | None:
+    def _kept_levels(self, instance: Any) -> types.InstanceLevels | None:
         try:
             label = remains.defined_label(self._host, instance)
         except nova_exception.NovaException:
@@ -225,7 +226,7 @@ class HostClaims:
 
     def is_gone_for_good(self, instance: Any) -> bool:
         """Whether what is done to an instance here now deletes it."""
-        return lifecycle.is_gone_for_good(_state(instance), self._name)
+        return rules.is_gone_for_good(_state(instance), self._name)
 
     def settle(self, instance: Any, was_gone: bool = False) -> bool:
         """Drop the claim on an instance if nothing of it is left here.
@@ -238,7 +239,7 @@ class HostClaims:
         """
         gone = was_gone or self.is_gone_for_good(instance)
         left = remains.of_instance(self._host, instance)
-        if not lifecycle.may_unclaim(left, gone):
+        if not rules.may_unclaim(left, gone):
             LOG.debug('This host keeps its claim: %s', left, instance=instance)
             return False
         try:
@@ -290,7 +291,7 @@ class HostClaims:
             found = self._ask(self._allocator.get, instance_uuid)
         except exception.UnknownInstance:
             return None
-        return found.level if found.state is allocators.State.HELD else None
+        return found.level if found.state is types.State.HELD else None
 
     def levels_given(self, instance: Any) -> set[levels.Level]:
         """The levels that files of an instance may carry here.
@@ -338,7 +339,7 @@ class HostClaims:
                 )(uuid)
 
     def _claim_missing(
-        self, uuid: str, label: seclabel.Seclabel | None
+        self, uuid: str, label: domain_xml.Seclabel | None
     ) -> None:
         try:
             held = self._allocator.get(uuid)

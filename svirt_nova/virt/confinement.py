@@ -6,15 +6,15 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from oslo_log import log as logging
 import selinux
+from oslo_log import log as logging
 
-from svirt_nova import context as contexts
 from svirt_nova import exception
-from svirt_nova.allocator import base as allocators
-from svirt_nova import privsep
-from svirt_nova import seclabel
-from svirt_nova import space as spaces
+from svirt_nova.allocator import types
+from svirt_nova.host import domain_xml
+from svirt_nova.host import privsep
+from svirt_nova.mcs import contexts
+from svirt_nova.mcs import spaces
 from svirt_nova.virt import remains
 
 LOG = logging.getLogger(__name__)
@@ -31,18 +31,16 @@ class Confinement:
     process: contexts.Context
     image: contexts.Context
 
-    def confine(self, domain: str, held: allocators.InstanceLevels) -> str:
+    def confine(self, domain: str, held: types.InstanceLevels) -> str:
         """The XML of a domain with the levels of its instance in it."""
-        return seclabel.confine(
+        return domain_xml.confine(
             domain,
             self.process.at(held.own),
             self.image.at(held.own),
             self.shared(held),
         )
 
-    def shared(
-        self, held: allocators.InstanceLevels
-    ) -> contexts.Context | None:
+    def shared(self, held: types.InstanceLevels) -> contexts.Context | None:
         """The context of what the instances of a project share."""
         return None if held.project is None else self.image.at(held.project)
 
@@ -54,7 +52,7 @@ def of_host(capabilities: str, virt_type: str) -> Confinement:
     :param virt_type: the type of the domains: kvm or qemu
     :raises UnconfinedHost: it does not
     """
-    process = seclabel.base_context(capabilities, virt_type)
+    process = domain_xml.base_context(capabilities, virt_type)
     if selinux.is_selinux_enabled() != 1 or selinux.security_getenforce() != 1:
         raise exception.UnconfinedHost(
             'the kernel of this host does not enforce SELinux, so guests '

@@ -15,27 +15,28 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
 
-from nova.compute import task_states
 import nova.conf
+import oslo_messaging
 from nova import exception as nova_exception
+from nova.compute import task_states
 from nova.virt import driver
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import host as libvirt_host
 from nova.virt.libvirt import utils as libvirt_utils
 from oslo_log import log as logging
-import oslo_messaging
 
-from svirt_nova.allocator import base as allocators
 from svirt_nova import conf as svirt_conf
 from svirt_nova import exception
-from svirt_nova import files
-from svirt_nova import level as levels
-from svirt_nova import readback
-from svirt_nova import seclabel
+from svirt_nova.allocator import base
+from svirt_nova.allocator import types
+from svirt_nova.host import domain_xml
+from svirt_nova.host import file_labels
+from svirt_nova.host import verify
+from svirt_nova.mcs import levels
 from svirt_nova.virt import claims
 from svirt_nova.virt import confinement
 from svirt_nova.virt import faults
-from svirt_nova.virt import migration
+from svirt_nova.virt import live_migration
 from svirt_nova.virt import remains
 from svirt_nova.virt import shared_files
 from svirt_nova.virt import volumes
@@ -52,7 +53,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         svirt_conf.register_opts(CONF)
         self._svirt_host = ''
         # None as long as the extension is off.
-        self._allocator: allocators.Allocator | None = None
+        self._allocator: base.Allocator | None = None
         self._claims: claims.HostClaims | None = None
         # A monotonic time, in seconds.
         self._reconcile_at: float | None = None
@@ -62,10 +63,10 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         # The levels of each instance that is being started again, in which
         # Nova destroys the domain that stays; and how many do that.
         self._restarting: dict[
-            str, tuple[allocators.InstanceLevels | None, int]
+            str, tuple[types.InstanceLevels | None, int]
         ] = {}
         # The levels of each instance that is being migrated away live.
-        self._migrating: dict[str, allocators.InstanceLevels] = {}
+        self._migrating: dict[str, types.InstanceLevels] = {}
 
     # Starting nova-compute
 
@@ -84,7 +85,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             )
             return
         try:
-            self._allocator = allocators.load(CONF)
+            self._allocator = base.load(CONF)
             self._confinement = confinement.of_host(
                 self._host.get_connection().getCapabilities(),
                 CONF.libvirt.virt_type,
@@ -119,7 +120,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
 
     # The levels of an instance
 
-    def _claim(self, instance: Any) -> allocators.InstanceLevels | None:
+    def _claim(self, instance: Any) -> types.InstanceLevels | None:
         """Claim the instance for this host; its levels.
 
         :returns: None when there is none and the mode is not enforcing
@@ -134,7 +135,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
     @contextlib.contextmanager
     def _claimed_before(
         self, instance: Any
-    ) -> Iterator[allocators.InstanceLevels | None]:
+    ) -> Iterator[types.InstanceLevels | None]:
         """Claim before Nova takes apart what is there, and once.
 
         Where there is no level, the instance stays as it was.
@@ -308,7 +309,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             self._check_started(instance, self._claim(instance))
 
     def _check_started(
-        self, instance: Any, held: allocators.InstanceLevels | None
+        self, instance: Any, held: types.InstanceLevels | None
     ) -> None:
         """Stop a guest that was started as it is defined, if need be."""
         if held is None or self._confinement is None:
@@ -318,7 +319,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             self._read_back(guest, instance, self._confinement, held)
 
     def _check_keeps_memory(
-        self, instance: Any, held: allocators.InstanceLevels | None
+        self, instance: Any, held: types.InstanceLevels | None
     ) -> None:
         """Check that a guest may be started from its saved memory."""
         if held is None or self._confinement is None:
@@ -411,20 +412,20 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         self, instance: Any, xml: str, level: levels.Level
     ) -> None:
         directory = os.path.join(libvirt_utils.get_instance_path(instance), '')
-        for disk in seclabel.disks(xml):
+        for disk in domain_xml.disks(xml):
             if (
                 disk.is_file
-                and disk.label is seclabel.DiskLabel.OWN
+                and disk.label is domain_xml.DiskLabel.OWN
                 and disk.path.startswith(directory)
             ):
-                files.label(CONF.instances_path, disk.path, level)
+                file_labels.label(CONF.instances_path, disk.path, level)
 
     def _read_back(
         self,
         guest: Any,
         instance: Any,
         confined: confinement.Confinement,
-        held: allocators.InstanceLevels,
+        held: types.InstanceLevels,
     ) -> None:
         try:
             xml = guest.get_xml_desc()
@@ -436,17 +437,17 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
                 ) from error
             return
         with faults.raised_to_nova(instance):
-            readback.check(
+            verify.check(
                 xml,
                 (text, bool(enforced)),
                 confined.process.at(held.own),
                 confined.image.at(held.own),
-                files.read,
+                file_labels.read,
                 confined.shared(held),
             )
         with faults.raised_to_nova(instance):
-            for path in readback.unlabeled_files(xml, files.read):
-                raise files.unlabeled(path)
+            for path in verify.unlabeled_files(xml, file_labels.read):
+                raise file_labels.unlabeled(path)
 
     # Live migration: the level goes along
 
@@ -482,7 +483,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             try:
                 with faults.raised_to_nova(instance):
                     held = self._allocator.get(instance.uuid)
-                    migration.check(
+                    live_migration.check(
                         held,
                         remains.label_of(self._host.get_guest(instance)),
                         dest,
@@ -520,7 +521,9 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
     ) -> None:
         held = self._migrating.get(instance.uuid)
         if held is not None and self._confinement is not None:
-            guest = migration.ConfinedGuest(guest, self._confinement, held)
+            guest = live_migration.ConfinedGuest(
+                guest, self._confinement, held
+            )
         super()._live_migration_operation(
             context,
             instance,
@@ -568,7 +571,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
     def _label_volume(
         self,
         connection_info: dict[str, Any],
-        held: allocators.InstanceLevels,
+        held: types.InstanceLevels,
     ) -> None:
         assert self._confinement is not None
         level: levels.Level | None = held.own
@@ -587,7 +590,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         if path is not None and level is not None:
             volumes.label(path, level)
 
-    def _check_shares(self, held: allocators.InstanceLevels) -> None:
+    def _check_shares(self, held: types.InstanceLevels) -> None:
         """Check that an instance may have a volume that others have."""
         assert self._claims is not None
         if self._claims.shares_nothing(held):
@@ -695,7 +698,9 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         self, context: Any, migration: Any, instance: Any, network_info: Any
     ) -> None:
         """A resize or cold migration away from here is final."""
-        super().confirm_migration(context, migration, instance, network_info)
+        super().confirm_migration(
+            context, live_migration, instance, network_info
+        )
         self._settle(instance)
 
     def delete_instance_files(self, instance: Any) -> bool:

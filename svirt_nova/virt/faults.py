@@ -7,9 +7,9 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from nova.compute import vm_states
 import nova.conf
 from nova import exception as nova_exception
+from nova.compute import vm_states
 from oslo_log import log as logging
 
 from svirt_nova import exception

@@ -15,9 +15,9 @@ from nova.virt.libvirt import utils as libvirt_utils
 from oslo_log import log as logging
 
 from svirt_nova import exception
-from svirt_nova import lifecycle
-from svirt_nova import seclabel
-from svirt_nova import storage
+from svirt_nova.host import domain_xml
+from svirt_nova.host import mounts
+from svirt_nova.lifecycle import rules
 
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ _DIRECTORY = re.compile(
 )
 
 
-def of_instance(host: Any, instance: Any) -> lifecycle.Remains:
+def of_instance(host: Any, instance: Any) -> rules.Remains:
     """What this host has of one instance.
 
     :param host: the ``nova.virt.libvirt.host.Host`` of this host
@@ -49,9 +49,9 @@ def of_instance(host: Any, instance: Any) -> lifecycle.Remains:
     found = tuple(
         path + suffix for suffix in _SUFFIXES if os.path.lexists(path + suffix)
     )
-    if found and storage.file_system(CONF.instances_path).is_shared:
-        return lifecycle.Remains(domain=domain, shared=found)
-    return lifecycle.Remains(domain=domain, local=found)
+    if found and mounts.file_system(CONF.instances_path).is_shared:
+        return rules.Remains(domain=domain, shared=found)
+    return rules.Remains(domain=domain, local=found)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class HostRemains:
         storage of this host
     """
 
-    domains: dict[str, seclabel.Seclabel | None]
+    domains: dict[str, domain_xml.Seclabel | None]
     directories: frozenset[str]
 
     @property
@@ -73,13 +73,13 @@ class HostRemains:
         return self.directories | self.domains.keys()
 
 
-def label_of(guest: Any) -> seclabel.Seclabel | None:
+def label_of(guest: Any) -> domain_xml.Seclabel | None:
     """The label of a guest; None also when it has just gone away.
 
     libvirt keeps labels that make no sense until a domain is started.
     """
     try:
-        return seclabel.read(guest.get_xml_desc())
+        return domain_xml.read(guest.get_xml_desc())
     except libvirt_host.libvirt.libvirtError:
         return None
     except exception.SvirtError as error:
@@ -87,7 +87,7 @@ def label_of(guest: Any) -> seclabel.Seclabel | None:
         return None
 
 
-def defined_label(host: Any, instance: Any) -> seclabel.Seclabel | None:
+def defined_label(host: Any, instance: Any) -> domain_xml.Seclabel | None:
     """The label that the domain of an instance is started with.
 
     :param host: the ``nova.virt.libvirt.host.Host`` of this host
@@ -95,7 +95,7 @@ def defined_label(host: Any, instance: Any) -> seclabel.Seclabel | None:
     :raises LabelError: libvirt's XML makes no sense
     """
     guest = host.get_guest(instance)
-    return seclabel.read(guest.get_xml_desc(dump_inactive=True))
+    return domain_xml.read(guest.get_xml_desc(dump_inactive=True))
 
 
 def of_host(host: Any) -> HostRemains:
@@ -105,7 +105,7 @@ def of_host(host: Any) -> HostRemains:
     :raises OSError: the directories cannot be listed
     """
     directories: frozenset[str] = frozenset()
-    if not storage.file_system(CONF.instances_path).is_shared:
+    if not mounts.file_system(CONF.instances_path).is_shared:
         directories = frozenset(
             match[1]
             for name in os.listdir(CONF.instances_path)

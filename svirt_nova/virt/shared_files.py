@@ -9,17 +9,17 @@ from collections.abc import Iterator
 from typing import Any
 from typing import NamedTuple
 
-from nova import exception as nova_exception
 import nova.conf
+from nova import exception as nova_exception
 from nova.virt.libvirt import host as libvirt_host
 from nova.virt.libvirt import utils as libvirt_utils
 from oslo_log import log as logging
 
 from svirt_nova import exception
-from svirt_nova import files
-from svirt_nova import level as levels
-from svirt_nova import seclabel
-from svirt_nova import storage
+from svirt_nova.host import domain_xml
+from svirt_nova.host import file_labels
+from svirt_nova.host import mounts
+from svirt_nova.mcs import levels
 from svirt_nova.virt import claims
 from svirt_nova.virt import volumes
 
@@ -50,7 +50,7 @@ def warn_of_cached_names() -> None:
     one of the same name. A host that takes the name for the old one runs,
     and labels, what Nova keeps there for a revert and deletes at the end.
     """
-    file_system = storage.file_system(CONF.instances_path)
+    file_system = mounts.file_system(CONF.instances_path)
     if file_system.caches_names:
         LOG.warning(
             'Nova has the instances in %s, on %s, which is mounted without '
@@ -99,7 +99,7 @@ def _files(host: Any, instance: Any) -> list[_File]:
         if not guest.is_active():
             # Its files have been taken care of when it ended.
             return []
-        disks = seclabel.disks(guest.get_xml_desc())
+        disks = domain_xml.disks(guest.get_xml_desc())
     except nova_exception.InstanceNotFound:
         return []
     except (
@@ -116,7 +116,7 @@ def _files(host: Any, instance: Any) -> list[_File]:
     own = os.path.join(libvirt_utils.get_instance_path(instance), '')
     found = []
     for disk in disks:
-        if not disk.is_file or disk.label is not seclabel.DiskLabel.OWN:
+        if not disk.is_file or disk.label is not domain_xml.DiskLabel.OWN:
             continue
         if disk.path.startswith(own):
             found.append(_File(CONF.instances_path, disk.path, None))
@@ -133,7 +133,7 @@ def _start_helper(file: _File) -> None:
     Taking off none of the levels that there are changes nothing.
     """
     with contextlib.suppress(exception.SvirtError):
-        files.restore(file.root, file.path, ())
+        file_labels.restore(file.root, file.path, ())
 
 
 def _carried(found: list[_File], instance: Any) -> dict[_File, levels.Level]:
@@ -141,7 +141,7 @@ def _carried(found: list[_File], instance: Any) -> dict[_File, levels.Level]:
     carried = {}
     for file in found:
         try:
-            context = files.read(file.path)
+            context = file_labels.read(file.path)
         except exception.SvirtError as error:
             if not _is_gone(file.path):
                 _warn(file, error, instance)
@@ -158,14 +158,14 @@ def _give_back(
     instance: Any,
 ) -> None:
     try:
-        context = files.read(file.path)
+        context = file_labels.read(file.path)
         # One that has a level has kept it, or has got one from elsewhere.
         if context is None or context.level.categories:
             return
         if file.volume is not None:
             _give_to_holder(file, file.volume, host_claims)
         else:
-            files.label(file.root, file.path, level)
+            file_labels.label(file.root, file.path, level)
     except exception.SvirtError as error:
         if not _is_gone(file.path):
             _warn(file, error, instance)
@@ -180,14 +180,14 @@ def _give_to_holder(
     """
     level = _level_of_holder(file, volume, host_claims)
     for _ in range(_TRIES):
-        files.label(file.root, file.path, level)
+        file_labels.label(file.root, file.path, level)
         given = level
         now = None
         try:
             now = level = _level_of_holder(file, volume, host_claims)
         finally:
             if now != given:
-                files.restore(file.root, file.path, [given])
+                file_labels.restore(file.root, file.path, [given])
         if now == given:
             return
     raise exception.LabelNotApplied(

@@ -7,20 +7,20 @@ import json
 import os
 from typing import Any
 
+import nova.context
+import oslo_messaging
 from cinderclient import exceptions as cinder_exception
 from keystoneauth1 import exceptions as ks_exception
-import nova.context
 from nova import exception as nova_exception
 from nova.objects import block_device
 from nova.virt.libvirt.volume import fs
 from oslo_log import log as logging
-import oslo_messaging
 
-from svirt_nova import context as contexts
 from svirt_nova import exception
-from svirt_nova import files
-from svirt_nova import level as levels
-from svirt_nova import seclabel
+from svirt_nova.host import domain_xml
+from svirt_nova.host import file_labels
+from svirt_nova.mcs import contexts
+from svirt_nova.mcs import levels
 from svirt_nova.virt import claims
 
 LOG = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ def confine(config: Any, image: contexts.Context) -> None:
         disk = format_dom(**kwargs)
         source = disk.find('source')
         if source is not None:
-            seclabel.set_disk_label(source, image)
+            domain_xml.set_disk_label(source, image)
         return disk
 
     config.format_dom = with_label
@@ -96,7 +96,7 @@ def label(path: str, level: levels.Level) -> None:
 
     :raises LabelError: it does not take it
     """
-    files.label(os.path.dirname(path), path, level)
+    file_labels.label(os.path.dirname(path), path, level)
 
 
 def is_used_by_others(
@@ -183,7 +183,7 @@ def restore(host_claims: claims.HostClaims, instance: Any, path: str) -> None:
     A label that is not the instance's is left as it is.
     """
     try:
-        files.restore(
+        file_labels.restore(
             os.path.dirname(path), path, host_claims.levels_given(instance)
         )
     except exception.SvirtError as error:

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from multiprocessing import connection
 from typing import Any
 
-from svirt_nova.allocator.sql import driver
+from svirt_nova.allocator.sql import sql_allocator
 from tests.benchmarks import stores
 from tests.benchmarks import ways
 
@@ -43,7 +43,7 @@ _fork = multiprocessing.get_context('fork')
 
 
 def _work(
-    allocator: driver.SqlAllocator,
+    allocator: sql_allocator.SqlAllocator,
     kind: type[ways.Way],
     free: Sequence[int],
     number: int,
@@ -87,8 +87,9 @@ class Load:
         self._allocators = []
         for node in range(len(bench.confs)):
             allocator = bench.allocator(node)
-            guess = allocator._giver._known_guess()
-            allocator._giver._refresh(guess, None, stores.PROJECT)
+            allocator._allocation._refresh(
+                allocator._space.cache(), None, stores.PROJECT
+            )
             self._allocators.append(allocator)
 
     def run(

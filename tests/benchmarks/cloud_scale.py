@@ -50,8 +50,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from svirt_nova import exception
-from svirt_nova import space as spaces
-from svirt_nova.allocator import base
+from svirt_nova.allocator import types
+from svirt_nova.mcs import spaces
 from tests.benchmarks import simulated_cloud as cloud
 from tests.functional.allocator import servers
 
@@ -259,7 +259,7 @@ def _free_again(
         str(uuid.uuid4()), cloud.PROJECTS[0], 'compute-0.example.org'
     )
     report.check(
-        given.state is base.State.HELD, f'{given.level} is given out again'
+        given.state is types.State.HELD, f'{given.level} is given out again'
     )
     return meter
 
@@ -316,7 +316,7 @@ def _days(
     meter = cloud.Meter()
     took = 0.0
     coolings: list[int] = []
-    seen: list[base.Stats] = []
+    seen: list[types.Stats] = []
     for hours in (range(24), range(24, 24 * DAYS)):
         coolings.append(math.ceil(expected))
         cooled = dataclasses.replace(access, cooling=coolings[-1])

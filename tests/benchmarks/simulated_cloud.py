@@ -30,11 +30,12 @@ import sqlalchemy as sa
 from oslo_config import cfg
 
 from svirt_nova import conf as svirt_conf
-from svirt_nova import ranking
-from svirt_nova import space as spaces
 from svirt_nova.allocator import base
-from svirt_nova.allocator.sql import driver
-from svirt_nova.allocator.sql import store
+from svirt_nova.allocator import types
+from svirt_nova.allocator.sql import sql_allocator
+from svirt_nova.allocator.sql.engine import stores
+from svirt_nova.mcs import ranking
+from svirt_nova.mcs import spaces
 
 Result = TypeVar('Result')
 
@@ -222,11 +223,11 @@ class Access:
 
     def make(self, space: spaces.LevelSpace) -> None:
         """Make the store."""
-        store.sync(self._conf(), space)
+        stores.sync(self._conf(), space)
 
     def allocator(self) -> base.Allocator:
         """A new client of the store, which knows nothing of it yet."""
-        return driver.SqlAllocator(self._conf())
+        return sql_allocator.SqlAllocator(self._conf())
 
     def size(self) -> float:
         """How large the store is, in MB."""
@@ -275,7 +276,7 @@ class Reaper:
 
     def __init__(self, access: Access, hours: range) -> None:
         self.took = 0.0
-        self.seen: list[base.Stats] = []
+        self.seen: list[types.Stats] = []
         self.meter = Meter()
         self._access = access
         self._hours = hours
@@ -361,7 +362,7 @@ def too_early(parts: Sequence[Hosts], cooling: float) -> int:
 
 
 def judge(
-    parts: Sequence[Hosts], found: Sequence[base.Allocation]
+    parts: Sequence[Hosts], found: Sequence[types.Allocation]
 ) -> Iterator[tuple[bool, str]]:
     """Compare all that a store has with all that it should have.
 
@@ -376,7 +377,7 @@ def judge(
     has = {
         each.instance_uuid: (level, each.hosts)
         for each, level in zip(found, levels, strict=True)
-        if each.state is base.State.HELD
+        if each.state is types.State.HELD
     }
     yield (
         len(set(levels)) == len(levels),
@@ -389,7 +390,7 @@ def judge(
     wrong = sum(has.get(name) != its for name, its in should.items())
     yield not wrong, f'{wrong} have another level or other claims than theirs'
     deleted = {name for part in parts for name in part.deleted}
-    cooling = base.State.COOLING
+    cooling = types.State.COOLING
     cool = {e.instance_uuid for e in found if e.state is cooling}
     yield (
         len(cool) + len(has) == len(found) and cool <= deleted,

@@ -31,19 +31,19 @@ from collections.abc import Callable
 from typing import Any
 
 import fixtures
+from nova import objects
+from nova import privsep as nova_privsep
 
 # Before anything else of Nova: it settles how threads are made.
 from nova.tests.functional.libvirt import base as functional
-from nova import objects
-from nova import privsep as nova_privsep
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import imagebackend
 from nova.virt.libvirt import utils as libvirt_utils
 from oslo_privsep import daemon
 from oslo_utils import uuidutils
 
-from svirt_nova import files
-from svirt_nova import privsep
+from svirt_nova.host import file_labels
+from svirt_nova.host import privsep
 from tests.functional.nova import confined
 from tests.functional.nova import hypervisor
 
@@ -58,16 +58,16 @@ _REAL = {
     f'{_LIBVIRT}.imagebackend.Backend.backend': imagebackend.Backend.backend,
     'nova.virt.libvirt.utils.file_open': libvirt_utils.file_open,
     'oslo_privsep.daemon.RootwrapClientChannel': daemon.RootwrapClientChannel,
-    'svirt_nova.files.label': files.label,
-    'svirt_nova.files.restore': files.restore,
-    'svirt_nova.files.read': files.read,
-    'svirt_nova.privsep.image_context': privsep.image_context,
+    'svirt_nova.host.file_labels.label': file_labels.label,
+    'svirt_nova.host.file_labels.restore': file_labels.restore,
+    'svirt_nova.host.file_labels.read': file_labels.read,
+    'svirt_nova.host.privsep.image_context': privsep.image_context,
 }
 _PARTS = (
     'svirt_nova.virt.claims.HostClaims.claim',
-    'svirt_nova.files.label',
-    'svirt_nova.files.read',
-    'svirt_nova.seclabel.confine',
+    'svirt_nova.host.file_labels.label',
+    'svirt_nova.host.file_labels.read',
+    'svirt_nova.host.domain_xml.confine',
     'svirt_nova.virt.driver.SvirtLibvirtDriver._read_back',
 )
 
@@ -210,7 +210,7 @@ class Bench(confined.ConfinedMixin, functional.ServersTestBase):
         driver.spawn(context, instance, *others, **self.kwargs)
         seconds = time.perf_counter() - begin
         disk = os.path.join(libvirt_utils.get_instance_path(instance), 'disk')
-        label = files.read(disk)
+        label = file_labels.read(disk)
         if is_ours:
             held = self.allocator.get(instance.uuid)
             assert label is not None

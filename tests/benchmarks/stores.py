@@ -23,10 +23,10 @@ import sqlalchemy as sa
 from oslo_config import cfg
 
 from svirt_nova import conf as svirt_conf
-from svirt_nova import ranking
-from svirt_nova.allocator.sql import driver
-from svirt_nova.allocator.sql import schema
-from svirt_nova.allocator.sql import store
+from svirt_nova.allocator.sql import sql_allocator
+from svirt_nova.allocator.sql.engine import stores
+from svirt_nova.allocator.sql.tables import schema
+from svirt_nova.mcs import ranking
 from tests.functional.allocator import servers
 
 FILLS = (0.0, 0.5, 0.9, 0.99, 0.999)
@@ -84,11 +84,11 @@ class BenchStore:
 
     def __init__(self, urls: Sequence[str]) -> None:
         self.confs = [make_conf(url) for url in urls]
-        self.space = store.sync(self.confs[0])
+        self.space = stores.sync(self.confs[0])
         self.order = random.sample(range(FIRST, FIRST + SIZE), SIZE)
         """All ranks; those that are filled come first."""
         self.filled = 0
-        self._store = store.Store(self.confs[0])
+        self._store = stores.Store(self.confs[0])
         self._store.write(_metadata.create_all)
 
     @property
@@ -96,9 +96,9 @@ class BenchStore:
         """The ranks that are free."""
         return self.order[self.filled :]
 
-    def allocator(self, node: int = 0) -> driver.SqlAllocator:
+    def allocator(self, node: int = 0) -> sql_allocator.SqlAllocator:
         """A client of the store, by way of one of its nodes."""
-        return driver.SqlAllocator(self.confs[node])
+        return sql_allocator.SqlAllocator(self.confs[node])
 
     def fill(self, share: float) -> None:
         """Hold levels, each with a claim, until a share of all is taken."""
@@ -247,7 +247,7 @@ def finish(
 
 
 def transact(
-    allocator: driver.SqlAllocator, work: Callable[[sa.Connection], Any]
+    allocator: sql_allocator.SqlAllocator, work: Callable[[sa.Connection], Any]
 ) -> Any:
     """Run something once through an allocator's engine, and commit it."""
     with (

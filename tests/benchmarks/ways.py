@@ -14,9 +14,9 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from svirt_nova.allocator.sql import driver
-from svirt_nova.allocator.sql import errors
-from svirt_nova.allocator.sql import rows
+from svirt_nova.allocator.sql import sql_allocator
+from svirt_nova.allocator.sql.engine import errors
+from svirt_nova.allocator.sql.tables import allocation_rows
 from tests.benchmarks import stores
 
 BARE_INSERT = sa.insert(stores.BARE)
@@ -32,7 +32,7 @@ class Way(abc.ABC):
     name: str
     """Whose it is."""
 
-    def __init__(self, allocator: driver.SqlAllocator) -> None:
+    def __init__(self, allocator: sql_allocator.SqlAllocator) -> None:
         self.allocator = allocator
         self.tries = 0
 
@@ -73,7 +73,7 @@ class Bare(Way):
     name = 'bare'
 
     def __init__(
-        self, allocator: driver.SqlAllocator, free: Sequence[int]
+        self, allocator: sql_allocator.SqlAllocator, free: Sequence[int]
     ) -> None:
         super().__init__(allocator)
         self._free = itertools.cycle(free)
@@ -90,20 +90,21 @@ class Ours(Way):
 
     name = 'acquire'
 
-    def __init__(self, allocator: driver.SqlAllocator) -> None:
+    def __init__(self, allocator: sql_allocator.SqlAllocator) -> None:
         super().__init__(allocator)
-        self._insert_row = rows.insert
+        self._insert_row = allocation_rows.insert
 
     def allocate(self, instance: str) -> None:
         """Acquire a level."""
         self.allocator.acquire(instance, stores.PROJECT, stores.HOST)
 
     def warm_up(self, instance: str) -> None:
-        """As if guesses had been wrong before, too."""
+        """As if candidates had collided before, too."""
         self.allocate(instance)
         self.allocate(instance)
-        giver = self.allocator._giver
-        giver._look(giver._known_guess(), None)
+        self.allocator._allocation._find_free(
+            self.allocator._space.cache(), None
+        )
 
     def count(self) -> None:
         """Count tries from now on, for the whole process."""
@@ -112,7 +113,7 @@ class Ours(Way):
             self.tries += 1
             return self._insert_row(*args, **kwargs)  # type: ignore
 
-        rows.insert = insert  # type: ignore[assignment]
+        allocation_rows.insert = insert  # type: ignore[assignment]
 
 
 class RandomProbing(Way):

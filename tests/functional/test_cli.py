@@ -16,12 +16,12 @@ import sys
 import threading
 
 import fixtures
-from oslo_config import cfg
 import testtools
+from oslo_config import cfg
 
 from svirt_nova import conf as svirt_conf
 from svirt_nova.allocator import base
-from svirt_nova.allocator.sql import schema
+from svirt_nova.allocator.sql.tables import schema
 from svirt_nova.cmd import manage
 
 PROGRAMS = pathlib.Path(sys.executable).parent

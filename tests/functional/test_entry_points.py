@@ -5,12 +5,12 @@ import configparser
 import importlib.metadata
 import pathlib
 
-from cliff import command
 import fixtures
+import testtools
+from cliff import command
 from oslo_config import cfg
 from oslo_config import generator
 from tempest.test_discover import plugins
-import testtools
 
 from svirt_nova.allocator import base
 

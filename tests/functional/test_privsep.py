@@ -6,13 +6,13 @@ import pathlib
 import sys
 
 import fixtures
-from oslo_config import cfg
 import testtools
+from oslo_config import cfg
 
 from svirt_nova import exception
-from svirt_nova import files
-from svirt_nova import level as levels
-from svirt_nova import privsep
+from svirt_nova.host import file_labels
+from svirt_nova.host import privsep
+from svirt_nova.mcs import levels
 
 
 class HelperProcessTest(testtools.TestCase):
@@ -67,13 +67,13 @@ class HelperProcessTest(testtools.TestCase):
     def test_a_file_is_labelled_and_put_back(self):
         level = levels.Level.parse('s0:c3,c9')
 
-        files.label(self.root, self.disk, level)
-        self.assertEqual(level, files.read(self.disk).level)
-        self.assertEqual('svirt_image_t', files.read(self.disk).type)
+        file_labels.label(self.root, self.disk, level)
+        self.assertEqual(level, file_labels.read(self.disk).level)
+        self.assertEqual('svirt_image_t', file_labels.read(self.disk).type)
 
-        files.restore(self.root, self.disk, [level])
+        file_labels.restore(self.root, self.disk, [level])
         self.assertEqual(
-            'system_u:object_r:var_lib_t:s0', str(files.read(self.disk))
+            'system_u:object_r:var_lib_t:s0', str(file_labels.read(self.disk))
         )
 
     def test_a_refusal_comes_back_as_an_error_for_people(self):
@@ -82,7 +82,7 @@ class HelperProcessTest(testtools.TestCase):
 
         error = self.assertRaises(
             exception.UnsafeFile,
-            files.label,
+            file_labels.label,
             self.root,
             link,
             levels.Level.parse('s0:c3,c9'),

@@ -4,11 +4,11 @@ from unittest import mock
 
 import testtools
 
-from svirt_nova import adoption
 from svirt_nova import exception
-from svirt_nova import level as levels
-from svirt_nova import seclabel
-from svirt_nova.allocator import base as allocators
+from svirt_nova.allocator import base
+from svirt_nova.host import domain_xml
+from svirt_nova.lifecycle import adoption
+from svirt_nova.mcs import levels
 from tests.unit import test_seclabel
 
 UUID = '9d6d1b09-6d26-4ea5-8c0c-4d2c0c6c9e1b'
@@ -36,9 +36,7 @@ def _domain(kind='dynamic', owner=OWNER, level=':c4,c9'):
 class AdoptTest(testtools.TestCase):
     def setUp(self):
         super().setUp()
-        self.allocator = mock.create_autospec(
-            allocators.Allocator, instance=True
-        )
+        self.allocator = mock.create_autospec(base.Allocator, instance=True)
 
     def _adopt(self, *domains):
         return adoption.adopt(self.allocator, 'here', domains)
@@ -80,7 +78,9 @@ class AdoptTest(testtools.TestCase):
 
 class OwnerTest(testtools.TestCase):
     def test_novas_metadata_names_the_owner(self):
-        self.assertEqual(seclabel.Owner(UUID, 'p'), seclabel.owner(_domain()))
+        self.assertEqual(
+            domain_xml.Owner(UUID, 'p'), domain_xml.owner(_domain())
+        )
 
     def test_a_domain_of_somebody_else_has_none(self):
-        self.assertIsNone(seclabel.owner(test_seclabel.DOMAIN % ''))
+        self.assertIsNone(domain_xml.owner(test_seclabel.DOMAIN % ''))

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 
+import requests
+import requests_mock
+import testtools
 from keystoneauth1 import adapter
 from keystoneauth1 import session
 from keystoneauth1 import token_endpoint
 from oslo_config import cfg
-import requests
-import requests_mock
-import testtools
 
-from svirt_nova import compute_api
 from svirt_nova import exception
+from svirt_nova.lifecycle import compute_api
 
 URL = 'http://nova.test/v2.1'
 UUID = '9d6d1b09-6d26-4ea5-8c0c-4d2c0c6c9e1b'

@@ -2,9 +2,9 @@
 
 import testtools
 
-from svirt_nova import context as contexts
 from svirt_nova import exception
-from svirt_nova import level as levels
+from svirt_nova.mcs import contexts
+from svirt_nova.mcs import levels
 
 GUEST = 'system_u:system_r:svirt_t:s0:c1,c2'
 

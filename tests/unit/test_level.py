@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from svirt_nova import exception
-from svirt_nova import level as levels
+from svirt_nova.mcs import levels
 
 categories = st.frozensets(st.integers(0, 1023), max_size=20)
 made_levels = categories.map(levels.Level)

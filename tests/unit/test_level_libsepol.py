@@ -11,7 +11,7 @@ import fixtures
 import testtools
 
 from svirt_nova import exception
-from svirt_nova import level as levels
+from svirt_nova.mcs import levels
 
 LIBRARY = 'libsepol.so.2'
 LEVELS = 10_000

@@ -3,7 +3,7 @@
 import testscenarios
 import testtools
 
-from svirt_nova import lifecycle
+from svirt_nova.lifecycle import rules
 
 load_tests = testscenarios.load_tests_apply_scenarios
 
@@ -66,48 +66,46 @@ class GoneForGoodTest(testtools.TestCase):
 
     def test_only_the_deletion_itself_is_evidence(self):
         deleted, vm_state, task_state, host = self.state
-        instance = lifecycle.InstanceState(deleted, vm_state, task_state, host)
+        instance = rules.InstanceState(deleted, vm_state, task_state, host)
 
-        self.assertEqual(
-            self.gone, lifecycle.is_gone_for_good(instance, 'here')
-        )
+        self.assertEqual(self.gone, rules.is_gone_for_good(instance, 'here'))
 
 
 class MayUnclaimTest(testtools.TestCase):
     def test_a_claim_goes_when_nothing_is_left(self):
-        self.assertTrue(lifecycle.may_unclaim(lifecycle.Remains(), False))
-        self.assertTrue(lifecycle.may_unclaim(lifecycle.Remains(), True))
+        self.assertTrue(rules.may_unclaim(rules.Remains(), False))
+        self.assertTrue(rules.may_unclaim(rules.Remains(), True))
 
     def test_a_domain_or_a_local_directory_keeps_it(self):
         for remains in (
-            lifecycle.Remains(domain=True),
-            lifecycle.Remains(local=('/i/u_del',)),
+            rules.Remains(domain=True),
+            rules.Remains(local=('/i/u_del',)),
         ):
-            self.assertFalse(lifecycle.may_unclaim(remains, False))
-            self.assertFalse(lifecycle.may_unclaim(remains, True))
+            self.assertFalse(rules.may_unclaim(remains, False))
+            self.assertFalse(rules.may_unclaim(remains, True))
 
     def test_a_shared_directory_keeps_it_only_once_nobody_needs_it(self):
-        remains = lifecycle.Remains(shared=('/i/u',))
-        self.assertTrue(lifecycle.may_unclaim(remains, False))
-        self.assertFalse(lifecycle.may_unclaim(remains, True))
+        remains = rules.Remains(shared=('/i/u',))
+        self.assertTrue(rules.may_unclaim(remains, False))
+        self.assertFalse(rules.may_unclaim(remains, True))
 
 
 class StaleClaimsTest(testtools.TestCase):
     def test_a_claim_is_stale_after_the_grace_time(self):
-        stale = lifecycle.StaleClaims(60)
+        stale = rules.StaleClaims(60)
         self.assertEqual([], stale.find(['a', 'b'], ['b'], 0))
         self.assertEqual([], stale.find(['a', 'b'], ['b'], 59))
         self.assertEqual(['a'], stale.find(['a', 'b'], ['b'], 60))
 
     def test_what_comes_back_starts_anew(self):
-        stale = lifecycle.StaleClaims(60)
+        stale = rules.StaleClaims(60)
         stale.find(['a'], [], 0)
         stale.find(['a'], ['a'], 30)
         self.assertEqual([], stale.find(['a'], [], 70))
         self.assertEqual(['a'], stale.find(['a'], [], 130))
 
     def test_what_is_not_claimed_is_forgotten(self):
-        stale = lifecycle.StaleClaims(60)
+        stale = rules.StaleClaims(60)
         stale.find(['a'], [], 0)
         stale.find([], [], 30)
         self.assertEqual([], stale.find(['a'], [], 70))

@@ -9,15 +9,15 @@ import threading
 from unittest import mock
 
 import fixtures
+import testtools
 from oslo_config import cfg
 from oslo_config import fixture as config_fixture
 from oslo_privsep import comm
-import testtools
 
 from svirt_nova import exception
-from svirt_nova import files
-from svirt_nova import level as levels
-from svirt_nova import privsep
+from svirt_nova.host import file_labels
+from svirt_nova.host import privsep
+from svirt_nova.mcs import levels
 
 LEVEL = levels.Level.parse('s0:c7,c8')
 OTHERS = 'system_u:object_r:shadow_t:s0'
@@ -53,14 +53,14 @@ class _Base(testtools.TestCase):
         return path
 
     def _label(self, path):
-        files.label(self.root, path, LEVEL)
+        file_labels.label(self.root, path, LEVEL)
 
     def _assert_unsafe(self, path):
         self.assertRaises(exception.UnsafeFile, self._label, path)
         self.assertRaises(
-            exception.UnsafeFile, files.restore, self.root, path, [LEVEL]
+            exception.UnsafeFile, file_labels.restore, self.root, path, [LEVEL]
         )
-        self.assertEqual(OTHERS, str(files.read(self.victim)))
+        self.assertEqual(OTHERS, str(file_labels.read(self.victim)))
 
 
 class LabelTest(_Base):
@@ -68,19 +68,19 @@ class LabelTest(_Base):
         self._label(self.disk)
         self.assertEqual(
             'system_u:object_r:svirt_image_t:s0:c7,c8',
-            str(files.read(self.disk)),
+            str(file_labels.read(self.disk)),
         )
 
     def test_the_directory_itself_may_be_a_link(self):
         link = os.path.join(self.outside, 'instances')
         os.symlink(self.root, link)
-        files.label(link, os.path.join(link, 'uuid', 'disk'), LEVEL)
-        self.assertEqual(LEVEL, files.read(self.disk).level)
+        file_labels.label(link, os.path.join(link, 'uuid', 'disk'), LEVEL)
+        self.assertEqual(LEVEL, file_labels.read(self.disk).level)
 
     def test_a_level_without_categories_is_refused(self):
         self.assertRaises(
             exception.UnsafeFile,
-            files.label,
+            file_labels.label,
             self.root,
             self.disk,
             levels.Level.parse('s0'),
@@ -183,7 +183,7 @@ class HostileFilesTest(_Base):
         finally:
             stop.set()
             thread.join()
-        self.assertEqual(OTHERS, str(files.read(self.victim)))
+        self.assertEqual(OTHERS, str(file_labels.read(self.victim)))
         self.assertGreater(outcomes['labelled'], 0)
         self.assertGreater(outcomes['refused'], 0)
 
@@ -201,9 +201,9 @@ class RestoreTest(_Base):
 
     def test_the_policys_default_for_the_path_comes_back(self):
         self._label(self.disk)
-        files.restore(self.root, self.disk, [LEVEL])
+        file_labels.restore(self.root, self.disk, [LEVEL])
         self.assertEqual(
-            'system_u:object_r:var_lib_t:s0', str(files.read(self.disk))
+            'system_u:object_r:var_lib_t:s0', str(file_labels.read(self.disk))
         )
         self.assertEqual([os.path.realpath(self.disk)], self.asked)
 
@@ -215,7 +215,7 @@ class RestoreTest(_Base):
         self._label(self.disk)
         error = self.assertRaises(
             exception.LabelNotApplied,
-            files.restore,
+            file_labels.restore,
             self.root,
             self.disk,
             [LEVEL],
@@ -225,37 +225,39 @@ class RestoreTest(_Base):
         os.setxattr(
             os.path.dirname(self.disk), 'security.selinux', OTHERS.encode()
         )
-        files.restore(self.root, self.disk, [LEVEL])
-        self.assertEqual(OTHERS, str(files.read(self.disk)))
+        file_labels.restore(self.root, self.disk, [LEVEL])
+        self.assertEqual(OTHERS, str(file_labels.read(self.disk)))
 
     def test_a_label_that_is_not_an_images_is_left_alone(self):
         os.setxattr(self.disk, 'security.selinux', OTHERS.encode())
-        files.restore(self.root, self.disk, [LEVEL])
-        self.assertEqual(OTHERS, str(files.read(self.disk)))
+        file_labels.restore(self.root, self.disk, [LEVEL])
+        self.assertEqual(OTHERS, str(file_labels.read(self.disk)))
 
     def test_a_level_that_it_was_not_given_is_left_alone(self):
         self._label(self.disk)
-        before = str(files.read(self.disk))
-        files.restore(self.root, self.disk, [levels.Level.parse('s0:c1,c3')])
-        files.restore(self.root, self.disk, [])
-        self.assertEqual(before, str(files.read(self.disk)))
+        before = str(file_labels.read(self.disk))
+        file_labels.restore(
+            self.root, self.disk, [levels.Level.parse('s0:c1,c3')]
+        )
+        file_labels.restore(self.root, self.disk, [])
+        self.assertEqual(before, str(file_labels.read(self.disk)))
 
     def test_a_file_that_is_gone_is_no_error(self):
-        files.restore(self.root, self.disk + '.gone', [LEVEL])
+        file_labels.restore(self.root, self.disk + '.gone', [LEVEL])
 
 
 class ReadTest(_Base):
     def test_a_link_is_not_followed(self):
         path = os.path.join(self.root, 'link')
         os.symlink(self.victim, path)
-        self.assertIsNone(files.read(path))
+        self.assertIsNone(file_labels.read(path))
 
     def test_a_file_without_a_label_has_none(self):
-        self.assertIsNone(files.read(self.disk))
+        self.assertIsNone(file_labels.read(self.disk))
 
     def test_a_missing_file_is_an_error(self):
         self.assertRaises(
-            exception.LabelError, files.read, self.disk + '.gone'
+            exception.LabelError, file_labels.read, self.disk + '.gone'
         )
 
 
@@ -264,7 +266,11 @@ class HelperTest(testtools.TestCase):
         config = self.useFixture(config_fixture.Config(cfg.CONF))
         config.config(group='svirt_nova_privileged', helper_command='false')
         error = self.assertRaises(
-            exception.LabelNotApplied, files.label, '/a', '/a/disk', LEVEL
+            exception.LabelNotApplied,
+            file_labels.label,
+            '/a',
+            '/a/disk',
+            LEVEL,
         )
         self.assertIn('helper_command', str(error))
         self.assertIn('/a/disk', str(error))
@@ -279,7 +285,7 @@ class HelperTest(testtools.TestCase):
             with mock.patch.object(privsep, 'restore', side_effect=error):
                 self.assertRaises(
                     exception.LabelNotApplied,
-                    files.restore,
+                    file_labels.restore,
                     '/a',
                     '/a/disk',
                     [LEVEL],

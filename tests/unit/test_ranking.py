@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from svirt_nova import exception
-from svirt_nova import ranking
+from svirt_nova.mcs import ranking
 
 SETS = st.frozensets(st.integers(0, 1023), max_size=7)
 

@@ -2,17 +2,17 @@
 
 import testtools
 
-from svirt_nova import context as contexts
 from svirt_nova import exception
-from svirt_nova import readback
-from svirt_nova import seclabel
+from svirt_nova.host import domain_xml
+from svirt_nova.host import verify
+from svirt_nova.mcs import contexts
 from tests.unit import test_seclabel
 
 PROCESS, IMAGE = test_seclabel.PROCESS, test_seclabel.IMAGE
 
 
 def _running(label=str(PROCESS), image=str(IMAGE)):
-    xml = seclabel.confine(test_seclabel.DOMAIN % '', PROCESS, IMAGE)
+    xml = domain_xml.confine(test_seclabel.DOMAIN % '', PROCESS, IMAGE)
     return xml.replace(
         f'<label>{PROCESS}</label>',
         f'<label>{label}</label><imagelabel>{image}</imagelabel>',
@@ -21,7 +21,7 @@ def _running(label=str(PROCESS), image=str(IMAGE)):
 
 class CheckTest(testtools.TestCase):
     def _check(self, domain=None, process=(str(PROCESS), True), read=None):
-        readback.check(
+        verify.check(
             domain or _running(),
             process,
             PROCESS,
@@ -92,7 +92,7 @@ class CheckTest(testtools.TestCase):
     def test_files_with_no_label_are_listed(self):
         self.assertEqual(
             ['/i/u/disk'],
-            readback.unlabeled_files(
+            verify.unlabeled_files(
                 _running(), lambda path: None if path == '/i/u/disk' else IMAGE
             ),
         )

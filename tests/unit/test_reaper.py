@@ -6,15 +6,16 @@ from unittest import mock
 import testtools
 
 from svirt_nova import exception
-from svirt_nova import level as levels
-from svirt_nova import reaper
-from svirt_nova.allocator import base as allocators
+from svirt_nova.allocator import base
+from svirt_nova.allocator import types
+from svirt_nova.lifecycle import reaper
+from svirt_nova.mcs import levels
 
 NOW = datetime.datetime(2026, 11, 22, tzinfo=datetime.UTC)
 
 
 def _held(uuid, number, hosts=()):
-    return allocators.Allocation(
+    return types.Allocation(
         level=levels.Level(frozenset({number, number + 1})),
         instance_uuid=uuid,
         project_id='project',
@@ -41,9 +42,7 @@ class _Servers:
 class FindTest(testtools.TestCase):
     def setUp(self):
         super().setUp()
-        self.allocator = mock.create_autospec(
-            allocators.Allocator, instance=True
-        )
+        self.allocator = mock.create_autospec(base.Allocator, instance=True)
         self.held = [
             _held('claimed', 0, ['host']),
             _held('shelved', 2),

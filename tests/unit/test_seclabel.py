@@ -2,10 +2,10 @@
 
 import testtools
 
-from svirt_nova import context as contexts
 from svirt_nova import exception
-from svirt_nova import level as levels
-from svirt_nova import seclabel
+from svirt_nova.host import domain_xml
+from svirt_nova.mcs import contexts
+from svirt_nova.mcs import levels
 
 LEVEL = levels.Level.parse('s0:c12,c900')
 PROCESS = contexts.Context.parse('system_u:system_r:svirt_t:s0').at(LEVEL)
@@ -58,16 +58,16 @@ DOMAIN = """<?xml version='1.0' encoding='utf-8'?>
 class BaseContextTest(testtools.TestCase):
     def test_each_type_of_domain_has_its_own_context(self):
         self.assertEqual(
-            'svirt_t', seclabel.base_context(CAPABILITIES, 'kvm').type
+            'svirt_t', domain_xml.base_context(CAPABILITIES, 'kvm').type
         )
         self.assertEqual(
-            'svirt_tcg_t', seclabel.base_context(CAPABILITIES, 'qemu').type
+            'svirt_tcg_t', domain_xml.base_context(CAPABILITIES, 'qemu').type
         )
 
     def test_a_type_that_libvirt_does_not_confine_is_refused(self):
         error = self.assertRaises(
             exception.UnconfinedHost,
-            seclabel.base_context,
+            domain_xml.base_context,
             CAPABILITIES,
             'lxc',
         )
@@ -76,7 +76,7 @@ class BaseContextTest(testtools.TestCase):
     def test_a_host_without_the_selinux_driver_is_told_what_to_do(self):
         error = self.assertRaises(
             exception.UnconfinedHost,
-            seclabel.base_context,
+            domain_xml.base_context,
             '<capabilities><host/></capabilities>',
             'kvm',
         )
@@ -91,25 +91,25 @@ class BaseContextTest(testtools.TestCase):
             '</secmodel></host></capabilities>'
         )
         self.assertRaises(
-            exception.SvirtError, seclabel.base_context, hostile, 'kvm'
+            exception.SvirtError, domain_xml.base_context, hostile, 'kvm'
         )
 
     def test_broken_xml_is_an_error_of_ours(self):
         self.assertRaises(
-            exception.LabelError, seclabel.base_context, '<capab', 'kvm'
+            exception.LabelError, domain_xml.base_context, '<capab', 'kvm'
         )
 
 
 class ConfineTest(testtools.TestCase):
     def _confine(self, more=''):
-        return seclabel.confine(DOMAIN % more, PROCESS, IMAGE)
+        return domain_xml.confine(DOMAIN % more, PROCESS, IMAGE)
 
     def test_the_domain_gets_one_static_label(self):
         xml = self._confine(
             "<seclabel type='dynamic' model='selinux'/><seclabel type='none'/>"
         )
 
-        label = seclabel.read(xml)
+        label = domain_xml.read(xml)
         self.assertEqual(
             1,
             xml.count(
@@ -126,31 +126,33 @@ class ConfineTest(testtools.TestCase):
 
     def test_read_only_disks_are_behind_the_level(self):
         labels = {
-            disk.path: disk.label for disk in seclabel.disks(self._confine())
+            disk.path: disk.label for disk in domain_xml.disks(self._confine())
         }
-        self.assertEqual(seclabel.DiskLabel.OWN, labels['/i/u/disk.config'])
-        self.assertEqual(seclabel.DiskLabel.OWN, labels['/m/h/read-only'])
-        self.assertEqual(seclabel.DiskLabel.SHARED, labels['/m/h/shared'])
+        self.assertEqual(domain_xml.DiskLabel.OWN, labels['/i/u/disk.config'])
+        self.assertEqual(domain_xml.DiskLabel.OWN, labels['/m/h/read-only'])
+        self.assertEqual(domain_xml.DiskLabel.SHARED, labels['/m/h/shared'])
 
     def test_what_a_project_shares_has_its_own_label(self):
         shared = IMAGE.at(levels.Level.parse('s0:c12'))
-        once = seclabel.confine(DOMAIN % '', PROCESS, IMAGE, shared)
-        labels = {disk.path: disk.label for disk in seclabel.disks(once)}
-        self.assertEqual(seclabel.DiskLabel.PROJECT, labels['/m/h/shared'])
+        once = domain_xml.confine(DOMAIN % '', PROCESS, IMAGE, shared)
+        labels = {disk.path: disk.label for disk in domain_xml.disks(once)}
+        self.assertEqual(domain_xml.DiskLabel.PROJECT, labels['/m/h/shared'])
         self.assertEqual(1, once.count(f'<label>{shared}</label>'))
-        self.assertEqual(once, seclabel.confine(once, PROCESS, IMAGE, shared))
+        self.assertEqual(
+            once, domain_xml.confine(once, PROCESS, IMAGE, shared)
+        )
         # A project that shares nothing any more leaves it to libvirt.
-        again = seclabel.confine(once, PROCESS, IMAGE)
+        again = domain_xml.confine(once, PROCESS, IMAGE)
         self.assertNotIn(f'<label>{shared}</label>', again)
 
     def test_confining_twice_changes_nothing(self):
         once = self._confine()
-        self.assertEqual(once, seclabel.confine(once, PROCESS, IMAGE))
+        self.assertEqual(once, domain_xml.confine(once, PROCESS, IMAGE))
 
     def test_another_level_replaces_the_first_everywhere(self):
         other = levels.Level.parse('s0:c1,c2')
 
-        xml = seclabel.confine(
+        xml = domain_xml.confine(
             self._confine(), PROCESS.at(other), IMAGE.at(other)
         )
 
@@ -159,15 +161,15 @@ class ConfineTest(testtools.TestCase):
 
 class ReadTest(testtools.TestCase):
     def test_a_domain_without_a_label_has_none(self):
-        self.assertIsNone(seclabel.read(DOMAIN % ''))
+        self.assertIsNone(domain_xml.read(DOMAIN % ''))
 
     def test_a_label_of_type_none_is_none(self):
         self.assertIsNone(
-            seclabel.read(DOMAIN % "<seclabel type='none' model='selinux'/>")
+            domain_xml.read(DOMAIN % "<seclabel type='none' model='selinux'/>")
         )
 
     def test_a_running_domain_shows_both_labels(self):
-        label = seclabel.read(
+        label = domain_xml.read(
             DOMAIN % "<seclabel type='dynamic' model='selinux' relabel='yes'>"
             '<label>system_u:system_r:svirt_t:s0:c2,c1</label><imagelabel>'
             'system_u:object_r:svirt_image_t:s0:c1,c2</imagelabel></seclabel>'
@@ -178,11 +180,11 @@ class ReadTest(testtools.TestCase):
     def test_only_local_disks_with_a_source_are_listed(self):
         self.assertEqual(
             ['vda', 'sda', 'vdb', 'vdc', 'vdd'],
-            [disk.target for disk in seclabel.disks(DOMAIN % '')],
+            [disk.target for disk in domain_xml.disks(DOMAIN % '')],
         )
 
     def test_without_labels_of_their_own_libvirt_opens_read_only_disks(self):
-        labels = {d.target: d.label for d in seclabel.disks(DOMAIN % '')}
-        self.assertEqual(seclabel.DiskLabel.CONTENT, labels['sda'])
-        self.assertEqual(seclabel.DiskLabel.CONTENT, labels['vdb'])
-        self.assertEqual(seclabel.DiskLabel.OWN, labels['vda'])
+        labels = {d.target: d.label for d in domain_xml.disks(DOMAIN % '')}
+        self.assertEqual(domain_xml.DiskLabel.CONTENT, labels['sda'])
+        self.assertEqual(domain_xml.DiskLabel.CONTENT, labels['vdb'])
+        self.assertEqual(domain_xml.DiskLabel.OWN, labels['vda'])

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from svirt_nova import exception
-from svirt_nova import level as levels
-from svirt_nova import space as spaces
+from svirt_nova.mcs import levels
+from svirt_nova.mcs import spaces
 
 PAIRS = spaces.LevelSpace.parse('c0.c1023')
 TRIPLES = spaces.LevelSpace.parse('c0.c1023', 3)

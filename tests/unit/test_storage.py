@@ -5,7 +5,7 @@ import os
 import fixtures
 import testtools
 
-from svirt_nova import storage
+from svirt_nova.host import mounts
 
 MOUNTS = """\
 21 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
@@ -19,11 +19,11 @@ MOUNTS = """\
 class FileSystemTest(testtools.TestCase):
     def setUp(self):
         super().setUp()
-        mounts = self.useFixture(fixtures.TempDir()).join('mountinfo')
-        with open(mounts, 'w', encoding='utf-8') as file:
+        table = self.useFixture(fixtures.TempDir()).join('mountinfo')
+        with open(table, 'w', encoding='utf-8') as file:
             file.write(MOUNTS)
         self.useFixture(
-            fixtures.MonkeyPatch('svirt_nova.storage.MOUNTS', mounts)
+            fixtures.MonkeyPatch('svirt_nova.host.mounts.MOUNTS', table)
         )
         self.useFixture(
             fixtures.MonkeyPatch('os.path.realpath', os.path.normpath)
@@ -38,28 +38,28 @@ class FileSystemTest(testtools.TestCase):
             ('/srvx', 'ext4', False),
             ('/m/x', 'fuse.sshfs', False),
         ):
-            found = storage.file_system(path)
+            found = mounts.file_system(path)
             self.assertEqual((kind, shared), (found.kind, found.is_shared))
 
     def test_it_is_named_for_people(self):
         self.assertEqual(
             'nfs4 at /srv/inst ances',
-            str(storage.file_system('/srv/inst ances/x')),
+            str(mounts.file_system('/srv/inst ances/x')),
         )
 
     def test_without_selinux_the_mounts_say_nothing_of_labels(self):
         self._selinux('/nowhere')
-        self.assertTrue(storage.file_system('/m/x').takes_labels)
+        self.assertTrue(mounts.file_system('/m/x').takes_labels)
 
     def test_with_selinux_a_mount_says_whether_it_takes_labels(self):
         self._selinux('/')
-        with open(storage.MOUNTS, 'a', encoding='utf-8') as file:
+        with open(mounts.MOUNTS, 'a', encoding='utf-8') as file:
             file.write('60 21 0:60 / /l rw - nfs4 s:/l rw,seclabel,vers=4.2\n')
-        self.assertTrue(storage.file_system('/l/x').takes_labels)
-        self.assertFalse(storage.file_system('/srv/a').takes_labels)
+        self.assertTrue(mounts.file_system('/l/x').takes_labels)
+        self.assertFalse(mounts.file_system('/srv/a').takes_labels)
 
     def test_nfs_caches_names_unless_it_is_mounted_otherwise(self):
-        with open(storage.MOUNTS, 'a', encoding='utf-8') as file:
+        with open(mounts.MOUNTS, 'a', encoding='utf-8') as file:
             file.write(
                 '70 21 0:70 / /n rw - nfs4 s:/n rw,lookupcache=none,hard\n'
                 '71 21 0:71 / /p rw - nfs s:/p rw,lookupcache=pos\n'
@@ -71,9 +71,9 @@ class FileSystemTest(testtools.TestCase):
             ('/', False),
             ('/m/x', False),
         ):
-            self.assertIs(caches, storage.file_system(path).caches_names, path)
+            self.assertIs(caches, mounts.file_system(path).caches_names, path)
 
     def _selinux(self, path):
         self.useFixture(
-            fixtures.MonkeyPatch('svirt_nova.storage.SELINUX', path)
+            fixtures.MonkeyPatch('svirt_nova.host.mounts.SELINUX', path)
         )

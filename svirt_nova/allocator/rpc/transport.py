@@ -12,7 +12,7 @@ from oslo_config import cfg
 from oslo_log import log as logging
 
 from svirt_nova import exception
-from svirt_nova.allocator.rpc import messages
+from svirt_nova.allocator.rpc import codec
 
 LOG = logging.getLogger(__name__)
 
@@ -75,9 +75,9 @@ class Client:
         self._client = oslo_messaging.get_rpc_client(
             self._transport,
             oslo_messaging.Target(
-                exchange=messages.EXCHANGE,
+                exchange=codec.EXCHANGE,
                 topic=topic,
-                version=messages.FIRST_VERSION,
+                version=codec.FIRST_VERSION,
             ),
         )
         self._starting = threading.Lock()
@@ -104,7 +104,7 @@ class Client:
         return self._client.prepare(
             timeout=timeout,
             retry=self._SEND_RETRIES,
-            version=messages.version_of(name),
+            version=codec.version_of(name),
         ).call(context, name, **arguments)
 
     def close(self) -> None:

@@ -12,12 +12,12 @@ from tempest.lib import decorators
 from tempest.lib.common.utils import data_utils
 from tempest.lib.common.utils import test_utils
 
-from svirt_nova.tempest.api import base
+from svirt_nova.tempest.api import cases
 
-CONF = base.CONF
+CONF = cases.CONF
 
 
-class Checks(base.InstanceTest):
+class Checks(cases.InstanceTest):
     """What is looked at, to be extended by those who see more."""
 
     def check(self) -> None:
@@ -198,7 +198,7 @@ class Operations(Checks):
 
     def _wait_for_volume(self, volume_id: str, status: str) -> None:
         found = ''
-        for _ in base.poll(
+        for _ in cases.poll(
             CONF.volume.build_timeout, CONF.volume.build_interval
         ):
             found = self.volumes.show_volume(volume_id)['volume']['status']
@@ -213,7 +213,7 @@ class Operations(Checks):
 
         It lets cinder know first; a start at that moment would fail.
         """
-        for _ in base.poll(
+        for _ in cases.poll(
             CONF.volume.build_timeout, CONF.volume.build_interval
         ):
             found = self.servers.list_volume_attachments(self.server)
@@ -282,7 +282,7 @@ class Administration(Checks):
 
         Which class drives it, Nova's own or ours, no API of Nova tells.
         """
-        with base.microversion('2.48'):
+        with cases.microversion('2.48'):
             shown = self.admin_servers.show_server_diagnostics(self.server)
         self.assertEqual('libvirt', shown['driver'])
         self.assertIn(shown['hypervisor'], ('kvm', 'qemu'))
@@ -295,7 +295,7 @@ class Administration(Checks):
             '[compute-feature-enabled] live_migration is False',
         )
         source, destination = self._choose_move()
-        with base.microversion('2.30'):
+        with cases.microversion('2.30'):
             self.admin_servers.live_migrate_server(
                 self.server, host=destination, block_migration='auto'
             )
@@ -311,7 +311,7 @@ class Administration(Checks):
             '[compute-feature-enabled] cold_migration is False',
         )
         source, destination = self._choose_move()
-        with base.microversion('2.56'):
+        with cases.microversion('2.56'):
             self.admin_servers.migrate_server(self.server, host=destination)
         self.wait('VERIFY_RESIZE')
         self.assertEqual(destination, self.host_of(self.server))

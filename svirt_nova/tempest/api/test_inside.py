@@ -16,13 +16,13 @@ from typing import ClassVar
 from tempest.lib import decorators
 
 from svirt_nova import exception
-from svirt_nova import level as levels
+from svirt_nova.mcs import levels
 from svirt_nova.tempest import hosts
 from svirt_nova.tempest import seen
-from svirt_nova.tempest.api import base
+from svirt_nova.tempest.api import cases
 from svirt_nova.tempest.api import operations
 
-CONF = base.CONF
+CONF = cases.CONF
 
 
 class InsideTest(operations.Operations, operations.Administration):
@@ -107,7 +107,7 @@ class InsideTest(operations.Operations, operations.Administration):
     def settle(self, faults: Callable[[], list[str]]) -> None:
         """Wait until nothing is wrong any more; fail with what still is."""
         found: list[str] = []
-        for _ in base.poll(
+        for _ in cases.poll(
             CONF.svirt_nova.settle_timeout, CONF.compute.build_interval
         ):
             found = faults()

@@ -8,9 +8,9 @@ import fixtures
 from oslo_config import cfg
 
 from svirt_nova import conf as svirt_conf
-from svirt_nova import space as spaces
-from svirt_nova.allocator.sql import driver
-from svirt_nova.allocator.sql import store
+from svirt_nova.allocator.sql import sql_allocator
+from svirt_nova.allocator.sql.engine import stores
+from svirt_nova.mcs import spaces
 
 
 def make_conf(path, cooling_time=3600, timeout=30, **options):
@@ -44,5 +44,5 @@ class SqliteStore(fixtures.Fixture):
 
     def allocator(self, cooling_time=3600, timeout=30, **options):
         conf = make_conf(self.path, cooling_time, timeout, **options)
-        store.sync(conf, self.level_space)
-        return driver.SqlAllocator(conf)
+        stores.sync(conf, self.level_space)
+        return sql_allocator.SqlAllocator(conf)

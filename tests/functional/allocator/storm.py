@@ -27,7 +27,8 @@ from collections.abc import Sequence
 from oslo_config import cfg
 
 from svirt_nova.allocator import base
-from svirt_nova.allocator.sql import driver
+from svirt_nova.allocator import types
+from svirt_nova.allocator.sql import sql_allocator
 
 
 class Host:
@@ -123,7 +124,9 @@ class Storm:
         try:
             random.seed(name + str(time.time()))
             host = Host(
-                driver.SqlAllocator(conf()), name, self._directory / name
+                sql_allocator.SqlAllocator(conf()),
+                name,
+                self._directory / name,
             )
             host.work(self._each, self.shared)
             status = 0
@@ -237,7 +240,7 @@ class Storm:
             found = held.get(instance)
             assert found is not None, f'{instance} lost its level'
             assert {str(found.level)} == answers[instance], found
-            assert found.state is base.State.HELD, found
+            assert found.state is types.State.HELD, found
             assert hosts <= found.hosts, (hosts, found)
         for instance in known:
             left = held.get(instance)
@@ -246,7 +249,7 @@ class Storm:
         remaining = {
             found.instance_uuid
             for found in allocator.list()
-            if found.state is not base.State.COOLING
+            if found.state is not types.State.COOLING
         }
         alive = {instance for instance, hosts in has.items() if hosts}
         assert remaining == alive, f'leaked: {remaining - alive}'
@@ -262,7 +265,7 @@ class Storm:
     @staticmethod
     def _settle(
         allocator: base.Allocator,
-        held: dict[str | None, base.Allocation],
+        held: dict[str | None, types.Allocation],
         has: dict[str, set[str]],
     ) -> int:
         """What reconcilers and reaper do; how much there was to do."""

@@ -16,18 +16,18 @@ from alembic import migration
 from alembic import operations
 
 from svirt_nova import exception
-from svirt_nova import level as levels
-from svirt_nova import space as spaces
-from svirt_nova.allocator import base
-from svirt_nova.allocator.sql import driver
-from svirt_nova.allocator.sql import errors
-from svirt_nova.allocator.sql import giving
-from svirt_nova.allocator.sql import level_space
-from svirt_nova.allocator.sql import migrate
-from svirt_nova.allocator.sql import projects
-from svirt_nova.allocator.sql import rows
-from svirt_nova.allocator.sql import schema
-from svirt_nova.allocator.sql import store
+from svirt_nova.allocator import types
+from svirt_nova.allocator.sql import allocation
+from svirt_nova.allocator.sql import sql_allocator
+from svirt_nova.allocator.sql.engine import errors
+from svirt_nova.allocator.sql.engine import stores
+from svirt_nova.allocator.sql.migrations import upgrade
+from svirt_nova.allocator.sql.tables import allocation_rows
+from svirt_nova.allocator.sql.tables import project_rows
+from svirt_nova.allocator.sql.tables import schema
+from svirt_nova.allocator.sql.tables import space_rows
+from svirt_nova.mcs import levels
+from svirt_nova.mcs import spaces
 from tests.functional.allocator import contract
 from tests.functional.allocator import fixture
 from tests.functional.allocator import servers
@@ -51,13 +51,13 @@ class _Base:
             self.url = f'sqlite:///{directory.join("levels")}'
         else:
             self.url = servers.running(self.kind).create_database()
-        store.sync(test_servers.make_conf(self.url), self.initial)
+        stores.sync(test_servers.make_conf(self.url), self.initial)
         super().setUp()
 
     def make(self, cooling_time=3600, **options):
         # As long takes each change of the level space.
         options.setdefault('call_timeout', 3)
-        return driver.SqlAllocator(
+        return sql_allocator.SqlAllocator(
             test_servers.make_conf(
                 self.url, cooling_time=cooling_time, **options
             )
@@ -109,20 +109,20 @@ class _Changes(_Base):
         self.assert_antichain(first)
 
     def test_who_closed_the_space_before_the_last_does_not_open_it(self):
-        below = store.Store(test_servers.make_conf(self.url))
-        mine = below.write(level_space.close)
-        other = below.write(level_space.close)
+        below = stores.Store(test_servers.make_conf(self.url))
+        mine = below.write(space_rows.close)
+        other = below.write(space_rows.close)
         self.assertRaises(
             errors.SpaceChanged,
             below.write,
-            lambda c: level_space.change(c, PAIRS, mine),
+            lambda c: space_rows.change(c, PAIRS, mine),
         )
         self.assertEqual(
-            [], below.write(lambda c: level_space.change(c, TRIPLES, other))
+            [], below.write(lambda c: space_rows.change(c, TRIPLES, other))
         )
         # As after a commit whose answer was lost.
         self.assertEqual(
-            [], below.write(lambda c: level_space.change(c, TRIPLES, other))
+            [], below.write(lambda c: space_rows.change(c, TRIPLES, other))
         )
         self.assertEqual(TRIPLES, self.make().space())
 
@@ -130,7 +130,7 @@ class _Changes(_Base):
         slow, changer = self.make(), self.make()
         slow.stats()
         inside, go_on = threading.Event(), threading.Event()
-        insert = rows.insert
+        insert = allocation_rows.insert
 
         def held_up(*arguments, **options):
             insert(*arguments, **options)
@@ -139,7 +139,7 @@ class _Changes(_Base):
 
         with (
             concurrent.futures.ThreadPoolExecutor() as pool,
-            mock.patch.object(rows, 'insert', held_up),
+            mock.patch.object(allocation_rows, 'insert', held_up),
         ):
             giving_one = pool.submit(
                 slow.acquire, fixture.new_uuid(), 'p', 'a'
@@ -152,7 +152,7 @@ class _Changes(_Base):
             go_on.set()
             given = giving_one.exception() or giving_one.result()
             changed = changing.exception()
-        if isinstance(given, base.Allocation):
+        if isinstance(given, types.Allocation):
             # It came first: its level stands against the change.
             if len(given.level.categories) == 2:
                 self.assertIsInstance(changed, exception.InvalidSpace)
@@ -228,8 +228,8 @@ class _Changes(_Base):
                 pool.submit(work, number)
         self.assertEqual([], failed)
 
-    def test_others_fill_the_space_and_guesses_stay_good(self):
-        """A wrong guess is followed by a look, not by more of them."""
+    def test_candidates_stay_good_while_others_fill_the_space(self):
+        """After a collision, candidates are checked before they are tried."""
         last = 99
         triples = spaces.LevelSpace.parse(f'c0.c{last}')
         self.make().set_space(triples)
@@ -237,17 +237,19 @@ class _Changes(_Base):
         one = fixture.new_uuid()
         stale.acquire(one, 'p', 'a')
         # It has learnt what is taken: nothing.
-        stale._giver._guess.load(None, [])
+        stale._space.cache().load(None, [])
         for _ in range(round(0.85 * triples.size)):
             other.acquire(fixture.new_uuid(), 'p', 'a')
         tries = []
-        take = giving.Giver._take
+        take = allocation.OptimisticAllocation._insert
 
         def counted(*arguments):
             tries.append(1)
             return take(*arguments)
 
-        with mock.patch.object(giving.Giver, '_take', counted):
+        with mock.patch.object(
+            allocation.OptimisticAllocation, '_insert', counted
+        ):
             for _ in range(100):
                 stale.acquire(fixture.new_uuid(), 'p', 'a')
         self.assertLess(len(tries) / 100, 2.1)
@@ -293,8 +295,8 @@ class _Changes(_Base):
             schema.level_space.create(connection)
             schema.project.create(connection)
         conf = test_servers.make_conf(url)
-        self.assertEqual(PAIRS, store.sync(conf, PAIRS))
-        driver.SqlAllocator(conf).acquire(fixture.new_uuid(), 'p', 'a')
+        self.assertEqual(PAIRS, stores.sync(conf, PAIRS))
+        sql_allocator.SqlAllocator(conf).acquire(fixture.new_uuid(), 'p', 'a')
 
     def test_several_who_make_the_schema_at_once(self):
         if self.kind == 'sqlite':
@@ -335,16 +337,16 @@ class _Changes(_Base):
             warm.give_back(one, 'a')
         self.wait_a_tick()
         warm.tidy()
-        free = projects.free
+        free = project_rows.free
 
-        def refuse_first(connection, rank):
+        def refuse_first(connection, part):
             if not refused:
-                refused.append(rank)
+                refused.append(part)
                 raise errors.Conflict
-            free(connection, rank)
+            free(connection, part)
 
-        refused: list[int] = []
-        with mock.patch.object(projects, 'free', refuse_first):
+        refused: list[levels.Level] = []
+        with mock.patch.object(project_rows, 'free', refuse_first):
             warm.acquire(fixture.new_uuid(), 'new', 'a')
 
 
@@ -392,22 +394,22 @@ class _Upgraded(_Base, contract.AllocatorContract):
         before = self.make()
         one = fixture.new_uuid()
         before.acquire(one, 'p', 'a')
-        store.Store(test_servers.make_conf(self.url)).write(next_release)
+        stores.Store(test_servers.make_conf(self.url)).write(next_release)
         before.give_back(one, 'a')
-        before._store.write(lambda c: rows.unclaim(c, one, 'a'))
+        before._store.write(lambda c: allocation_rows.unclaim(c, one, 'a'))
         self.make(cooling_time=0).tidy()
         before._store.write(lambda c: c.execute(sa.delete(schema.history)))
 
     def test_it_knows_that_the_schema_is_not_its_own(self):
         conf = test_servers.make_conf(self.url)
-        self.assertEqual('0002', store.revision(conf))
-        self.assertNotIn('0002', migrate._known_revisions())
+        self.assertEqual('0002', stores.revision(conf))
+        self.assertNotIn('0002', upgrade._known_revisions())
         # And leaves it as it is.
-        store.sync(conf)
-        self.assertEqual('0002', store.revision(conf))
+        stores.sync(conf)
+        self.assertEqual('0002', stores.revision(conf))
 
     def test_the_next_release_can_exclude_it(self):
-        below = store.Store(test_servers.make_conf(self.url))
+        below = stores.Store(test_servers.make_conf(self.url))
         below.write(
             lambda c: c.execute(
                 sa.update(schema.level_space).values(oldest_release='0002')

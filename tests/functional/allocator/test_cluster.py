@@ -21,9 +21,9 @@ from hypothesis import stateful
 from hypothesis import strategies as st
 
 from svirt_nova import exception
-from svirt_nova import reaper
-from svirt_nova.allocator import base
-from svirt_nova.allocator.sql import driver
+from svirt_nova.allocator import types
+from svirt_nova.allocator.sql import sql_allocator
+from svirt_nova.lifecycle import reaper
 from tests.functional.allocator import cluster
 from tests.functional.allocator import fixture
 
@@ -127,7 +127,7 @@ class CloudMachine(stateful.RuleBasedStateMachine):
         self.store.path.write_bytes(new_store())
         conf = fixture.make_conf(self.store.path, COOLING)
         conf.set_override('sqlite_synchronous', False, 'svirt_database')
-        self.allocator = driver.SqlAllocator(conf)
+        self.allocator = sql_allocator.SqlAllocator(conf)
         self.cloud = cluster.Cloud(self.allocator, HOSTS)
         for patch in self.cloud.patches():
             self.stack.enter_context(patch)
@@ -351,7 +351,7 @@ class CloudMachine(stateful.RuleBasedStateMachine):
                 continue
             assert instance.uuid in held, 'released though Nova has it'
             assert held[instance.uuid].level == instance.level
-            assert held[instance.uuid].state is base.State.HELD
+            assert held[instance.uuid].state is types.State.HELD
         for host in self.cloud.hosts.values():
             for uuid, left in host.left.items():
                 if left:

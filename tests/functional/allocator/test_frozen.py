@@ -9,9 +9,9 @@ import time
 import testtools
 
 from svirt_nova import exception
-from svirt_nova import space as spaces
-from svirt_nova.allocator.sql import driver
-from svirt_nova.allocator.sql import store
+from svirt_nova.allocator.sql import sql_allocator
+from svirt_nova.allocator.sql.engine import stores
+from svirt_nova.mcs import spaces
 from tests.functional.allocator import fixture
 from tests.functional.allocator import servers
 from tests.functional.allocator.test_servers import make_conf
@@ -40,8 +40,8 @@ class FrozenTest:
         self.addCleanup(server.remove)
         url = server.create_database()
         conf = make_conf(url, call_timeout=4)
-        store.sync(conf, spaces.LevelSpace.parse('c0.c9'))
-        allocator = driver.SqlAllocator(conf)
+        stores.sync(conf, spaces.LevelSpace.parse('c0.c9'))
+        allocator = sql_allocator.SqlAllocator(conf)
         allocator.acquire(fixture.new_uuid(), 'p', 'a')
         frozen = _processes(server._process.pid)
         for each in frozen:

@@ -11,9 +11,9 @@ import time
 import fixtures
 import testtools
 
-from svirt_nova import space as spaces
-from svirt_nova.allocator.sql import driver
-from svirt_nova.allocator.sql import store
+from svirt_nova.allocator.sql import sql_allocator
+from svirt_nova.allocator.sql.engine import stores
+from svirt_nova.mcs import spaces
 from tests.functional.allocator import contract
 from tests.functional.allocator import galera
 from tests.functional.allocator import test_servers
@@ -31,14 +31,14 @@ class GaleraTest(contract.AllocatorContract, testtools.TestCase):
 
     def setUp(self):
         urls = self.cluster.create_database()
-        store.sync(make_conf(urls[0]), spaces.LevelSpace.parse('c0.c9'))
+        stores.sync(make_conf(urls[0]), spaces.LevelSpace.parse('c0.c9'))
         self.urls = itertools.cycle(urls)
         super().setUp()
 
     def make(self, cooling_time, **options):
         # As long takes each change of the level space.
         options.setdefault('call_timeout', 3)
-        return driver.SqlAllocator(
+        return sql_allocator.SqlAllocator(
             make_conf(next(self.urls), cooling_time=cooling_time, **options)
         )
 
@@ -54,7 +54,7 @@ class GaleraStormTest(testtools.TestCase):
         operations = test_servers.OPERATIONS
         last = math.isqrt(operations // 2)
         space = spaces.LevelSpace.parse(f'c0.c{last}')
-        store.sync(make_conf(urls[0]), space)
+        stores.sync(make_conf(urls[0]), space)
         _, parted, killed = cluster.nodes
 
         directory = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
@@ -81,7 +81,7 @@ class GaleraStormTest(testtools.TestCase):
             pause=2,
         )
         for url in urls:
-            allocator = driver.SqlAllocator(make_conf(url))
+            allocator = sql_allocator.SqlAllocator(make_conf(url))
             self.assertEqual(space, allocator.space())
         found = raging.judge(allocator)
         print(

@@ -11,11 +11,11 @@ import fixtures
 import testtools
 
 from svirt_nova import exception
-from svirt_nova import ranking
-from svirt_nova import space as spaces
-from svirt_nova.allocator.sql import driver
-from svirt_nova.allocator.sql import hint
-from svirt_nova.allocator.sql import store
+from svirt_nova.allocator.sql import candidates
+from svirt_nova.allocator.sql import sql_allocator
+from svirt_nova.allocator.sql.engine import stores
+from svirt_nova.mcs import ranking
+from svirt_nova.mcs import spaces
 from tests.functional.allocator import fixture
 
 FREE = 20
@@ -68,8 +68,8 @@ class LargeSpaceTest(testtools.TestCase):
     def test_178_million(self):
         fixed = self.useFixture(fixture.SqliteStore(per_level=3))
         allocator = fixed.allocator()
-        kind = hint.of_sets(range(1024), 3)
-        self.assertFalse(kind.remembers)
+        kind = candidates.of_sets(range(1024), 3)
+        self.assertFalse(kind.is_loadable)
         got = {
             allocator.acquire(fixture.new_uuid(), 'p', 'a').level
             for _ in range(50)
@@ -77,10 +77,12 @@ class LargeSpaceTest(testtools.TestCase):
         self.assertEqual(50, len(got))
         self.assertTrue(all(len(level.categories) == 3 for level in got))
 
-    def test_without_a_hint_a_full_space_is_known(self):
+    def test_a_full_space_is_known_without_a_bitmap(self):
         fixed = self.useFixture(fixture.SqliteStore('c0.c9'))
         allocator = fixed.allocator()
-        self.useFixture(fixtures.MonkeyPatch(f'{hint.__name__}.MAX_SIZE', 44))
+        self.useFixture(
+            fixtures.MonkeyPatch(f'{candidates.__name__}.MAX_BITS', 44)
+        )
         got = {
             allocator.acquire(fixture.new_uuid(), 'p', 'a').level
             for _ in range(45)
@@ -100,14 +102,14 @@ class GreenThreadsTest(testtools.TestCase):
 
     def test_green_threads_queue(self):
         fixed = self.useFixture(fixture.SqliteStore('c0.c40'))
-        store.sync(fixture.make_conf(fixed.path), fixed.level_space)
+        stores.sync(fixture.make_conf(fixed.path), fixed.level_space)
         code = (
             'import eventlet\n'
             'eventlet.monkey_patch()\n'
             'import sys\n'
             'from tests.functional.allocator import fixture\n'
-            'from svirt_nova.allocator.sql import driver\n'
-            'a = driver.SqlAllocator(fixture.make_conf(sys.argv[1]))\n'
+            'from svirt_nova.allocator.sql import sql_allocator\n'
+            'a = sql_allocator.SqlAllocator(fixture.make_conf(sys.argv[1]))\n'
             'def work(n):\n'
             '    return [a.acquire(fixture.new_uuid(), "p", "a").level\n'
             '            for _ in range(10)]\n'
@@ -129,6 +131,6 @@ class GreenThreadsTest(testtools.TestCase):
             if 'No module named' in errors and 'eventlet' in errors:
                 self.skipTest('eventlet is not installed')
             self.assertEqual('100\n', output, errors)
-        allocator = driver.SqlAllocator(fixture.make_conf(fixed.path))
+        allocator = sql_allocator.SqlAllocator(fixture.make_conf(fixed.path))
         self.assertEqual(200, allocator.stats().held)
         self.assertEqual(spaces.LevelSpace.parse('c0.c40'), allocator.space())

@@ -8,8 +8,8 @@ from alembic import script
 from sqlalchemy.dialects import mysql
 from sqlalchemy.dialects import postgresql
 
-from svirt_nova.allocator.sql import migrate
-from svirt_nova.allocator.sql import schema
+from svirt_nova.allocator.sql.migrations import upgrade
+from svirt_nova.allocator.sql.tables import schema
 from tests.functional.allocator import fixture
 
 
@@ -17,7 +17,7 @@ class MigrationTest(testtools.TestCase):
     """The migrations make what the code expects."""
 
     def test_the_code_expects_the_last_revision(self):
-        scripts = script.ScriptDirectory.from_config(migrate._alembic_config())
+        scripts = script.ScriptDirectory.from_config(upgrade._alembic_config())
         self.assertEqual([schema.REVISION], scripts.get_heads())
 
     def test_migrations_make_the_tables_of_the_code(self):

@@ -21,11 +21,11 @@ OPERATIONS = 200
 WORKER = """
 import random, sys, uuid
 from tests.functional.allocator import fixture
-from svirt_nova.allocator.sql import driver
+from svirt_nova.allocator.sql import sql_allocator
 
 path, log, seed, operations, shared = sys.argv[1:]
 random.seed(seed)
-allocator = driver.SqlAllocator(fixture.make_conf(path))
+allocator = sql_allocator.SqlAllocator(fixture.make_conf(path))
 host = f'host-{seed}'
 mine = []
 with open(log, 'a', buffering=1) as out:
@@ -151,8 +151,8 @@ class RaceTest(testtools.TestCase):
         code = (
             'import sys\n'
             'from tests.functional.allocator import fixture\n'
-            'from svirt_nova.allocator.sql import driver\n'
-            'a = driver.SqlAllocator(fixture.make_conf(sys.argv[1]))\n'
+            'from svirt_nova.allocator.sql import sql_allocator\n'
+            'a = sql_allocator.SqlAllocator(fixture.make_conf(sys.argv[1]))\n'
             'a.stats(); print("ready", flush=True); sys.stdin.readline()\n'
             'for instance in sys.argv[3:]:\n'
             '    print(a.acquire(instance, "p", sys.argv[2]).level)\n'

@@ -20,15 +20,15 @@ from oslo_config import cfg
 
 from svirt_nova import conf as svirt_conf
 from svirt_nova import exception
-from svirt_nova import level as levels
-from svirt_nova import space as spaces
-from svirt_nova.allocator import base
-from svirt_nova.allocator.rpc import driver as rpc
-from svirt_nova.allocator.rpc import messages
-from svirt_nova.allocator.rpc import server
+from svirt_nova.allocator import types
+from svirt_nova.allocator.rpc import client
+from svirt_nova.allocator.rpc import codec
+from svirt_nova.allocator.rpc import endpoints
 from svirt_nova.allocator.rpc import transport as buses
-from svirt_nova.allocator.sql import driver as sql
-from svirt_nova.allocator.sql import store
+from svirt_nova.allocator.sql import sql_allocator
+from svirt_nova.allocator.sql.engine import stores
+from svirt_nova.mcs import levels
+from svirt_nova.mcs import spaces
 from tests.functional.allocator import contract
 from tests.functional.allocator import fixture
 from tests.functional.allocator import servers
@@ -73,8 +73,8 @@ class Service(fixtures.Fixture):
 
     def _setUp(self):
         transport = connect(self._conf)
-        for calls in (server.ComputeCalls, server.OperatorCalls):
-            each = server.create(
+        for calls in (endpoints.ComputeCalls, endpoints.OperatorCalls):
+            each = endpoints.create(
                 self._conf,
                 transport,
                 uuid.uuid4().hex,
@@ -99,7 +99,7 @@ class RpcTest(contract.AllocatorContract):
 
     def setUp(self):
         self.url = self.make_url()
-        store.sync(make_conf(self.url, ''), spaces.LevelSpace.parse('c0.c9'))
+        stores.sync(make_conf(self.url, ''), spaces.LevelSpace.parse('c0.c9'))
         super().setUp()
 
     def make(self, cooling_time, **options):
@@ -108,10 +108,10 @@ class RpcTest(contract.AllocatorContract):
         )
         # As long takes each change of the level space.
         conf.set_override('call_timeout', 3, 'svirt_database')
-        self.useFixture(Service(conf, sql.SqlAllocator(conf)))
-        client = rpc.RpcAllocator(conf)
-        self.addCleanup(client.close)
-        return client
+        self.useFixture(Service(conf, sql_allocator.SqlAllocator(conf)))
+        allocator = client.RpcAllocator(conf)
+        self.addCleanup(allocator.close)
+        return allocator
 
     def test_give_back_with_another_claim(self):
         """The service leaves it to the reaper."""
@@ -119,7 +119,7 @@ class RpcTest(contract.AllocatorContract):
         self.allocator.acquire(self.uuid, 'p', 'b')
         self.allocator.give_back(self.uuid, 'a')
         held = self.allocator.get(self.uuid)
-        self.assertIs(base.State.HELD, held.state)
+        self.assertIs(types.State.HELD, held.state)
         self.assertEqual({'b'}, held.hosts)
 
     def wait_a_tick(self):
@@ -152,10 +152,10 @@ class CallsTest(testtools.TestCase):
         self.topic = uuid.uuid4().hex
         self.uuid = fixture.new_uuid()
         self.conf = make_conf(self.url, self.topic)
-        self.below = sql.SqlAllocator(self.conf)
+        self.below = sql_allocator.SqlAllocator(self.conf)
 
     def client(self, host='a', **options):
-        return rpc.RpcAllocator(
+        return client.RpcAllocator(
             make_conf('', self.topic, host=host, **options)
         )
 
@@ -178,14 +178,14 @@ class CallsTest(testtools.TestCase):
         )
         self.assertEqual({'a'}, self.below.get(self.uuid).hosts)
         client.give_back(self.uuid, 'a')
-        self.assertIs(base.State.COOLING, self.below.get(self.uuid).state)
+        self.assertIs(types.State.COOLING, self.below.get(self.uuid).state)
 
     def test_operators_calls_are_elsewhere(self):
         """A compute's bus has nothing that answers operators' calls."""
         transport = connect(self.conf)
         self.addCleanup(transport.cleanup)
-        only = server.create(
-            self.conf, transport, 'only', server.ComputeCalls(self.below)
+        only = endpoints.create(
+            self.conf, transport, 'only', endpoints.ComputeCalls(self.below)
         )
         only.start()
         self.addCleanup(only.wait)
@@ -196,7 +196,7 @@ class CallsTest(testtools.TestCase):
         target = oslo_messaging.get_rpc_client(
             transport,
             oslo_messaging.Target(
-                exchange=messages.EXCHANGE, topic=self.topic, version='1.0'
+                exchange=codec.EXCHANGE, topic=self.topic, version='1.0'
             ),
         )
         self.assertRaises(
@@ -206,18 +206,18 @@ class CallsTest(testtools.TestCase):
             'retire',
             instance_uuid=self.uuid,
         )
-        self.assertIs(base.State.HELD, self.below.get(self.uuid).state)
+        self.assertIs(types.State.HELD, self.below.get(self.uuid).state)
 
     def test_nova_s_own_exchange_does_not_lead_away_from_the_service(self):
         conf = make_conf('', self.topic, host='a')
         connect(conf).cleanup()
         # As nova.config.parse_args has it.
         conf.set_override('control_exchange', 'nova')
-        client = rpc.RpcAllocator(conf)
-        self.addCleanup(client.close)
+        allocator = client.RpcAllocator(conf)
+        self.addCleanup(allocator.close)
         self.useFixture(Service(self.conf, self.below))
         self.assertEqual(
-            self.uuid, client.acquire(self.uuid, 'p', 'a').instance_uuid
+            self.uuid, allocator.acquire(self.uuid, 'p', 'a').instance_uuid
         )
 
     def test_without_a_bus_a_call_ends_in_time(self):
@@ -246,7 +246,7 @@ class CallsTest(testtools.TestCase):
         given = []
         below = self.below
 
-        class Slow(sql.SqlAllocator):
+        class Slow(sql_allocator.SqlAllocator):
             def acquire(self, *arguments):
                 found = below.acquire(*arguments)
                 given.append(found)
@@ -261,7 +261,7 @@ class CallsTest(testtools.TestCase):
         self.assertEqual([got], below.list())
 
     def test_long_lists_come_in_parts(self):
-        self.useFixture(fixtures.MonkeyPatch(f'{messages.__name__}.PAGE', 3))
+        self.useFixture(fixtures.MonkeyPatch(f'{codec.__name__}.PAGE', 3))
         self.serve()
         client = self.client()
         for _ in range(7):
@@ -278,7 +278,7 @@ class CallsTest(testtools.TestCase):
         self.addCleanup(leave.set)
         changes = []
 
-        class Stuck(sql.SqlAllocator):
+        class Stuck(sql_allocator.SqlAllocator):
             def get(self, instance_uuid):
                 entered.set()
                 leave.wait(30)
@@ -291,11 +291,11 @@ class CallsTest(testtools.TestCase):
         held = self.below.acquire(self.uuid, 'p', 'a')
         transport = connect(self.conf)
         self.addCleanup(transport.cleanup)
-        only = server.create(
+        only = endpoints.create(
             self.conf,
             transport,
             'stuck',
-            server.ComputeCalls(Stuck(self.conf)),
+            endpoints.ComputeCalls(Stuck(self.conf)),
         )
         self.conf.set_override('executor_thread_pool_size', 1)
         only.start()
@@ -331,7 +331,7 @@ class CallsTest(testtools.TestCase):
         former = oslo_messaging.get_rpc_server(
             transport,
             oslo_messaging.Target(
-                exchange=messages.EXCHANGE, topic=self.topic, server='former'
+                exchange=codec.EXCHANGE, topic=self.topic, server='former'
             ),
             [Former()],
             executor='threading',
@@ -415,7 +415,7 @@ class ProcessTest(testtools.TestCase):
         self.directory = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
         self.topic = uuid.uuid4().hex
         self.url = f'sqlite:///{self.directory}/levels.sqlite'
-        store.sync(make_conf(self.url, ''), spaces.LevelSpace.parse('c0.c99'))
+        stores.sync(make_conf(self.url, ''), spaces.LevelSpace.parse('c0.c99'))
         self.conf = make_conf('', self.topic, host='a', call_timeout=10)
 
     def start(self, more='', **options):
@@ -438,7 +438,7 @@ class ProcessTest(testtools.TestCase):
             [
                 sys.executable,
                 '-m',
-                'svirt_nova.cmd.allocator',
+                'svirt_nova.cmd.service',
                 '--config-file',
                 path,
             ],
@@ -489,13 +489,13 @@ class ProcessTest(testtools.TestCase):
 
     def test_it_outlives_its_workers_and_ends_in_order(self):
         service = self.start()
-        client = rpc.RpcAllocator(self.conf)
-        self.addCleanup(client.close)
+        asking = client.RpcAllocator(self.conf)
+        self.addCleanup(asking.close)
         self.wait_until_workers_answer(service)
-        got = {self.acquire(client) for _ in range(10)}
+        got = {self.acquire(asking) for _ in range(10)}
         first, *_ = self.workers(service)
         os.kill(first, signal.SIGKILL)
-        got |= {self.acquire(client) for _ in range(10)}
+        got |= {self.acquire(asking) for _ in range(10)}
         self.assertEqual(20, len(got))
         self.wait_until_workers_answer(service, 3)
         service.terminate()
@@ -504,14 +504,14 @@ class ProcessTest(testtools.TestCase):
 
     def test_two_instances_answer_as_one(self):
         services = [self.start(), self.start()]
-        client = rpc.RpcAllocator(self.conf)
-        self.addCleanup(client.close)
+        asking = client.RpcAllocator(self.conf)
+        self.addCleanup(asking.close)
         for service in services:
             self.wait_until_workers_answer(service)
-        got = {self.acquire(client) for _ in range(5)}
+        got = {self.acquire(asking) for _ in range(5)}
         services[0].terminate()
         self.assertEqual(0, services[0].wait(60))
-        got |= {self.acquire(client) for _ in range(5)}
+        got |= {self.acquire(asking) for _ in range(5)}
         self.assertEqual(10, len(got))
 
     def test_calls_go_on_after_the_bus_was_down(self):
@@ -521,20 +521,20 @@ class ProcessTest(testtools.TestCase):
         self.conf.set_override(
             'transport_url', bus.url, 'svirt_nova_allocator'
         )
-        client = rpc.RpcAllocator(self.conf)
-        self.addCleanup(client.close)
-        self.wait_until_it_answers(client)
-        first = self.acquire(client)
+        asking = client.RpcAllocator(self.conf)
+        self.addCleanup(asking.close)
+        self.wait_until_it_answers(asking)
+        first = self.acquire(asking)
         bus.stop()
         began = time.monotonic()
-        self.assertRaises(exception.StoreUnreachable, self.acquire, client)
+        self.assertRaises(exception.StoreUnreachable, self.acquire, asking)
         self.assertLess(time.monotonic() - began, 45)
         bus.start()
-        self.wait_until_it_answers(client)
-        self.assertNotEqual(first, self.acquire(client))
+        self.wait_until_it_answers(asking)
+        self.assertNotEqual(first, self.acquire(asking))
 
     def test_it_retires_what_nova_says_is_gone(self):
-        below = sql.SqlAllocator(make_conf(self.url, ''))
+        below = sql_allocator.SqlAllocator(make_conf(self.url, ''))
         alive, gone, claimed = (fixture.new_uuid() for _ in range(3))
         for each in (alive, gone, claimed):
             below.acquire(each, 'p', 'a')
@@ -550,19 +550,19 @@ class ProcessTest(testtools.TestCase):
             reap_interval=1,
         )
         deadline = time.monotonic() + 60
-        while below.get(gone).state is base.State.HELD:
+        while below.get(gone).state is types.State.HELD:
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.2)
         self.assertGreaterEqual(nova.asked.count(gone), 3)
-        self.assertIs(base.State.COOLING, below.get(gone).state)
+        self.assertIs(types.State.COOLING, below.get(gone).state)
         for each in (alive, claimed):
-            self.assertIs(base.State.HELD, below.get(each).state)
+            self.assertIs(types.State.HELD, below.get(each).state)
 
     def test_operators_have_a_bus_of_their_own(self):
         bus = servers.RabbitMQ()
         self.addCleanup(bus.remove)
         self.start(operator_transport_url=bus.url)
-        compute = rpc.RpcAllocator(self.conf)
+        compute = client.RpcAllocator(self.conf)
         self.addCleanup(compute.close)
         self.wait_until_it_answers(compute)
         level = self.acquire(compute)
@@ -570,10 +570,10 @@ class ProcessTest(testtools.TestCase):
         quick = make_conf(
             '', self.topic, host='a', call_timeout=2, call_retries=0
         )
-        intruder = rpc.RpcAllocator(quick)
+        intruder = client.RpcAllocator(quick)
         self.addCleanup(intruder.close)
         self.assertRaises(exception.StoreUnreachable, intruder.stats)
-        operators = rpc.RpcAllocator(
+        operators = client.RpcAllocator(
             make_conf('', self.topic, operator_transport_url=bus.url)
         )
         self.addCleanup(operators.close)

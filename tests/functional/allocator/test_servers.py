@@ -12,9 +12,9 @@ import testtools
 from oslo_config import cfg
 
 from svirt_nova import conf as svirt_conf
-from svirt_nova import space as spaces
-from svirt_nova.allocator.sql import driver
-from svirt_nova.allocator.sql import store
+from svirt_nova.allocator.sql import sql_allocator
+from svirt_nova.allocator.sql.engine import stores
+from svirt_nova.mcs import spaces
 from tests.functional.allocator import contract
 from tests.functional.allocator import servers
 from tests.functional.allocator import storm
@@ -42,13 +42,13 @@ class ServerTest(contract.AllocatorContract):
     def setUp(self):
         self.server = servers.running(self.kind)
         self.url = self.server.create_database()
-        store.sync(make_conf(self.url), spaces.LevelSpace.parse('c0.c9'))
+        stores.sync(make_conf(self.url), spaces.LevelSpace.parse('c0.c9'))
         super().setUp()
 
     def make(self, cooling_time, **options):
         # As long takes each change of the level space.
         options.setdefault('call_timeout', 3)
-        return driver.SqlAllocator(
+        return sql_allocator.SqlAllocator(
             make_conf(self.url, cooling_time=cooling_time, **options)
         )
 
@@ -76,7 +76,7 @@ class StormMixin:
         # So small that levels are used again, at once.
         last = math.isqrt(OPERATIONS // 2)
         space = spaces.LevelSpace.parse(f'c0.c{last}')
-        store.sync(make_conf(url), space)
+        stores.sync(make_conf(url), space)
 
         def break_down():
             server.stop(signal.SIGKILL)
@@ -92,7 +92,7 @@ class StormMixin:
         raging.run(
             kills=PROCESSES // 4, events=[break_down, server.restart], pause=2
         )
-        found = raging.judge(driver.SqlAllocator(make_conf(url)))
+        found = raging.judge(sql_allocator.SqlAllocator(make_conf(url)))
         print(
             f'{self.kind}: {found} of {space.size} levels in '
             f'{raging.seconds:.1f} s'

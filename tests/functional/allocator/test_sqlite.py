@@ -12,10 +12,10 @@ from unittest import mock
 import testtools
 
 from svirt_nova import exception
-from svirt_nova import ranking
-from svirt_nova import space as spaces
-from svirt_nova.allocator.sql import driver
-from svirt_nova.allocator.sql import store
+from svirt_nova.allocator.sql import sql_allocator
+from svirt_nova.allocator.sql.engine import stores
+from svirt_nova.mcs import ranking
+from svirt_nova.mcs import spaces
 from tests.functional.allocator import contract
 from tests.functional.allocator import fixture
 
@@ -65,11 +65,11 @@ class SqliteFileTest(testtools.TestCase):
 
         before = content()
         for call in (
-            lambda: driver.SqlAllocator(self.conf).stats(),
-            lambda: driver.SqlAllocator(self.conf).acquire(
+            lambda: sql_allocator.SqlAllocator(self.conf).stats(),
+            lambda: sql_allocator.SqlAllocator(self.conf).acquire(
                 fixture.new_uuid(), 'p', 'a'
             ),
-            lambda: store.sync(self.conf),
+            lambda: stores.sync(self.conf),
         ):
             error = self.assertRaises(exception.SvirtError, call)
             self.assertIs(kind, type(error))
@@ -79,7 +79,7 @@ class SqliteFileTest(testtools.TestCase):
             self.assertEqual(before, content())
 
     def test_made_at_first_use(self):
-        allocator = driver.SqlAllocator(self.conf)
+        allocator = sql_allocator.SqlAllocator(self.conf)
         self.assertFalse(self.path.exists())
         self.assertEqual(523776, allocator.stats().free)
         self.assertEqual('2 of c0.c1023', str(allocator.space()))
@@ -87,7 +87,7 @@ class SqliteFileTest(testtools.TestCase):
         self.assertEqual(0o640, self.path.stat().st_mode & 0o777)
 
     def test_durable(self):
-        allocator = driver.SqlAllocator(self.conf)
+        allocator = sql_allocator.SqlAllocator(self.conf)
         self.assertEqual(
             (2, 1),
             allocator._store.write(
@@ -102,7 +102,9 @@ class SqliteFileTest(testtools.TestCase):
         if os.geteuid() != 0:
             self.skipTest('takes root: only root may give files away')
         os.chown(self.fixture.directory, 12345, 23456)
-        driver.SqlAllocator(self.conf).acquire(fixture.new_uuid(), 'p', 'a')
+        sql_allocator.SqlAllocator(self.conf).acquire(
+            fixture.new_uuid(), 'p', 'a'
+        )
         for path in self.fixture.directory.iterdir():
             status = path.stat()
             self.assertEqual((12345, 23456), (status.st_uid, status.st_gid))
@@ -111,9 +113,9 @@ class SqliteFileTest(testtools.TestCase):
         code = (
             'import sys, pathlib\n'
             'from tests.functional.allocator import fixture\n'
-            'from svirt_nova.allocator.sql import driver\n'
+            'from svirt_nova.allocator.sql import sql_allocator\n'
             'conf = fixture.make_conf(sys.argv[1])\n'
-            'print(driver.SqlAllocator(conf).acquire('
+            'print(sql_allocator.SqlAllocator(conf).acquire('
             'fixture.new_uuid(), "p", "a").level)\n'
         )
         workers = [
@@ -129,21 +131,21 @@ class SqliteFileTest(testtools.TestCase):
         self.assertEqual(
             [0] * 4, [worker.returncode for worker in workers], results
         )
-        self.assertEqual(4, driver.SqlAllocator(self.conf).stats().held)
+        self.assertEqual(4, sql_allocator.SqlAllocator(self.conf).stats().held)
 
     def test_a_space_is_settled_once(self):
         chosen = spaces.LevelSpace.parse('c0.c99', 3, 'c5')
-        self.assertEqual(chosen, store.sync(self.conf, chosen))
-        self.assertEqual(chosen, store.sync(self.conf))
-        self.assertEqual(chosen, store.sync(self.conf, chosen))
+        self.assertEqual(chosen, stores.sync(self.conf, chosen))
+        self.assertEqual(chosen, stores.sync(self.conf))
+        self.assertEqual(chosen, stores.sync(self.conf, chosen))
         error = self.assertRaises(
             exception.InvalidSpace,
-            store.sync,
+            stores.sync,
             self.conf,
             spaces.LevelSpace.parse('c0.c99'),
         )
         self.assertIn(str(chosen), str(error))
-        self.assertEqual(chosen, driver.SqlAllocator(self.conf).space())
+        self.assertEqual(chosen, sql_allocator.SqlAllocator(self.conf).space())
 
     def test_no_directory(self):
         self.conf = fixture.make_conf(self.path / 'no' / 'file')
@@ -160,7 +162,7 @@ class SqliteFileTest(testtools.TestCase):
         )
 
     def test_a_damaged_database(self):
-        store.sync(self.conf)
+        stores.sync(self.conf)
         self.run_sql('PRAGMA wal_checkpoint(TRUNCATE)')
         content = bytearray(self.path.read_bytes())
         content[100:] = b'\xa5' * (len(content) - 100)
@@ -172,38 +174,42 @@ class SqliteFileTest(testtools.TestCase):
         self.assert_refused(exception.StoreUnusable, 'something else')
 
     def test_a_store_of_a_newer_release(self):
-        store.sync(self.conf)
+        stores.sync(self.conf)
         self.run_sql("UPDATE svirt_nova_version SET version_num = 'zzzz'")
         self.run_sql("UPDATE level_space SET oldest_release = 'zzzz'")
         self.assert_refused(exception.StoreTooNew, 'zzzz', 'upgrade')
 
     def test_a_store_of_a_newer_release_that_this_one_can_use(self):
-        store.sync(self.conf)
+        stores.sync(self.conf)
         self.run_sql("UPDATE svirt_nova_version SET version_num = 'zzzz'")
-        self.assertEqual(523776, driver.SqlAllocator(self.conf).stats().free)
+        self.assertEqual(
+            523776, sql_allocator.SqlAllocator(self.conf).stats().free
+        )
 
     def test_an_empty_file_is_a_new_store(self):
         self.path.touch()
-        self.assertEqual(523776, driver.SqlAllocator(self.conf).stats().free)
+        self.assertEqual(
+            523776, sql_allocator.SqlAllocator(self.conf).stats().free
+        )
 
     def test_an_impossible_space(self):
-        store.sync(self.conf)
+        stores.sync(self.conf)
         self.run_sql("UPDATE level_space SET categories = 'c9'")
         self.assert_refused(exception.StoreUnusable, 'impossible')
 
     def test_not_writable(self):
         if os.geteuid() != 0:
             self.skipTest('takes root: becomes another user')
-        store.sync(self.conf)
+        stores.sync(self.conf)
         self.path.chmod(0o644)
         self.fixture.directory.chmod(0o755)
         code = (
             'import os, sys\n'
             'from tests.functional.allocator import fixture\n'
             'from svirt_nova import exception\n'
-            'from svirt_nova.allocator.sql import driver\n'
+            'from svirt_nova.allocator.sql import sql_allocator\n'
             'conf = fixture.make_conf(sys.argv[1])\n'
-            'a = driver.SqlAllocator(conf)\n'
+            'a = sql_allocator.SqlAllocator(conf)\n'
             'os.setgid(65534); os.setuid(65534)\n'
             'for call in (a.stats, lambda: a.retire(fixture.new_uuid())):\n'
             '    try:\n'
@@ -231,11 +237,11 @@ class SqliteFileTest(testtools.TestCase):
                 self.assertIn(str(path), line)
 
     def test_replaced_while_in_use(self):
-        allocator = driver.SqlAllocator(self.conf)
+        allocator = sql_allocator.SqlAllocator(self.conf)
         allocator.acquire(fixture.new_uuid(), 'p', 'a')
         self.path.rename(self.path.with_name('elsewhere'))
         self.assertRaises(exception.StoreUnusable, allocator.stats)
-        store.sync(self.conf)
+        stores.sync(self.conf)
         self.assertRaises(
             exception.StoreUnusable,
             allocator.acquire,
@@ -246,8 +252,8 @@ class SqliteFileTest(testtools.TestCase):
 
     def test_a_stuck_writer_is_waited_for_only_so_long(self):
         conf = fixture.make_conf(self.path, timeout=0.3)
-        store.sync(conf)
-        allocator = driver.SqlAllocator(conf)
+        stores.sync(conf)
+        allocator = sql_allocator.SqlAllocator(conf)
         allocator.stats()
         connection = sqlite3.connect(self.path, isolation_level=None)
         self.addCleanup(connection.close)
@@ -307,8 +313,25 @@ class SqliteFileTest(testtools.TestCase):
         ):
             self.conf.set_override('connection', connection, 'svirt_database')
             self.assertRaises(
-                exception.InvalidOption, driver.SqlAllocator, self.conf
+                exception.InvalidOption, sql_allocator.SqlAllocator, self.conf
             )
+
+    def test_a_full_space_is_not_counted_for_those_who_have_a_level(self):
+        fixed = self.useFixture(fixture.SqliteStore('c0.c9'))
+        allocator = fixed.allocator()
+        held = [
+            allocator.acquire(fixture.new_uuid(), 'p', 'a')
+            for _ in range(allocator.space().size)
+        ]
+        # Not even when nearly all candidates have collided.
+        allocator._space.cache().of_part(None).failure_rate = 1.0
+        with mock.patch.object(
+            allocator._allocation, '_refresh', side_effect=AssertionError
+        ):
+            for host in ('a', 'b'):
+                for found in held[:5]:
+                    again = allocator.acquire(found.instance_uuid, 'p', host)
+                    self.assertEqual(found.level, again.level)
 
     def test_an_adoption_whose_answer_was_lost_has_succeeded(self):
         allocator = self.fixture.allocator()
@@ -320,7 +343,8 @@ class SqliteFileTest(testtools.TestCase):
             write(work)
             return write(work)
 
-        allocator._giver.cooling = datetime.timedelta(0)
+        allocator._cooling = datetime.timedelta(0)
+        allocator._allocation.cooling = datetime.timedelta(0)
         with mock.patch.object(allocator._store, 'write', lost):
             adopted = allocator.adopt(uuid, 'p', 'a', level)
         self.assertEqual(level, adopted.level)

@@ -10,8 +10,8 @@ from hypothesis import stateful
 from hypothesis import strategies as st
 
 from svirt_nova import exception
-from svirt_nova.allocator import base
-from svirt_nova.allocator.sql import driver
+from svirt_nova.allocator import types
+from svirt_nova.allocator.sql import sql_allocator
 from tests.functional.allocator import fixture
 
 # Few names, so that calls meet; fewer levels than instances.
@@ -84,7 +84,7 @@ class AllocatorMachine(stateful.RuleBasedStateMachine):
             assert len(taken) == self.space.size
             return
         assert host in got.hosts
-        assert got.state is base.State.HELD
+        assert got.state is types.State.HELD
         if gone:
             assert got.level not in taken
             self.forget(uuid)
@@ -151,7 +151,9 @@ class AllocatorMachine(stateful.RuleBasedStateMachine):
     @stateful.rule(n=st.integers(0, 1))
     def process_restarts(self, n):
         self.allocators[n]._store._engine.dispose()
-        self.allocators[n] = driver.SqlAllocator(self.allocators[n].conf)
+        self.allocators[n] = sql_allocator.SqlAllocator(
+            self.allocators[n].conf
+        )
         # Opens the store, for the teardown.
         self.allocators[n].space()
 
@@ -167,11 +169,11 @@ class AllocatorMachine(stateful.RuleBasedStateMachine):
         for uuid, level in self.level.items():
             if self.is_free(uuid):
                 continue
-            state = base.State.HELD
+            state = types.State.HELD
             if uuid in self.retired:
-                state = base.State.COOLING
+                state = types.State.COOLING
                 if self.claims[uuid]:
-                    state = base.State.RETIRED
+                    state = types.State.RETIRED
             expected.add((uuid, level, frozenset(self.claims[uuid]), state))
         assert found == expected
         assert {

@@ -16,12 +16,12 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
-from nova import exception as nova_exception
 import nova.conf
+from nova import exception as nova_exception
 
-from svirt_nova import lifecycle
-from svirt_nova import reaper
-from svirt_nova.allocator import base as allocators
+from svirt_nova.allocator import base
+from svirt_nova.lifecycle import reaper
+from svirt_nova.lifecycle import rules
 from svirt_nova.virt import driver as svirt_driver
 from tests.functional.nova import hypervisor
 
@@ -43,7 +43,7 @@ class Cloud:
     def __init__(
         self,
         root: pathlib.Path,
-        allocator: allocators.Allocator,
+        allocator: base.Allocator,
         is_shared: bool,
         files: hypervisor.Files,
         steps: hypervisor.Steps,
@@ -199,7 +199,7 @@ class Cloud:
     def reconcile(self, name: str) -> None:
         """As nova-compute does, with the grace time over."""
         claims = self.on(name)._claims
-        claims._stale = lifecycle.StaleClaims(0)
+        claims._stale = rules.StaleClaims(0)
         claims.reconcile()
 
     def reap(self) -> None:

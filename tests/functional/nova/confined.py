@@ -19,8 +19,8 @@ from typing import Any
 from unittest import mock
 
 import fixtures
-from lxml import etree
 import nova.conf
+from lxml import etree
 from nova import context
 from nova import exception as nova_exception
 from nova import objects
@@ -28,12 +28,13 @@ from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.tests.functional.api import client
 
 from svirt_nova import conf as svirt_conf
-from svirt_nova import context as contexts
-from svirt_nova import files
-from svirt_nova import lifecycle
-from svirt_nova import reaper
-from svirt_nova import seclabel as seclabels
-from svirt_nova.allocator import base as allocators
+from svirt_nova.allocator import base
+from svirt_nova.allocator import types
+from svirt_nova.host import domain_xml
+from svirt_nova.host import file_labels
+from svirt_nova.lifecycle import reaper
+from svirt_nova.lifecycle import rules
+from svirt_nova.mcs import contexts
 from svirt_nova.virt import driver as svirt_driver
 from svirt_nova.virt import remains
 
@@ -85,8 +86,8 @@ class Domain(fakelibvirt.Domain):
         if self.seclabel is None:
             return
         process = contexts.Context.parse(self.seclabel.findtext('label'))
-        for disk in seclabels.disks(self.given_xml):
-            if disk.is_file and disk.label is seclabels.DiskLabel.OWN:
+        for disk in domain_xml.disks(self.given_xml):
+            if disk.is_file and disk.label is domain_xml.DiskLabel.OWN:
                 self.files.label_if_it_can(disk.path, process.level)
 
     def isPersistent(self) -> bool:  # noqa: N802
@@ -137,7 +138,7 @@ class Files:
 
     def label(self, root: str, path: str, level: Any) -> None:
         if os.path.basename(path) in self.refused:
-            raise files.unlabeled(path)
+            raise file_labels.unlabeled(path)
         self.labels[path] = contexts.Context.parse(IMAGE).at(level)
 
     def label_if_it_can(self, path: str, level: Any) -> None:
@@ -168,11 +169,14 @@ class ConfinedHostFixture(fixtures.Fixture):
         )
         self.files = Domain.files = Files()
         for name in ('label', 'restore', 'read'):
-            self._patch(f'svirt_nova.files.{name}', getattr(self.files, name))
+            self._patch(
+                f'svirt_nova.host.file_labels.{name}',
+                getattr(self.files, name),
+            )
         self._patch('selinux.is_selinux_enabled', lambda: 1)
         self._patch('selinux.security_getenforce', lambda: 1)
         self._patch(
-            'svirt_nova.privsep.image_context',
+            'svirt_nova.host.privsep.image_context',
             lambda: contexts.Context.parse(IMAGE),
         )
         self._patch('nova.tests.fixtures.libvirt.Domain', Domain)
@@ -183,7 +187,7 @@ class ConfinedHostFixture(fixtures.Fixture):
                 '</host>', _SECMODEL, 1
             ),
         )
-        self.allocator = allocators.load(CONF)
+        self.allocator = base.load(CONF)
         self.levels = Levels()
         kind = type(self.allocator)
         for name in ('acquire', 'adopt'):
@@ -296,7 +300,7 @@ class ConfinedMixin:
         super().flags(**kw)
 
     @property
-    def allocator(self) -> allocators.Allocator:
+    def allocator(self) -> base.Allocator:
         return self.host_fixture.allocator
 
     def _check_invariants(self) -> None:
@@ -321,7 +325,7 @@ class ConfinedMixin:
             allocation = self.allocator.get(uuid)
             if not allocation.hosts:
                 self.assertIs(
-                    allocators.State.COOLING, allocation.state, allocation
+                    types.State.COOLING, allocation.state, allocation
                 )
 
     @staticmethod
@@ -425,7 +429,7 @@ class ConfinedMixin:
         self._reap()
         servers = Servers(self._reaper_api)
         for allocation in self.allocator.list(
-            states=frozenset([allocators.State.HELD])
+            states=frozenset([types.State.HELD])
         ):
             if not allocation.hosts:
                 self.assertTrue(
@@ -477,7 +481,7 @@ class ConfinedMixin:
 
     def _reconcile(self, drivers: Any) -> None:
         for driver in drivers.values():
-            driver._claims._stale = lifecycle.StaleClaims(0)
+            driver._claims._stale = rules.StaleClaims(0)
             driver._claims.reconcile()
 
     def _home(self, uuid: str) -> str | None:

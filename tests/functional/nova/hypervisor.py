@@ -16,8 +16,8 @@ from typing import Any
 from lxml import etree
 from nova import exception as nova_exception
 
-from svirt_nova import context as contexts
-from svirt_nova.allocator import base as allocators
+from svirt_nova.allocator import base
+from svirt_nova.mcs import contexts
 
 PROCESS = 'system_u:system_r:svirt_t:s0'
 IMAGE = 'system_u:object_r:svirt_image_t:s0'
@@ -75,7 +75,7 @@ class WatchedAllocator:
 
     _READS = frozenset(['get', 'find', 'list', 'space', 'stats'])
 
-    def __init__(self, allocator: allocators.Allocator, steps: Steps) -> None:
+    def __init__(self, allocator: base.Allocator, steps: Steps) -> None:
         self._allocator = allocator
         self._steps = steps
 

@@ -4,16 +4,16 @@
 from __future__ import annotations
 
 import os
-from unittest import mock
 import uuid
+from unittest import mock
 
 import nova.conf
 
-from svirt_nova import reaper
+from svirt_nova.lifecycle import reaper
 from tests.functional.nova import two_hosts
 
 CONF = nova.conf.CONF
-_ALLOCATOR = 'svirt_nova.allocator.sql.driver.SqlAllocator'
+_ALLOCATOR = 'svirt_nova.allocator.sql.sql_allocator.SqlAllocator'
 
 
 class CheckerTest(two_hosts.TwoHosts):
@@ -98,7 +98,7 @@ class CheckerTest(two_hosts.TwoHosts):
 
     def test_two_levels_of_which_one_contains_the_other(self):
         with mock.patch(
-            'svirt_nova.level.Level.is_comparable', return_value=True
+            'svirt_nova.mcs.levels.Level.is_comparable', return_value=True
         ):
             self._boot()
             self._assert_found(' and Allocation(')

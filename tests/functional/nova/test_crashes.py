@@ -16,17 +16,18 @@ import signal
 from unittest import mock
 
 import fixtures
-from nova import exception as nova_exception
 import nova.conf
-from nova.virt.libvirt.volume import nfs
 import testtools
+from nova import exception as nova_exception
+from nova.virt.libvirt.volume import nfs
 from testtools import content
 
 from svirt_nova import conf as svirt_conf
-from svirt_nova import context as contexts
 from svirt_nova import exception
-from svirt_nova import seclabel
-from svirt_nova.allocator import base as allocators
+from svirt_nova.allocator import base
+from svirt_nova.allocator import types
+from svirt_nova.host import domain_xml
+from svirt_nova.mcs import contexts
 from svirt_nova.virt import remains
 from tests.functional.nova import cloud as clouds
 from tests.functional.nova import hypervisor
@@ -139,11 +140,14 @@ class _Base(testtools.TestCase):
         ):
             self.addCleanup(CONF.clear_override, name, group=group)
         for name in ('label', 'restore', 'read'):
-            self._patch(f'svirt_nova.files.{name}', getattr(self.files, name))
+            self._patch(
+                f'svirt_nova.host.file_labels.{name}',
+                getattr(self.files, name),
+            )
         self._patch('selinux.is_selinux_enabled', lambda: 1)
         self._patch('selinux.security_getenforce', lambda: 1)
         self._patch(
-            'svirt_nova.privsep.image_context',
+            'svirt_nova.host.privsep.image_context',
             lambda: contexts.Context.parse(hypervisor.IMAGE),
         )
         for name, method in vars(libvirt_steps.LibvirtDriver).items():
@@ -160,7 +164,7 @@ class _Base(testtools.TestCase):
         )
 
         self._patch(
-            'svirt_nova.storage.file_system',
+            'svirt_nova.host.mounts.file_system',
             lambda path: mock.Mock(is_shared=self.cloud.is_shared),
         )
         self._patch(
@@ -171,7 +175,7 @@ class _Base(testtools.TestCase):
             'nova.objects.migration.MigrationList.get_by_filters',
             lambda cls, context, filters: [],
         )
-        self._load = allocators.load
+        self._load = base.load
         self._patch(
             'svirt_nova.allocator.base.load',
             lambda conf: hypervisor.WatchedAllocator(
@@ -225,7 +229,7 @@ class _Base(testtools.TestCase):
             self.assertFalse(one.level.is_comparable(other.level))
         for name, host in cloud.hosts.items():
             for domain in host.domains():
-                label = seclabel.read(domain.xml()).label
+                label = domain_xml.read(domain.xml()).label
                 self._check_level(found, domain.uuid, name, label)
             for path in sorted(host.instances.glob('*/disk')):
                 label = self.files.read(path)
@@ -241,7 +245,7 @@ class _Base(testtools.TestCase):
         self.assertEqual(found[uuid].level, label.level)
         if host is None:
             self.assertIsNot(
-                allocators.State.COOLING,
+                types.State.COOLING,
                 found[uuid].state,
                 f'the level of {uuid} comes free while files have it',
             )
@@ -291,7 +295,7 @@ class _Base(testtools.TestCase):
             if first is not None and found is not None:
                 self.assertEqual(first, found.level)
             if found is not None and cloud.exists(clouds.VICTIM):
-                self.assertIs(allocators.State.HELD, found.state)
+                self.assertIs(types.State.HELD, found.state)
             if cloud.exists(clouds.VICTIM):
                 cloud.save(cloud.load(clouds.VICTIM), task_state=None)
                 cloud.delete()
@@ -313,11 +317,11 @@ class _Base(testtools.TestCase):
     def _check_end(self):
         found = self._levels()
         neighbour = found[clouds.NEIGHBOUR]
-        self.assertIs(allocators.State.HELD, neighbour.state)
+        self.assertIs(types.State.HELD, neighbour.state)
         self.assertEqual({'A'}, neighbour.hosts)
         if clouds.VICTIM in found:
             self.assertIs(
-                allocators.State.COOLING,
+                types.State.COOLING,
                 found[clouds.VICTIM].state,
                 f'leaked: {found[clouds.VICTIM]}',
             )

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import os
 
-from nova.compute import task_states
 import nova.conf
 from nova import context
 from nova import objects
+from nova.compute import task_states
 from nova.policies import base as base_policies
 from nova.policies import servers as server_policies
 

@@ -12,12 +12,13 @@ from nova import context
 from nova import exception as nova_exception
 from nova import objects
 from nova.tests.fixtures import libvirt as fakelibvirt
-from nova.tests.functional.libvirt import base
+from nova.tests.functional.libvirt import base as nova_base
 from nova.virt.libvirt import driver as libvirt_driver
 
 from svirt_nova import exception
-from svirt_nova import seclabel
-from svirt_nova.allocator import base as allocators
+from svirt_nova.allocator import base
+from svirt_nova.allocator import types
+from svirt_nova.host import domain_xml
 from svirt_nova.virt import claims
 from tests.functional.nova import confined
 
@@ -26,7 +27,7 @@ _ALL = (
     fakelibvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE
     | fakelibvirt.VIR_CONNECT_LIST_DOMAINS_INACTIVE
 )
-_ALLOCATOR = 'svirt_nova.allocator.sql.driver.SqlAllocator'
+_ALLOCATOR = 'svirt_nova.allocator.sql.sql_allocator.SqlAllocator'
 _ACQUIRE = f'{_ALLOCATOR}.acquire'
 
 
@@ -43,7 +44,7 @@ def _store_away():
         yield
 
 
-class _Base(confined.ConfinedMixin, base.ServersTestBase):
+class _Base(confined.ConfinedMixin, nova_base.ServersTestBase):
     api_major_version = 'v2.1'
     microversion = 'latest'
 
@@ -67,7 +68,7 @@ class BootTest(_Base):
         first, second = self._boot(), self._boot()
 
         labels = [
-            seclabel.read(self._domain(server).given_xml)
+            domain_xml.read(self._domain(server).given_xml)
             for server in (first, second)
         ]
         held = [self.allocator.get(server['id']) for server in (first, second)]
@@ -102,10 +103,10 @@ class BootTest(_Base):
 
         server = self._boot()
 
-        disks = seclabel.disks(self._domain(server).given_xml)
+        disks = domain_xml.disks(self._domain(server).given_xml)
         drives = [d for d in disks if d.path.endswith('disk.config')]
 
-        self.assertEqual([seclabel.DiskLabel.OWN], [d.label for d in drives])
+        self.assertEqual([domain_xml.DiskLabel.OWN], [d.label for d in drives])
 
     def test_a_deleted_server_gives_its_level_back(self):
         server = self._boot()
@@ -113,7 +114,7 @@ class BootTest(_Base):
         self._delete_server(server)
 
         allocation = self.allocator.get(server['id'])
-        self.assertEqual(allocators.State.COOLING, allocation.state)
+        self.assertEqual(types.State.COOLING, allocation.state)
         self.assertEqual(frozenset(), allocation.hosts)
 
     def test_a_hard_reboot_keeps_level_and_claim(self):
@@ -122,17 +123,17 @@ class BootTest(_Base):
 
         with (
             mock.patch.object(
-                allocators.Allocator, 'unclaim', side_effect=AssertionError
+                base.Allocator, 'unclaim', side_effect=AssertionError
             ),
             mock.patch(
-                'svirt_nova.allocator.sql.driver.SqlAllocator.unclaim',
+                'svirt_nova.allocator.sql.sql_allocator.SqlAllocator.unclaim',
                 side_effect=AssertionError,
             ),
         ):
             self._reboot_server(server, hard=True)
 
         self.assertEqual(before, self.allocator.get(server['id']))
-        label = seclabel.read(self._domain(server).given_xml)
+        label = domain_xml.read(self._domain(server).given_xml)
         self.assertEqual(before.level, label.label.level)
 
     def test_a_stopped_server_keeps_level_and_claim(self):
@@ -153,7 +154,7 @@ class BootTest(_Base):
 
         after = self.allocator.get(server['id'])
         self.assertEqual(before.level, after.level)
-        self.assertEqual(allocators.State.HELD, after.state)
+        self.assertEqual(types.State.HELD, after.state)
         self.assertEqual({'compute1'}, set(after.hosts))
 
     def test_a_suspended_server_resumes_behind_its_level(self):
@@ -190,7 +191,7 @@ class FaultTest(_Base):
         for host in ('compute1', 'compute2'):
             connection = self.computes[host].driver._host.get_connection()
             self.assertEqual([], connection.listAllDomains(_ALL))
-        held = self.allocator.list(states=frozenset([allocators.State.HELD]))
+        held = self.allocator.list(states=frozenset([types.State.HELD]))
         self.assertEqual([], [a for a in held if a.hosts])
 
     def test_a_full_space_aborts_the_build_on_the_first_host(self):
@@ -262,7 +263,7 @@ class OutageTest(_Base):
 
     def _check(self):
         self.assertEqual(self.before, self.allocator.get(self.server['id']))
-        label = seclabel.read(self._domain(self.server).XMLDesc(0))
+        label = domain_xml.read(self._domain(self.server).XMLDesc(0))
         self.assertEqual(self.before.level, label.label.level)
         self.assertTrue(label.is_static)
 
@@ -302,7 +303,7 @@ class OutageTest(_Base):
         self._reconcile(self.host_fixture.drivers)
 
         after = self.allocator.get(self.server['id'])
-        self.assertIs(allocators.State.COOLING, after.state)
+        self.assertIs(types.State.COOLING, after.state)
 
 
 class ModeTest(_Base):
@@ -347,7 +348,7 @@ class ModeTest(_Base):
 
         server = self._boot()
 
-        self.assertIsNone(seclabel.read(self._domain(server).given_xml))
+        self.assertIsNone(domain_xml.read(self._domain(server).given_xml))
         self.allocator.get(server['id'])
 
     def test_disabled_is_exactly_novas_driver(self):
@@ -360,6 +361,6 @@ class ModeTest(_Base):
         ):
             self.start_compute()
             server = self._boot()
-            self.assertIsNone(seclabel.read(self._domain(server).given_xml))
+            self.assertIsNone(domain_xml.read(self._domain(server).given_xml))
             self._reboot_server(server, hard=True)
             self._delete_server(server)

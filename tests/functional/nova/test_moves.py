@@ -7,7 +7,7 @@ from unittest import mock
 
 from nova.tests.functional.libvirt import base
 
-from svirt_nova.allocator import base as allocators
+from svirt_nova.allocator import types
 from tests.functional.nova import confined
 from tests.functional.nova import two_hosts
 
@@ -41,7 +41,7 @@ class EvacuateTest(two_hosts.TwoHosts):
         server = self._evacuated()
         self._delete_server(server)
         allocation = self.allocator.get(server['id'])
-        self.assertIs(allocators.State.RETIRED, allocation.state)
+        self.assertIs(types.State.RETIRED, allocation.state)
         self.assertEqual({'here'}, set(allocation.hosts))
 
         self._come_back('here')

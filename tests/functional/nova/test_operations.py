@@ -14,7 +14,7 @@ from tests.functional.nova import confined
 from tests.functional.nova import two_hosts
 
 CONF = nova.conf.CONF
-_ALLOCATOR = 'svirt_nova.allocator.sql.driver.SqlAllocator'
+_ALLOCATOR = 'svirt_nova.allocator.sql.sql_allocator.SqlAllocator'
 
 
 class ResizeTest(two_hosts.TwoHosts):

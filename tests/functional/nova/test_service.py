@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import uuid
 
-from nova.tests.functional.libvirt import base
 import nova.conf
+from nova.tests.functional.libvirt import base
 
-from svirt_nova.allocator import base as allocators
-from svirt_nova.allocator.rpc import driver as rpc
-from svirt_nova.allocator.rpc import server
+from svirt_nova.allocator import types
+from svirt_nova.allocator.rpc import client
+from svirt_nova.allocator.rpc import endpoints
 from svirt_nova.allocator.rpc import transport
 from tests.functional.nova import confined
 
@@ -37,13 +37,15 @@ class ServiceTest(confined.ConfinedMixin, base.ServersTestBase):
         self._start_service()
         self.start_compute()
         driver = self.computes['compute1'].driver
-        self.assertIsInstance(driver._allocator, rpc.RpcAllocator)
+        self.assertIsInstance(driver._allocator, client.RpcAllocator)
         self.addCleanup(driver._allocator.close)
 
     def _start_service(self):
         bus = transport.connect(CONF, 'fake:/')
-        for calls in (server.ComputeCalls, server.OperatorCalls):
-            each = server.create(CONF, bus, 'service', calls(self.allocator))
+        for calls in (endpoints.ComputeCalls, endpoints.OperatorCalls):
+            each = endpoints.create(
+                CONF, bus, 'service', calls(self.allocator)
+            )
             each.start()
             self.servers.append(each)
 
@@ -69,7 +71,7 @@ class ServiceTest(confined.ConfinedMixin, base.ServersTestBase):
         self._delete_server(created)
         gone = self.allocator.get(created['id'])
         self.assertEqual(held.level, gone.level)
-        self.assertIs(allocators.State.COOLING, gone.state)
+        self.assertIs(types.State.COOLING, gone.state)
 
     def test_without_the_service_servers_reboot_and_none_is_built(self):
         created = self._create_server(networks='none')

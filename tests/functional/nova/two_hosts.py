@@ -7,9 +7,9 @@ from nova import context
 from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.tests.functional.libvirt import base
 
-from svirt_nova import lifecycle
-from svirt_nova import seclabel
-from svirt_nova.allocator import base as allocators
+from svirt_nova.allocator import types
+from svirt_nova.host import domain_xml
+from svirt_nova.lifecycle import rules
 from tests.functional.nova import confined
 
 _ALL = (
@@ -46,13 +46,13 @@ class TwoHosts(confined.ConfinedMixin, base.ServersTestBase):
         def check():
             held = self.allocator.get(server['id'])
             self.assertEqual(self.level, held.level)
-            self.assertIs(allocators.State.HELD, held.state)
+            self.assertIs(types.State.HELD, held.state)
             self.assertEqual(set(hosts), set(held.hosts))
 
         self._settled(check)
 
     def _assert_runs_at_its_level(self, server, host):
-        label = seclabel.read(self._domains(host)[server['id']].XMLDesc(0))
+        label = domain_xml.read(self._domains(host)[server['id']].XMLDesc(0))
         self.assertEqual(self.level, label.label.level)
         self.assertTrue(label.is_static)
 
@@ -60,13 +60,13 @@ class TwoHosts(confined.ConfinedMixin, base.ServersTestBase):
         def check():
             allocation = self.allocator.get(server['id'])
             self.assertEqual(self.level, allocation.level)
-            self.assertIs(allocators.State.COOLING, allocation.state)
+            self.assertIs(types.State.COOLING, allocation.state)
 
         self._settled(check)
 
     def _reconcile_host(self, host):
         claims = self.computes[host].driver._claims
-        claims._stale = lifecycle.StaleClaims(0)
+        claims._stale = rules.StaleClaims(0)
         claims.reconcile()
 
     def _run_task(self, host, name):

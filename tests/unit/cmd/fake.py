@@ -10,10 +10,11 @@ from unittest import mock
 import testtools
 
 from svirt_nova import exception
-from svirt_nova import level as levels
-from svirt_nova import space as spaces
 from svirt_nova.allocator import base
+from svirt_nova.allocator import types
 from svirt_nova.cmd import manage
+from svirt_nova.mcs import levels
+from svirt_nova.mcs import spaces
 
 SPACE = spaces.LevelSpace.parse('c0.c99', 2, 'c5')
 BORN = datetime.datetime(2026, 11, 1, 12, 30, 5, 999, datetime.UTC)
@@ -22,14 +23,14 @@ FULL = BORN + datetime.timedelta(days=9000)
 GONE_UUID = 'aaaaaaaa-0000-4000-8000-000000000009'
 GONE = BORN + datetime.timedelta(hours=1)
 
-WEB = base.Allocation(
+WEB = types.Allocation(
     levels.Level.parse('s0:c1,c2'),
     'aaaaaaaa-0000-4000-8000-000000000001',
     'p1',
     frozenset({'host2', 'host1'}),
     BORN,
 )
-OLD = base.Allocation(
+OLD = types.Allocation(
     levels.Level.parse('s0:c3,c4'),
     'aaaaaaaa-0000-4000-8000-000000000002',
     'p2',
@@ -37,7 +38,7 @@ OLD = base.Allocation(
     BORN,
     GONE,
 )
-KEPT = base.Allocation(
+KEPT = types.Allocation(
     levels.Level.parse('s0:c7,c8'),
     None,
     None,
@@ -52,7 +53,7 @@ class Allocator(base.Allocator):
 
     rows = (WEB, OLD, KEPT)
 
-    def acquire(self, *args: Any) -> base.Allocation:
+    def acquire(self, *args: Any) -> types.Allocation:
         raise AssertionError('a command that reads must not write')
 
     adopt = unclaim = retire = give_back = reserve = acquire
@@ -89,15 +90,15 @@ class Allocator(base.Allocator):
         return SPACE
 
     def stats(self):
-        return base.Stats(SPACE.size, 1, 0, 1, 1)
+        return types.Stats(SPACE.size, 1, 0, 1, 1)
 
     def usage(self):
-        return base.Usage({'p2': 1, 'p1': 2}, {'host1': 1}, 0.5, FULL)
+        return types.Usage({'p2': 1, 'p1': 2}, {'host1': 1}, 0.5, FULL)
 
     def history(self, level):
         SPACE.check(level)
-        past = base.Holding(GONE_UUID, 'p3', EARLIER, BORN)
-        now = base.Holding(WEB.instance_uuid, 'p1', BORN, None)
+        past = types.Holding(GONE_UUID, 'p3', EARLIER, BORN)
+        now = types.Holding(WEB.instance_uuid, 'p1', BORN, None)
         return [past, now] if level == WEB.level else []
 
 

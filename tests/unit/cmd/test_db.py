@@ -5,7 +5,7 @@ import json
 import fixtures
 
 from svirt_nova import exception
-from svirt_nova import space as spaces
+from svirt_nova.mcs import spaces
 from tests.unit.cmd import fake
 
 
@@ -15,7 +15,7 @@ class SyncTest(fake.ProgramTestCase):
         self.asked = []
         self.useFixture(
             fixtures.MockPatch(
-                'svirt_nova.allocator.sql.store.sync',
+                'svirt_nova.allocator.sql.engine.stores.sync',
                 self.sync,
             )
         )
@@ -64,7 +64,9 @@ class SyncTest(fake.ProgramTestCase):
             raise exception.InvalidSpace('the store has another space')
 
         self.useFixture(
-            fixtures.MockPatch('svirt_nova.allocator.sql.store.sync', refuse)
+            fixtures.MockPatch(
+                'svirt_nova.allocator.sql.engine.stores.sync', refuse
+            )
         )
         self.assertEqual(
             (1, '', 'the store has another space\n'),

@@ -7,9 +7,9 @@ import fixtures
 import testtools
 
 from svirt_nova import exception
-from svirt_nova import level as levels
-from svirt_nova import space as spaces
 from svirt_nova.cmd import label
+from svirt_nova.mcs import levels
+from svirt_nova.mcs import spaces
 from tests.unit.cmd import fake
 
 

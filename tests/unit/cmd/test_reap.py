@@ -7,8 +7,8 @@ import sys
 
 import fixtures
 
-from svirt_nova import compute_api
 from svirt_nova import exception
+from svirt_nova.lifecycle import compute_api
 from tests.unit.cmd import fake
 
 LOST = dataclasses.replace(
@@ -57,7 +57,10 @@ class ReapTest(fake.ProgramTestCase):
         self.servers = Servers()
         self.slept = []
         for name, new in (
-            ('svirt_nova.compute_api.load', lambda conf: self.servers),
+            (
+                'svirt_nova.lifecycle.compute_api.load',
+                lambda conf: self.servers,
+            ),
             ('svirt_nova.cmd.reap.time.sleep', self.slept.append),
         ):
             self.useFixture(fixtures.MonkeyPatch(name, new))

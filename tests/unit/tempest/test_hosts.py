@@ -13,8 +13,8 @@ from oslo_config import cfg
 
 from svirt_nova import exception
 from svirt_nova.tempest import access
-from svirt_nova.tempest import config
 from svirt_nova.tempest import hosts
+from svirt_nova.tempest import options
 from tests.unit.tempest import showing
 
 # What sshd does with its last word: it gives it to the user's shell.
@@ -223,7 +223,7 @@ class ConfiguredTest(testtools.TestCase):
         pathlib.Path(path).write_text(f'[svirt_nova]\n{text}')
         conf = cfg.ConfigOpts()
         conf.register_group(cfg.OptGroup('service_available'))
-        config.register_opts(conf)
+        options.register_opts(conf)
         conf([], default_config_files=[path], default_config_dirs=[])
         return conf.svirt_nova
 

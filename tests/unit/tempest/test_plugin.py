@@ -11,7 +11,7 @@ import testtools
 from oslo_config import cfg
 from tempest.test_discover import plugins
 
-from svirt_nova.tempest import config
+from svirt_nova.tempest import options
 
 ROOT = pathlib.Path(__file__).parents[3]
 
@@ -19,10 +19,10 @@ NAMES = """
 import sys
 import svirt_nova.cmd.manage
 import svirt_nova.conf
-import svirt_nova.privsep
-import svirt_nova.seclabel
+import svirt_nova.host.privsep
+import svirt_nova.host.domain_xml
 import svirt_nova.tempest.access
-import svirt_nova.tempest.config
+import svirt_nova.tempest.options
 import svirt_nova.tempest.hosts
 import svirt_nova.tempest.seen
 print([name for name in sys.modules if name.partition('.')[0] == 'tempest'])
@@ -62,7 +62,7 @@ class PluginTest(testtools.TestCase):
         load().register_opts(conf)
         conf([], default_config_files=[], default_config_dirs=[])
         self.assertFalse(conf.service_available.svirt_nova)
-        for opt in config.OPTS:
+        for opt in options.OPTS:
             getattr(conf.svirt_nova, opt.dest)
 
     def test_the_options_are_listed_for_a_sample(self):
@@ -82,7 +82,7 @@ class PluginTest(testtools.TestCase):
 
     def test_each_option_is_in_the_guide(self):
         guide = (ROOT / 'doc/source/tempest.rst').read_text()
-        for opt in config.OPTS:
+        for opt in options.OPTS:
             self.assertIn(f'``{opt.name}``', guide)
 
     def test_all_tests_are_found_and_have_ids(self):

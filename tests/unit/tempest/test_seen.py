@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from svirt_nova import exception
-from svirt_nova import level as levels
+from svirt_nova.mcs import levels
 from svirt_nova.tempest import seen
 from tests.unit.tempest import showing
 

@@ -7,19 +7,20 @@ from types import SimpleNamespace
 from unittest import mock
 
 import fixtures
-from nova import exception as nova_exception
 import nova.conf
+import testtools
+from nova import exception as nova_exception
 from nova.objects import migration
 from nova.virt.libvirt import config as libvirt_config
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt.volume import nfs
-import testtools
 
 from svirt_nova import conf as svirt_conf
-from svirt_nova import level as levels
-from svirt_nova import seclabel
-from svirt_nova import space as spaces
-from svirt_nova.allocator import base as allocators
+from svirt_nova.allocator import base
+from svirt_nova.allocator import types
+from svirt_nova.host import domain_xml
+from svirt_nova.mcs import levels
+from svirt_nova.mcs import spaces
 from svirt_nova.virt import claims
 from svirt_nova.virt import confinement
 from svirt_nova.virt import driver
@@ -47,7 +48,7 @@ class DriverTestCase(testtools.TestCase):
         self.driver._restarting = {}
         self.driver._migrating = {}
         self.driver._allocator = mock.create_autospec(
-            allocators.Allocator, instance=True
+            base.Allocator, instance=True
         )
         self.held(LEVEL)
         self.driver._confinement = confinement.Confinement(
@@ -73,7 +74,8 @@ class DriverTestCase(testtools.TestCase):
         for name in ('label', 'restore'):
             self.useFixture(
                 fixtures.MonkeyPatch(
-                    f'svirt_nova.files.{name}', getattr(self.calls, name)
+                    f'svirt_nova.host.file_labels.{name}',
+                    getattr(self.calls, name),
                 )
             )
         for name in (
@@ -108,7 +110,7 @@ class DriverTestCase(testtools.TestCase):
     def held(self, own, project=None):
         found = self.driver._allocator.acquire.return_value
         found.level, found.project_level = own, project
-        found.levels = allocators.InstanceLevels(own, project)
+        found.levels = types.InstanceLevels(own, project)
 
     def disk_of(self, info, **attributes):
         """What the driver makes of the disk that Nova makes of a volume.
@@ -123,7 +125,7 @@ class DriverTestCase(testtools.TestCase):
             setattr(config, name, value)
         self.calls._get_volume_config.return_value = config
         found = self.driver._get_volume_config(info, {})
-        [disk] = seclabel.disks(
+        [disk] = domain_xml.disks(
             f'<domain><devices>{found.to_xml()}</devices></domain>'
         )
         return found, disk

@@ -3,8 +3,8 @@
 import fixtures
 import testtools
 
-from svirt_nova import context as contexts
 from svirt_nova import exception
+from svirt_nova.mcs import contexts
 from svirt_nova.virt import confinement
 from tests.unit import test_seclabel
 
@@ -15,7 +15,7 @@ class OfHostTest(testtools.TestCase):
         for name, value in (
             ('selinux.is_selinux_enabled', enabled),
             ('selinux.security_getenforce', enforcing),
-            ('svirt_nova.privsep.image_context', image),
+            ('svirt_nova.host.privsep.image_context', image),
         ):
             self.useFixture(
                 fixtures.MonkeyPatch(name, lambda value=value: value)

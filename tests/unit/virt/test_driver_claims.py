@@ -12,8 +12,8 @@ from nova import exception as nova_exception
 from nova.virt.libvirt import driver as libvirt_driver
 
 from svirt_nova import exception
-from svirt_nova import level as levels
-from svirt_nova import storage
+from svirt_nova.host import mounts
+from svirt_nova.mcs import levels
 from svirt_nova.virt import claims
 from tests.unit import test_adoption
 from tests.unit import test_seclabel
@@ -215,9 +215,9 @@ class AdoptionTest(case.DriverTestCase):
         for caches_names in (False, True):
             self.useFixture(
                 fixtures.MockPatchObject(
-                    storage,
+                    mounts,
                     'file_system',
-                    lambda path, caches=caches_names: storage.FileSystem(
+                    lambda path, caches=caches_names: mounts.FileSystem(
                         'nfs4', path, caches_names=caches
                     ),
                 )

@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from unittest import mock
 
-
 from svirt_nova import exception
-from svirt_nova import level as levels
-from svirt_nova import seclabel
-from svirt_nova.allocator import base as allocators
+from svirt_nova.allocator import types
+from svirt_nova.host import domain_xml
+from svirt_nova.mcs import levels
 from tests.unit import test_seclabel
 from tests.unit.virt import case
 
@@ -19,14 +18,14 @@ class LiveMigrationTest(case.DriverTestCase):
         super().setUp()
         held = self.driver._allocator.get.return_value
         held.level, held.hosts = case.LEVEL, {'here', 'there'}
-        held.levels = allocators.InstanceLevels(case.LEVEL, None)
+        held.levels = types.InstanceLevels(case.LEVEL, None)
         self.guest = mock.Mock()
         self.running(case.LEVEL)
         self.driver._host.get_guest.side_effect = None
         self.driver._host.get_guest.return_value = self.guest
 
     def running(self, level):
-        self.guest.get_xml_desc.return_value = seclabel.confine(
+        self.guest.get_xml_desc.return_value = domain_xml.confine(
             test_seclabel.DOMAIN % '',
             test_seclabel.PROCESS.at(level),
             test_seclabel.IMAGE.at(level),
@@ -102,9 +101,9 @@ class LiveMigrationTest(case.DriverTestCase):
         arguments = self.guest.migrate.call_args
         self.assertEqual(('uri',), arguments.args)
         xml = arguments.kwargs['destination_xml']
-        self.assertEqual(case.LEVEL, seclabel.read(xml).label.level)
+        self.assertEqual(case.LEVEL, domain_xml.read(xml).label.level)
         self.assertIn(
-            seclabel.DiskLabel.OWN,
-            [d.label for d in seclabel.disks(xml) if d.target == 'vdb'],
+            domain_xml.DiskLabel.OWN,
+            [d.label for d in domain_xml.disks(xml) if d.target == 'vdb'],
         )
         self.assertEqual({}, self.driver._migrating)

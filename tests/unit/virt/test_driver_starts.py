@@ -11,8 +11,8 @@ from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import host as libvirt_host
 
 from svirt_nova import exception
-from svirt_nova import level as levels
-from svirt_nova import seclabel
+from svirt_nova.host import domain_xml
+from svirt_nova.mcs import levels
 from tests.unit import test_seclabel
 from tests.unit.virt import case
 
@@ -216,5 +216,5 @@ class RestartTest(case.DriverTestCase):
         }
         self.driver._connect_volume('context', info, self.instance)
         found, disk = self.disk_of(info, readonly=True)
-        self.assertIs(seclabel.DiskLabel.OWN, disk.label)
+        self.assertIs(domain_xml.DiskLabel.OWN, disk.label)
         self.assertIn(str(case.LEVEL), found.to_xml())

@@ -12,9 +12,9 @@ from nova import exception as nova_exception
 from nova.virt.libvirt.volume import iscsi
 
 from svirt_nova import exception
-from svirt_nova import level as levels
-from svirt_nova import seclabel
-from svirt_nova import space as spaces
+from svirt_nova.host import domain_xml
+from svirt_nova.mcs import levels
+from svirt_nova.mcs import spaces
 from svirt_nova.virt import claims
 from tests.unit import test_seclabel
 from tests.unit.virt import case
@@ -170,7 +170,7 @@ class MultiattachTest(case.DriverTestCase):
     def test_its_disk_is_not_opened_to_all(self):
         self._connect()
         config, disk = self._disk()
-        self.assertIs(seclabel.DiskLabel.PROJECT, disk.label)
+        self.assertIs(domain_xml.DiskLabel.PROJECT, disk.label)
         self.assertIn(
             str(test_seclabel.IMAGE.at(self.PROJECT)), config.to_xml()
         )
@@ -186,7 +186,7 @@ class MultiattachTest(case.DriverTestCase):
         self._connect()
         self.calls.label.assert_not_called()
         _, disk = self._disk()
-        self.assertIs(seclabel.DiskLabel.PROJECT, disk.label)
+        self.assertIs(domain_xml.DiskLabel.PROJECT, disk.label)
 
     def test_the_last_to_let_go_puts_the_label_back(self):
         for other in (

@@ -9,16 +9,16 @@ from types import SimpleNamespace
 from unittest import mock
 
 import fixtures
+import oslo_messaging
 from nova import exception as nova_exception
 from nova.objects import block_device
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import host as libvirt_host
-import oslo_messaging
 
-from svirt_nova import context as contexts
 from svirt_nova import exception
-from svirt_nova import level as levels
-from svirt_nova.allocator import base as allocators
+from svirt_nova.allocator import types
+from svirt_nova.mcs import contexts
+from svirt_nova.mcs import levels
 from svirt_nova.virt import shared_files
 from tests.unit import test_seclabel
 from tests.unit.virt import case
@@ -64,7 +64,9 @@ class SharedFilesTest(case.DriverTestCase):
             VOLUME: image.at(case.LEVEL),
         }
         self.useFixture(
-            fixtures.MonkeyPatch('svirt_nova.files.read', self._read)
+            fixtures.MonkeyPatch(
+                'svirt_nova.host.file_labels.read', self._read
+            )
         )
         self.useFixture(
             fixtures.MockPatchObject(
@@ -81,7 +83,7 @@ class SharedFilesTest(case.DriverTestCase):
     def _held(self, uuid):
         if uuid not in self.holds:
             raise exception.UnknownInstance(uuid)
-        return mock.Mock(level=self.holds[uuid], state=allocators.State.HELD)
+        return mock.Mock(level=self.holds[uuid], state=types.State.HELD)
 
     def _attached(self, context, volume):
         holder = self.holders.get(volume)

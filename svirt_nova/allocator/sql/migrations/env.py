@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from svirt_nova.allocator.sql import schema
+from svirt_nova.allocator.sql.tables import schema
 
 # No transaction of its own: the caller's, with the level space in it.
 context.configure(

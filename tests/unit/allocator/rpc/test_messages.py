@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from svirt_nova import exception
-from svirt_nova import level as levels
-from svirt_nova import space as spaces
-from svirt_nova.allocator import base
-from svirt_nova.allocator.rpc import messages
+from svirt_nova.allocator import types
+from svirt_nova.allocator.rpc import codec
+from svirt_nova.mcs import levels
+from svirt_nova.mcs import spaces
 
 LEVELS = st.frozensets(st.integers(0, 1023), min_size=2, max_size=4).map(
     lambda found: levels.Level.parse(f's0:{levels.format_categories(found)}')
@@ -20,7 +20,7 @@ TIMES = st.datetimes(timezones=st.just(datetime.UTC))
 TEXTS = st.text(max_size=20)
 COUNTS = st.dictionaries(TEXTS, st.integers(0, 10**6), max_size=3)
 ALLOCATIONS = st.builds(
-    base.Allocation,
+    types.Allocation,
     level=LEVELS,
     instance_uuid=st.none() | TEXTS,
     project_id=st.none() | TEXTS,
@@ -31,20 +31,20 @@ ALLOCATIONS = st.builds(
     project_level=st.none() | LEVELS,
 )
 HOLDINGS = st.builds(
-    base.Holding,
+    types.Holding,
     instance_uuid=TEXTS,
     project_id=TEXTS,
     since=TIMES,
     until=st.none() | TIMES,
 )
 USAGES = st.builds(
-    base.Usage,
+    types.Usage,
     by_project=COUNTS,
     by_host=COUNTS,
     per_day=st.none() | st.floats(0, 1e9),
     full_at=st.none() | TIMES,
 )
-STATS = st.builds(base.Stats, *(st.integers(0, 10**6) for _ in range(5)))
+STATS = st.builds(types.Stats, *(st.integers(0, 10**6) for _ in range(5)))
 SPACES = st.sampled_from(
     [
         spaces.LevelSpace.parse('c0.c1023'),
@@ -53,11 +53,11 @@ SPACES = st.sampled_from(
     ]
 )
 PAIRS = (
-    (ALLOCATIONS, messages.from_allocation, messages.to_allocation),
-    (HOLDINGS, messages.from_holding, messages.to_holding),
-    (USAGES, messages.from_usage, messages.to_usage),
-    (STATS, messages.from_stats, messages.to_stats),
-    (SPACES, messages.from_space, messages.to_space),
+    (ALLOCATIONS, codec.from_allocation, codec.to_allocation),
+    (HOLDINGS, codec.from_holding, codec.to_holding),
+    (USAGES, codec.from_usage, codec.to_usage),
+    (STATS, codec.from_stats, codec.to_stats),
+    (SPACES, codec.from_space, codec.to_space),
 )
 JUNK = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -94,8 +94,8 @@ class MessagesTest(testtools.TestCase):
             self.assertRaises((TypeError, ValueError), read, junk)
 
     def test_a_moment_without_time_zone_is_refused(self):
-        sent = messages.from_holding(
-            base.Holding(
+        sent = codec.from_holding(
+            types.Holding(
                 'u',
                 'p',
                 datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC),
@@ -103,7 +103,7 @@ class MessagesTest(testtools.TestCase):
             )
         )
         sent['since'] = '2026-01-02T00:00:00'
-        self.assertRaises(TypeError, messages.to_holding, sent)
+        self.assertRaises(TypeError, codec.to_holding, sent)
 
     def test_refusals_keep_their_kind_and_text(self):
         for error in (
@@ -111,20 +111,20 @@ class MessagesTest(testtools.TestCase):
             exception.SpaceFull('all 45'),
             ValueError('no name'),
         ):
-            got = messages.to_error(messages.from_error(error))
+            got = codec.to_error(codec.from_error(error))
             self.assertIs(type(error), type(got))
             self.assertEqual(str(error), str(got))
 
     def test_the_inside_of_the_service_is_not_told(self):
-        sent = messages.from_error(RuntimeError('password is hunter2'))
+        sent = codec.from_error(RuntimeError('password is hunter2'))
         self.assertNotIn('hunter2', str(sent))
-        self.assertIsInstance(messages.to_error(sent), exception.StoreUnusable)
+        self.assertIsInstance(codec.to_error(sent), exception.StoreUnusable)
 
     def test_a_refusal_names_no_class_but_ours(self):
         for name in ('SystemExit', 'builtins.SystemExit', 'InvalidOption'):
-            got = messages.to_error({'name': name, 'text': 'x'})
+            got = codec.to_error({'name': name, 'text': 'x'})
             self.assertIs(exception.StoreUnusable, type(got))
 
     @given(JUNK)
     def test_a_refusal_without_sense_is_one_too(self, junk):
-        self.assertIsInstance(messages.to_error(junk), exception.SvirtError)
+        self.assertIsInstance(codec.to_error(junk), exception.SvirtError)

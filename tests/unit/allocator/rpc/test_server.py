@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 import dataclasses
-import types
+from types import SimpleNamespace
 from unittest import mock
 
 import fixtures
@@ -10,8 +10,9 @@ from oslo_utils import timeutils
 
 from svirt_nova import exception
 from svirt_nova.allocator import base
-from svirt_nova.allocator.rpc import messages
-from svirt_nova.allocator.rpc import server
+from svirt_nova.allocator import types
+from svirt_nova.allocator.rpc import codec
+from svirt_nova.allocator.rpc import endpoints
 from tests.unit.cmd import fake
 
 OWN = {'host': 'host1'}
@@ -26,15 +27,15 @@ class ComputeCallsTest(testtools.TestCase):
         self.allocator.adopt.return_value = fake.WEB
         self.allocator.get.return_value = ALONE
         self.allocator.list.return_value = [fake.WEB]
-        self.calls = server.ComputeCalls(self.allocator)
+        self.calls = endpoints.ComputeCalls(self.allocator)
 
     def refusal(self, answer):
         self.assertEqual({'error'}, answer.keys())
-        return messages.to_error(answer['error'])
+        return codec.to_error(answer['error'])
 
     def test_a_host_claims_for_itself(self):
         answer = self.calls.acquire(OWN, 'u', 'p', 'host1')
-        self.assertEqual(fake.WEB, messages.to_allocation(answer['result']))
+        self.assertEqual(fake.WEB, codec.to_allocation(answer['result']))
         self.allocator.acquire.assert_called_once_with('u', 'p', 'host1')
 
     def test_a_host_has_no_say_in_what_another_claims(self):
@@ -85,7 +86,7 @@ class ComputeCallsTest(testtools.TestCase):
         self.allocator.unclaim.assert_called_once_with('u', 'host1')
 
     def test_computes_that_may_not_retire(self):
-        calls = server.ComputeCalls(self.allocator, retires=False)
+        calls = endpoints.ComputeCalls(self.allocator, retires=False)
         self.assertEqual({'result': None}, calls.give_back(OWN, 'u', 'host1'))
         self.allocator.give_back.assert_not_called()
         self.allocator.unclaim.assert_called_once_with('u', 'host1')
@@ -152,7 +153,7 @@ class OperatorCallsTest(testtools.TestCase):
     def setUp(self):
         super().setUp()
         self.allocator = mock.create_autospec(base.Allocator, instance=True)
-        self.calls = server.OperatorCalls(self.allocator)
+        self.calls = endpoints.OperatorCalls(self.allocator)
 
     def test_operators_drop_claims_of_any_host(self):
         self.calls.unclaim({}, 'u', 'host2')
@@ -163,12 +164,12 @@ class OperatorCallsTest(testtools.TestCase):
         answer = self.calls.list({}, 'host1', None, ['held'])
         self.assertEqual(
             [fake.WEB],
-            messages.list_of(messages.to_allocation)(answer['result']),
+            codec.list_of(codec.to_allocation)(answer['result']),
         )
         self.allocator.list.assert_called_once_with(
             host='host1',
             project_id=None,
-            states=frozenset({base.State.HELD}),
+            states=frozenset({types.State.HELD}),
             after=None,
             limit=None,
         )
@@ -185,7 +186,7 @@ class OperatorCallsTest(testtools.TestCase):
             self.calls.set_space({}, 'c0.c9'),
         ):
             self.assertIsInstance(
-                messages.to_error(refused['error']), ValueError, refused
+                codec.to_error(refused['error']), ValueError, refused
             )
         self.assertEqual([], self.allocator.mock_calls)
 
@@ -196,8 +197,8 @@ class LateTest(testtools.TestCase):
     def waited(self, seconds, **context):
         watch = mock.create_autospec(timeutils.StopWatch, instance=True)
         watch.elapsed.return_value = seconds
-        incoming = types.SimpleNamespace(ctxt=context, stopwatch=watch)
-        return server._is_late(incoming)
+        incoming = SimpleNamespace(ctxt=context, stopwatch=watch)
+        return endpoints._is_late(incoming)
 
     def test_half_of_the_callers_time(self):
         self.assertFalse(self.waited(4.9, timeout=10.0))

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a project comes to the part that all its levels have.
+
+In the scheme ``project`` a level is a project's part and an instance's own
+part. A project gets its part with its first level, and may lose it when it
+has no level any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+
+from svirt_nova import exception
+from svirt_nova.allocator.sql import candidates
+from svirt_nova.allocator.sql.engine import errors
+from svirt_nova.allocator.sql.engine import stores
+from svirt_nova.allocator.sql.tables import project_rows
+from svirt_nova.mcs import levels
+from svirt_nova.mcs import ranking
+from svirt_nova.mcs import spaces
+
+_TRIES = 64
+"""Random probes for a part; few suffice unless nearly all are taken."""
+
+_FREED = 20
+"""Parts that are taken from projects without levels, at once."""
+
+
+class ProjectParts:
+    """Gives each project its part.
+
+    :param store: where the parts are kept
+    """
+
+    def __init__(self, store: stores.Store) -> None:
+        self._store = store
+
+    def acquire(
+        self, cache: candidates.CandidateCache, project: str, deadline: float
+    ) -> levels.Level | None:
+        """The part of a project, which gets one if it has none.
+
+        :param cache: remembers the parts that were read
+        :param deadline: when to give up, as a monotonic time in seconds
+        :returns: None in the scheme ``instance``
+        :raises errors.SpaceChanged: the cache is of a former space
+        :raises SpaceFull: every part is in use
+        :raises StoreUnreachable: others took each part that was tried
+        """
+        if cache.space.scheme is spaces.Scheme.INSTANCE:
+            return None
+        part = cache.project_parts.get(project)
+        while part is None:
+            part = self._store.read(
+                lambda c: project_rows.find(c, project)
+            ) or self._give(cache, project)
+            if part is None and time.monotonic() > deadline:
+                raise exception.StoreUnreachable(
+                    f'the store {self._store} gave project {project} no '
+                    f'part of its own in {self._store.timeout:g} s: too '
+                    f'many projects are new at once; try again'
+                )
+        cache.project_parts[project] = part
+        return part
+
+    def _give(
+        self, cache: candidates.CandidateCache, project: str
+    ) -> levels.Level | None:
+        """Give a project a part.
+
+        :returns: None when it is to be looked for again: the project may
+            have got one, or a part may have come free
+        """
+        space = cache.space
+        taken = set(self._store.read(project_rows.raw_ranks))
+        if len(taken) >= space.projects:
+            if self._free_unused():
+                return None
+            raise exception.SpaceFull(
+                f'the level space "{space}" has no part left for project '
+                f'{project}: {space.projects} projects have instances'
+            )
+        rank = _pick(space, taken)
+        if rank is None:
+            return None
+        part = levels.Level(ranking.unrank(rank))
+        try:
+            self._store.write(
+                lambda c: project_rows.insert(
+                    c, project, part, generation=cache.generation
+                )
+            )
+        except errors.Conflict:
+            return None
+        return part
+
+    def _free_unused(self) -> bool:
+        """Take parts from projects without levels; whether there were any.
+
+        Each is taken in a transaction of its own: a project which has just
+        got a level again must not keep the parts of the others.
+        """
+        unused = self._store.read(lambda c: project_rows.unused(c, _FREED))
+        for part in unused:
+            with contextlib.suppress(errors.Conflict):
+                self._store.write(
+                    functools.partial(project_rows.free, part=part)
+                )
+        return bool(unused)
+
+
+def _pick(space: spaces.LevelSpace, taken: set[int]) -> int | None:
+    """The rank of a part that is not taken, if one is found soon."""
+    chosen = candidates.of_sets(space.project_categories, space.per_project)
+    chosen.load(taken)
+    rank = chosen.pick()
+    # A random probe does not know what is taken.
+    tries = _TRIES
+    while rank in taken and tries:
+        rank = chosen.pick()
+        tries -= 1
+    return rank

@@ -1,0 +1,369 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The allocator on an SQL store: each call of the contract."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Iterable
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from oslo_config import cfg
+from oslo_utils import uuidutils
+
+from svirt_nova import exception
+from svirt_nova.allocator import arguments
+from svirt_nova.allocator import base
+from svirt_nova.allocator import types
+from svirt_nova.allocator.sql import allocation
+from svirt_nova.allocator.sql import candidates
+from svirt_nova.allocator.sql import present_space
+from svirt_nova.allocator.sql.engine import errors
+from svirt_nova.allocator.sql.engine import stores
+from svirt_nova.allocator.sql.tables import allocation_queries
+from svirt_nova.allocator.sql.tables import allocation_rows
+from svirt_nova.allocator.sql.tables import history_rows
+from svirt_nova.allocator.sql.tables import schema
+from svirt_nova.allocator.sql.tables import space_rows
+from svirt_nova.mcs import levels
+from svirt_nova.mcs import ranking
+from svirt_nova.mcs import spaces
+
+_NAMED = 10
+"""Levels that a refusal names at most."""
+
+# How fast the space fills is measured over a week, and not within the first
+# hour. What lies farther away than this may not be a date any more.
+_RATE_PERIOD = datetime.timedelta(days=7)
+_SHORTEST_PERIOD = 1 / 24
+_FARTHEST = datetime.timedelta(days=365_000)
+
+
+class SqlAllocator(base.Allocator):
+    """Keeps levels in the database of ``[svirt_database]``."""
+
+    def __init__(self, conf: cfg.ConfigOpts) -> None:
+        super().__init__(conf)
+        self._cooling = datetime.timedelta(seconds=conf.svirt.cooling_time)
+        self._store = stores.Store(conf)
+        self._space = present_space.PresentSpace(self._store)
+        self._allocation = allocation.OptimisticAllocation(
+            self._store,
+            self._space,
+            cooling=self._cooling,
+            thresholds=conf.svirt.fill_marks,
+        )
+
+    def acquire(
+        self, instance_uuid: str, project_id: str, host: str
+    ) -> types.Allocation:
+        """Hold a level for an instance and claim it for a host."""
+        instance = arguments.canonical_uuid(instance_uuid)
+        arguments.check_name('project', project_id)
+        arguments.check_name('host', host)
+        return self._allocation.acquire(instance, project_id, host)
+
+    def adopt(
+        self,
+        instance_uuid: str,
+        project_id: str,
+        host: str,
+        level: levels.Level,
+    ) -> types.Allocation:
+        """Hold the level that a running instance has, and claim it."""
+        instance = arguments.canonical_uuid(instance_uuid)
+        arguments.check_name('project', project_id)
+        arguments.check_name('host', host)
+        known = (
+            self._of(instance)
+            or self._allocation.adopt(instance, project_id, host, level)
+            # Such as by a commit whose answer was lost.
+            or self._of(instance)
+        )
+        if known is None or known.level != level:
+            held = self.find(level)
+            owner = 'another instance'
+            if held is not None:
+                owner = held.instance_uuid or f'nobody: {held.note}'
+            raise exception.LevelTaken(
+                f'level {level} of instance {instance} cannot be recorded: '
+                f'it is in use by {owner}, or the instance has another one'
+            )
+        return self._allocation.acquire(instance, project_id, host)
+
+    def get(self, instance_uuid: str) -> types.Allocation:
+        """The level of an instance."""
+        if uuidutils.is_uuid_like(instance_uuid):
+            found = self._of(arguments.canonical_uuid(instance_uuid))
+            if found is not None:
+                return found
+        raise exception.UnknownInstance(
+            f'no level is held for an instance {instance_uuid!r}'
+        )
+
+    def find(self, level: levels.Level) -> types.Allocation | None:
+        """Who has a level; None when it is free."""
+        found: Sequence[types.Allocation] = ()
+        if ranking.has_rank(level.categories):
+            found = self._read(allocation_queries.of_level(level))
+        if not found:
+            self.space().check(level)
+            return None
+        return found[0]
+
+    def unclaim(self, instance_uuid: str, host: str) -> None:
+        """Drop a host's claim."""
+        instance = arguments.canonical_uuid(instance_uuid)
+        arguments.check_name('host', host)
+        self._store.write(lambda c: allocation_rows.unclaim(c, instance, host))
+
+    def retire(self, instance_uuid: str) -> None:
+        """Let the level of an instance that is gone for good cool."""
+        instance = arguments.canonical_uuid(instance_uuid)
+        self._store.write(lambda c: allocation_rows.retire(c, instance))
+
+    def give_back(self, instance_uuid: str, host: str) -> None:
+        """Unclaim and retire in one transaction."""
+        instance = arguments.canonical_uuid(instance_uuid)
+        arguments.check_name('host', host)
+        self._store.write(
+            lambda c: allocation_rows.give_back(c, instance, host)
+        )
+
+    def reserve(self, level: levels.Level, note: str) -> types.Allocation:
+        """Keep a level that is used elsewhere from being given out."""
+        arguments.check_name('note', note, shortest=0)
+
+        def insert(
+            cache: candidates.CandidateCache,
+        ) -> types.Allocation | None:
+            cache.space.check(level)
+
+            def work(connection: sa.Connection) -> types.Allocation | None:
+                allocation_rows.free(
+                    connection,
+                    allocation_queries.cutoff(connection, self._cooling),
+                    allocation_queries.of_level(level),
+                    limit=1,
+                )
+                if allocation_queries.find_level(connection, level) is None:
+                    allocation_rows.insert(
+                        connection,
+                        level,
+                        generation=cache.generation,
+                        note=note,
+                    )
+                return allocation_queries.find_level(connection, level)
+
+            try:
+                return self._store.write(work)
+            except errors.Conflict:
+                # Somebody else's row is there, which the next try finds.
+                return None
+
+        found = None
+        deadline = time.monotonic() + self._store.timeout
+        while found is None:
+            found = self._space.run(insert)
+            if found is None and time.monotonic() > deadline:
+                raise exception.StoreUnreachable(
+                    f'level {level} was taken and freed by others all the '
+                    f'time; try again'
+                )
+        if found.state is not types.State.RESERVED:
+            raise exception.LevelTaken(
+                f'level {level} cannot be reserved: it is {found.state} '
+                f'for instance {found.instance_uuid}'
+            )
+        return found
+
+    def release(self, level: levels.Level) -> None:
+        """Let a reserved level be given out again."""
+        found = self.find(level)
+        if found is None:
+            return
+        if found.state is not types.State.RESERVED or not self._store.write(
+            lambda c: allocation_rows.release(c, level)
+        ):
+            # Unless it was done, by a commit whose answer was lost.
+            found = self.find(level)
+            if found is not None:
+                raise exception.LevelTaken(
+                    f'level {level} cannot be released: it is not reserved, '
+                    f'but {found.state} for instance {found.instance_uuid}'
+                )
+
+    def list(
+        self,
+        *,
+        host: str | None = None,
+        project_id: str | None = None,
+        states: frozenset[types.State] | None = None,
+        after: levels.Level | None = None,
+        limit: int | None = None,
+    ) -> list[types.Allocation]:
+        """The levels that are not free, sorted by their rank."""
+        conditions = []
+        if after is not None:
+            ranking.check(after.categories)
+            conditions.append(allocation_queries.after(after))
+        if project_id is not None:
+            conditions.append(allocation_queries.of_project(project_id))
+        return [
+            *self._read(
+                *conditions,
+                host=host,
+                states=types.State if states is None else states,
+                limit=limit,
+            )
+        ]
+
+    def space(self) -> spaces.LevelSpace:
+        """The level space, as it is now."""
+        return self._space.stored().space
+
+    def set_space(self, space: spaces.LevelSpace) -> None:
+        """Change the level space; instances keep the levels they have."""
+        stored = self._space.stored()
+        if stored.is_open and stored.space == space:
+            return
+        generation = self._store.write(space_rows.close)
+        self._store.outlast_transactions()
+        # Levels that are free but have a row stand against nothing.
+        while self._allocation.free_cooled(limit=allocation.FREE_LIMIT):
+            pass
+        try:
+            against = self._store.write(
+                lambda c: space_rows.change(c, space, generation)
+            )
+        except errors.SpaceChanged as error:
+            raise exception.InvalidSpace(
+                f'the level space was not made "{space}": somebody else is '
+                f'changing it. See "svirt-nova space show" and try again'
+            ) from error
+        self._space.forget()
+        if against:
+            named = ', '.join(map(str, against[:_NAMED]))
+            more = len(against) - _NAMED
+            raise exception.InvalidSpace(
+                f'the level space cannot become "{space}": instances could '
+                f'open files of others, because these levels are in use: '
+                f'{named}{f" and {more} more" if more > 0 else ""}. Choose '
+                f'other categories, or see with "svirt-nova label show" who '
+                f'has them; nothing was changed'
+            )
+
+    def history(self, level: levels.Level) -> Sequence[types.Holding]:
+        """Who has, and had, a level, oldest first."""
+        ranking.check(level.categories)
+
+        def work(connection: sa.Connection) -> list[types.Holding]:
+            # The present holder is read first: if the level comes free in
+            # between, it is read twice rather than not at all.
+            held = allocation_queries.find_level(connection, level)
+            found = history_rows.past(connection, level)
+            if (
+                held is not None
+                and held.instance_uuid is not None
+                and held.created_at not in {past.since for past in found}
+            ):
+                assert held.project_id is not None
+                assert held.created_at is not None
+                found.append(
+                    types.Holding(
+                        instance_uuid=held.instance_uuid,
+                        project_id=held.project_id,
+                        since=held.created_at,
+                        until=None if held.hosts else held.retired_at,
+                    )
+                )
+            return found
+
+        return self._store.read(work)
+
+    def stats(self) -> types.Stats:
+        """How full the space is."""
+        size = self.space().size
+        counts = self._store.read(
+            lambda c: allocation_queries.count_states(
+                c, allocation_queries.cutoff(c, self._cooling)
+            )
+        )
+        return types.Stats(
+            size=size,
+            held=counts[types.State.HELD],
+            retired=counts[types.State.RETIRED],
+            cooling=counts[types.State.COOLING],
+            reserved=counts[types.State.RESERVED],
+        )
+
+    def usage(self) -> types.Usage:
+        """Who uses the space, and how fast it fills."""
+        free = self.stats().free
+
+        def work(connection: sa.Connection) -> types.Usage:
+            now = allocation_queries.now(connection)
+            cooling = self._cooling
+            used, oldest = history_rows.count_used(connection, now, cooling)
+            begin = max(now - _RATE_PERIOD, oldest or now)
+            days = (now - begin) / datetime.timedelta(days=1)
+            per_day = full_at = None
+            if days >= _SHORTEST_PERIOD:
+                before, _ = history_rows.count_used(connection, begin, cooling)
+                per_day = (used - before) / days
+            if per_day is not None and per_day > 0:
+                left = datetime.timedelta(days=free / per_day)
+                # Later than that, and the calendar may end.
+                if left < _FARTHEST:
+                    full_at = schema.utc(now + left)
+            return types.Usage(
+                by_project=allocation_queries.count_by_project(
+                    connection, now - cooling
+                ),
+                by_host=allocation_queries.count_by_host(connection),
+                per_day=per_day,
+                full_at=full_at,
+            )
+
+        return self._store.read(work)
+
+    def tidy(self) -> None:
+        """Free levels that have cooled, and forget old history."""
+        while self._allocation.free_cooled(limit=allocation.FREE_LIMIT):
+            pass
+        self._allocation.warn_of_fill(self.stats())
+        kept = datetime.timedelta(seconds=self.conf.svirt.history_time)
+
+        def forget(connection: sa.Connection) -> int:
+            end = allocation_queries.now(connection) - kept
+            return history_rows.forget(connection, end, allocation.FREE_LIMIT)
+
+        while self._store.write(forget):
+            pass
+
+    def _of(self, instance: str) -> types.Allocation | None:
+        found = self._read(allocation_queries.of_instance(instance))
+        return found[0] if found else None
+
+    def _read(
+        self,
+        *conditions: sa.ColumnElement[bool],
+        host: str | None = None,
+        states: Iterable[types.State] = types.State,
+        limit: int | None = None,
+    ) -> Sequence[types.Allocation]:
+        def work(connection: sa.Connection) -> Sequence[types.Allocation]:
+            cutoff = allocation_queries.cutoff(connection, self._cooling)
+            chosen = [
+                *conditions,
+                sa.or_(
+                    sa.false(),
+                    *(schema.is_in(state, cutoff) for state in states),
+                ),
+            ]
+            if host is not None:
+                chosen.append(allocation_queries.claimed_by(connection, host))
+            return allocation_queries.select(connection, *chosen, limit=limit)
+
+        return self._store.read(work)

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who had the levels that have come free, in the store's rows.
+
+Each function takes a connection inside a transaction; none commits.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from svirt_nova.allocator import types
+from svirt_nova.allocator.sql.tables import schema
+from svirt_nova.mcs import levels
+
+_allocation = schema.allocation
+_history = schema.history
+
+KEPT = (
+    _allocation.c.level_rank,
+    _allocation.c.instance_uuid,
+    _allocation.c.project_id,
+    _allocation.c.created_at,
+    _allocation.c.retired_at,
+)
+"""What is kept of an allocation."""
+
+
+def keep(connection: sa.Connection, gone: Sequence[sa.Row[Any]]) -> None:
+    """Keep what allocations were.
+
+    :param gone: :data:`KEPT` of each
+    """
+    if gone:
+        connection.execute(
+            sa.insert(_history), [dict(row._mapping) for row in gone]
+        )
+
+
+def past(
+    connection: sa.Connection, level: levels.Level
+) -> list[types.Holding]:
+    """Who had a level before it came free, oldest first."""
+    found = connection.execute(
+        sa.select(_history)
+        .where(_history.c.level_rank == level)
+        .order_by(_history.c.created_at)
+    )
+    return [
+        types.Holding(
+            instance_uuid=row.instance_uuid,
+            project_id=row.project_id,
+            since=schema.utc(row.created_at),
+            until=schema.utc(row.retired_at),
+        )
+        for row in found
+    ]
+
+
+def forget(
+    connection: sa.Connection, moment: datetime.datetime, limit: int
+) -> int:
+    """Delete history that ended before a moment.
+
+    :param moment: by the database's clock
+    :param limit: no more rows than these
+    :returns: how many went
+    """
+    chosen = (
+        connection.execute(
+            sa.select(_history.c.id)
+            .where(_history.c.retired_at < moment)
+            .limit(limit)
+        )
+        .scalars()
+        .all()
+    )
+    return connection.execute(
+        sa.delete(_history).where(_history.c.id.in_(chosen))
+    ).rowcount
+
+
+def count_used(
+    connection: sa.Connection,
+    moment: datetime.datetime,
+    cooling: datetime.timedelta,
+) -> tuple[int, datetime.datetime | None]:
+    """How many levels were not free at a moment, and since when any was.
+
+    :param moment: by the database's clock
+    """
+    cutoff = moment - cooling
+    now = connection.execute(
+        sa.select(
+            sa.func.sum(sa.case((schema.is_used(cutoff), 1), else_=0)),
+            sa.func.min(_allocation.c.created_at),
+        )
+        .where(_allocation.c.instance_uuid.is_not(None))
+        .where(_allocation.c.created_at <= moment)
+    ).one()
+    then = connection.execute(
+        sa.select(sa.func.count()).where(
+            _history.c.created_at <= moment, _history.c.retired_at > cutoff
+        )
+    ).scalar_one()
+    return int(now[0] or 0) + then, now[1]

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an allocator answers: allocations, their states, and statistics.
+
+A level is *held* by an instance from its first allocation on. Hosts *claim*
+an instance while they may still have something of it. *Retired* means that
+the instance is gone for good. A level that is retired and that no host claims
+is *cooling*; after its cooling time it is free again. *Reserved* levels are
+never allocated.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import enum
+from collections.abc import Mapping
+
+from svirt_nova.mcs import levels
+
+
+class State(enum.StrEnum):
+    """What a level that is not free is doing."""
+
+    HELD = 'held'
+    RETIRED = 'retired'
+    COOLING = 'cooling'
+    RESERVED = 'reserved'
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class InstanceLevels:
+    """What an instance runs with, and what it may share.
+
+    :param own: its level
+    :param project: the level of what the instances of its project share,
+        which the own one contains; None in the scheme ``instance``
+    """
+
+    own: levels.Level
+    project: levels.Level | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Allocation:
+    """A level that is not free.
+
+    :param level: the level
+    :param instance_uuid: whose it is; None for a reserved level
+    :param project_id: the instance's project; None for a reserved level
+    :param hosts: the hosts that claim the instance
+    :param created_at: when it was given or reserved, in UTC; None in the
+        answer of the call that gave it, which does not wait for the time
+    :param retired_at: when the instance was found to be gone for good or,
+        if that is later, when a host last dropped its claim; in UTC
+    :param note: why it is reserved
+    :param project_level: what all levels of the project have, in the
+        scheme ``project``: the level of what its instances share
+    """
+
+    level: levels.Level
+    instance_uuid: str | None
+    project_id: str | None
+    hosts: frozenset[str]
+    created_at: datetime.datetime | None = dataclasses.field(
+        default=None, compare=False
+    )
+    retired_at: datetime.datetime | None = None
+    note: str = ''
+    project_level: levels.Level | None = None
+
+    @property
+    def levels(self) -> InstanceLevels:
+        """What the instance runs with."""
+        return InstanceLevels(self.level, self.project_level)
+
+    @property
+    def state(self) -> State:
+        """What the level is doing."""
+        if self.instance_uuid is None:
+            return State.RESERVED
+        if self.retired_at is None:
+            return State.HELD
+        return State.RETIRED if self.hosts else State.COOLING
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Holding:
+    """Who had a level, and when.
+
+    :param since: when it was given, in UTC
+    :param until: when the instance was gone for good and its last claim
+        dropped, in UTC; None while it has the level
+    """
+
+    instance_uuid: str
+    project_id: str
+    since: datetime.datetime
+    until: datetime.datetime | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Usage:
+    """Who uses the space, and how fast it fills.
+
+    :param by_project: levels that are not free, by project
+    :param by_host: instances that each host claims
+    :param per_day: by how many levels a day the space fills; None as long
+        as it is used for less than an hour
+    :param full_at: when it is full at that rate, in UTC; None if never
+    """
+
+    by_project: Mapping[str, int]
+    by_host: Mapping[str, int]
+    per_day: float | None
+    full_at: datetime.datetime | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stats:
+    """How full the level space is, in levels."""
+
+    size: int
+    held: int
+    retired: int
+    cooling: int
+    reserved: int
+
+    @property
+    def free(self) -> int:
+        """Levels that an instance can still get now."""
+        return (
+            self.size - self.held - self.retired - self.cooling - self.reserved
+        )

@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Labels in libvirt's XML: read the host's, write and read a domain's.
+
+Pure: texts in, texts out. What libvirt does with each element is in its
+``virSecuritySELinux*`` functions (``src/security/security_selinux.c``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+from lxml import etree
+
+from svirt_nova import exception
+from svirt_nova.mcs import contexts
+from svirt_nova.mcs import levels
+
+_MODEL = 'selinux'
+# LibvirtConfigGuestMetaNovaInstance of Nova.
+_NOVA = '{http://openstack.org/xmlns/libvirt/nova/1.1}'
+
+
+class DiskLabel(enum.Enum):
+    """Which label libvirt gives the file or device behind a disk."""
+
+    OWN = 'own'
+    """The instance's level."""
+
+    CONTENT = 'content'
+    """``virt_content_t:s0``: every guest may read it."""
+
+    SHARED = 'shared'
+    """``svirt_image_t:s0``: every guest may write it."""
+
+    PROJECT = 'project'
+    """The level that the instances of the project share."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Disk:
+    """A disk with a local source, as the domain XML describes it.
+
+    :param serial: of a volume, the UUID that it had in cinder when the
+        domain was made (``LibvirtConfigGuestDisk.serial``)
+    """
+
+    target: str
+    path: str
+    is_file: bool
+    label: DiskLabel
+    serial: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Seclabel:
+    """The selinux seclabel of a domain.
+
+    :param is_static: whether the label was given rather than drawn by
+        libvirt
+    :param label: the context of the QEMU process; None as long as a
+        dynamic label has not been drawn
+    :param imagelabel: the context of its disks; only a started domain
+        has it
+    """
+
+    is_static: bool
+    label: contexts.Context | None
+    imagelabel: contexts.Context | None
+
+    def is_given(self, level: levels.Level) -> bool:
+        """Whether a domain is always started at a level."""
+        return (
+            self.is_static
+            and self.label is not None
+            and self.label.level == level
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose domain it is."""
+
+    instance_uuid: str
+    project_id: str
+
+
+def _parse(xml: str) -> etree._Element:
+    # Encoded, because a text with an XML declaration cannot be parsed.
+    parser = etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False
+    )
+    try:
+        return etree.fromstring(xml.encode(), parser)
+    except etree.XMLSyntaxError as error:
+        raise exception.LabelError(
+            f"libvirt's XML cannot be read: {error}"
+        ) from error
+
+
+def base_context(capabilities: str, virt_type: str) -> contexts.Context:
+    """The context that this host's libvirt gives guests of a type.
+
+    :param capabilities: the XML of ``virConnectGetCapabilities``
+    :param virt_type: the type of the domains: kvm or qemu. Their base
+        contexts may differ: without KVM, QEMU needs to map executable
+        memory, which some policies allow to svirt_tcg_t alone.
+    :raises UnconfinedHost: libvirt does not confine guests with SELinux
+    """
+    for model in _parse(capabilities).findall('host/secmodel'):
+        if model.findtext('model') != _MODEL:
+            continue
+        for label in model.findall('baselabel'):
+            if label.get('type') == virt_type and label.text:
+                return contexts.Context.parse(label.text)
+        raise exception.UnconfinedHost(
+            f'libvirt names no SELinux context for guests of the type '
+            f'{virt_type!r} on this host; check [libvirt] virt_type'
+        )
+    raise exception.UnconfinedHost(
+        'libvirt on this host has no SELinux security driver, so guests '
+        'would not be kept apart. Boot the host with SELinux enforcing and '
+        'a policy installed, leave security_driver in /etc/libvirt/qemu.conf '
+        'unset or set it to "selinux", and restart libvirt; or set [svirt] '
+        'mode to permissive or disabled in nova.conf'
+    )
+
+
+def _disk_label(disk: etree._Element) -> DiskLabel:
+    source = disk.find('source')
+    assert source is not None
+    is_given = source.find(f'seclabel[@model="{_MODEL}"]/label') is not None
+    if disk.find('shareable') is not None:
+        return DiskLabel.PROJECT if is_given else DiskLabel.SHARED
+    if is_given:
+        return DiskLabel.OWN
+    # libvirt marks every cdrom read-only when it parses the XML
+    # (virDomainDiskDefParseXML), whether the element is there or not.
+    if disk.find('readonly') is not None or disk.get('device') == 'cdrom':
+        return DiskLabel.CONTENT
+    return DiskLabel.OWN
+
+
+def _local_disks(
+    domain: etree._Element,
+) -> list[tuple[etree._Element, etree._Element, Disk]]:
+    found = []
+    for element in domain.findall('devices/disk'):
+        source = element.find('source')
+        kind = element.get('type')
+        if source is None or kind not in ('file', 'block'):
+            continue
+        path = source.get('file' if kind == 'file' else 'dev')
+        if not path:
+            continue
+        target = element.find('target')
+        disk = Disk(
+            target='' if target is None else target.get('dev', ''),
+            path=path,
+            is_file=kind == 'file',
+            label=_disk_label(element),
+            serial=element.findtext('serial'),
+        )
+        found.append((element, source, disk))
+    return found
+
+
+def disks(domain: str) -> list[Disk]:
+    """The disks of a domain whose source is a file or a device here."""
+    return [disk for _, _, disk in _local_disks(_parse(domain))]
+
+
+def set_disk_label(source: etree._Element, image: contexts.Context) -> None:
+    """Write the label of one disk, in place of any other selinux one.
+
+    :param source: the disk's ``source`` element
+    :param image: its context
+    """
+    for old in source.findall(f'seclabel[@model="{_MODEL}"]'):
+        source.remove(old)
+    seclabel = etree.SubElement(
+        source, 'seclabel', model=_MODEL, relabel='yes'
+    )
+    etree.SubElement(seclabel, 'label').text = str(image)
+
+
+def confine(
+    domain: str,
+    process: contexts.Context,
+    image: contexts.Context,
+    shared: contexts.Context | None = None,
+) -> str:
+    """Write an instance's level into the XML of its domain.
+
+    The domain gets a static seclabel, in place of any other selinux one.
+    A read-only disk that no other guest shares, such as the config drive
+    with its user data and passwords, gets the instance's level too:
+    libvirt would make it readable by every guest. So does a disk that
+    several guests share, with what their project shares.
+
+    :param domain: the XML that Nova made
+    :param process: the context for the QEMU process
+    :param image: the context for disks
+    :param shared: the context for disks that instances of the project
+        share; None leaves them to libvirt, which opens them to all
+    """
+    root = _parse(domain)
+    for old in root.findall(f'seclabel[@model="{_MODEL}"]'):
+        root.remove(old)
+    for old in root.findall('seclabel'):
+        # Without a model the label is for libvirt's first one, which
+        # would contradict ours.
+        if old.get('model') is None:
+            root.remove(old)
+    seclabel = etree.SubElement(
+        root, 'seclabel', type='static', model=_MODEL, relabel='yes'
+    )
+    etree.SubElement(seclabel, 'label').text = str(process)
+    for _, source, _ in _local_disks(root):
+        for old in source.findall(f'seclabel[@model="{_MODEL}"]'):
+            source.remove(old)
+    for _, source, disk in _local_disks(root):
+        if disk.label is DiskLabel.CONTENT:
+            set_disk_label(source, image)
+        elif disk.label is DiskLabel.SHARED and shared is not None:
+            set_disk_label(source, shared)
+    return etree.tostring(root, encoding='unicode')
+
+
+def read(domain: str) -> Seclabel | None:
+    """The selinux seclabel of a domain; None where it has none."""
+    element = _parse(domain).find(f'seclabel[@model="{_MODEL}"]')
+    if element is None or element.get('type') == 'none':
+        return None
+    label, image = element.findtext('label'), element.findtext('imagelabel')
+    return Seclabel(
+        is_static=element.get('type') == 'static',
+        label=contexts.Context.parse(label) if label else None,
+        imagelabel=contexts.Context.parse(image) if image else None,
+    )
+
+
+def owner(domain: str) -> Owner | None:
+    """Whose domain it is; None where Nova did not make it."""
+    root = _parse(domain)
+    uuid = root.findtext('uuid')
+    project = root.find(
+        f'metadata/{_NOVA}instance/{_NOVA}owner/{_NOVA}project'
+    )
+    if not uuid or project is None or not project.get('uuid'):
+        return None
+    return Owner(uuid, project.get('uuid', ''))

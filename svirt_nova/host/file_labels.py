@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Labels on files: give a file a level, take it off again, read it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from collections.abc import Iterable
+from typing import Any
+
+from oslo_privsep import comm
+from oslo_privsep import daemon
+
+from svirt_nova import exception
+from svirt_nova.host import mounts
+from svirt_nova.host import privsep
+from svirt_nova.mcs import contexts
+from svirt_nova.mcs import levels
+
+_XATTR = 'security.selinux'
+
+
+def _run(
+    function: Callable[..., Any], root: str, path: str, *args: Any
+) -> privsep.Failure | None:
+    """Have a function of ``privsep`` work on a file.
+
+    :raises UnsafeFile: the file does not lie in the directory
+    :raises LabelNotApplied: the process that has the privilege to do it
+        does not run, or not any more
+    """
+    try:
+        failure = function(root, _relative(root, path), *args)
+    except (
+        daemon.FailedToDropPrivileges,
+        comm.PrivsepTimeout,
+        # What starts it is missing, or the process has died.
+        OSError,
+    ) as error:
+        raise exception.LabelNotApplied(
+            f'{path}: the helper that sets labels cannot be used ({error}). '
+            'See the log of nova-compute, and helper_command in '
+            '[svirt_nova_privileged]'
+        ) from error
+    return None if failure is None else privsep.Failure(*failure)
+
+
+def _fail(path: str, failure: privsep.Failure) -> None:
+    if failure.kind == 'unsafe':
+        raise exception.UnsafeFile(f'{path}: {failure.reason}')
+    if failure.kind == 'unsupported':
+        raise unlabeled(path)
+    raise exception.LabelNotApplied(f'{path}: {failure.reason}')
+
+
+def unlabeled(path: str) -> exception.UnlabeledStorage:
+    """The error for a file on storage that cannot carry labels."""
+    return exception.UnlabeledStorage(
+        f'{path} lies on storage that carries no SELinux labels '
+        f'({mounts.file_system(path)}). Use storage that does, such as '
+        f'NFS 4.2 exported with security_label, or accept it with [svirt] '
+        f'unlabeled_storage = warn'
+    )
+
+
+def label(root: str, path: str, level: levels.Level) -> None:
+    """Give an image file a level, and check that it took it.
+
+    :param root: the directory that the file must lie in; nothing below
+        it may be a symbolic link
+    :param path: the absolute path of the file
+    :raises UnsafeFile: not a plain file inside the directory
+    :raises UnlabeledStorage: its storage cannot carry labels
+    :raises LabelNotApplied: the label was refused
+    """
+    failure = _run(privsep.set_level, root, path, str(level))
+    if failure is not None:
+        _fail(path, failure)
+    found = read(path)
+    if found is None:
+        raise unlabeled(path)
+    if found.level != level:
+        raise exception.LabelNotApplied(
+            f'{path} carries {found} although it was given the level {level}'
+        )
+
+
+def restore(root: str, path: str, given: Iterable[levels.Level]) -> None:
+    """Give an image file the policy's default label for its path.
+
+    A file that does not exist any more is no error, nor is one whose
+    storage cannot carry labels, or that carries none of the levels.
+
+    :param given: the levels that it may have been given
+    :raises UnsafeFile: not a plain file inside the directory
+    :raises LabelNotApplied: the file cannot carry the label
+    """
+    failure = _run(
+        privsep.restore, root, path, [str(level) for level in given]
+    )
+    if failure is not None and failure.kind not in ('missing', 'unsupported'):
+        _fail(path, failure)
+
+
+def _relative(root: str, path: str) -> str:
+    relative = os.path.relpath(path, root)
+    if not os.path.isabs(path) or relative.split(os.sep)[0] in ('.', '..'):
+        raise exception.UnsafeFile(f'{path} does not lie in {root}')
+    return relative
+
+
+def read(path: str) -> contexts.Context | None:
+    """The context of a file itself, never of what a link points to.
+
+    Needs no privilege but to search the directories above.
+
+    :returns: None where the storage cannot carry labels, or does not
+        have one for the file. There SELinux shows one for all files of the
+        mount, such as ``nfs_t``, which says nothing of this one.
+    :raises LabelError: the file cannot be read, or its label is no
+        context of an MCS policy
+    """
+    try:
+        value = os.getxattr(path, _XATTR, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in (errno.ENODATA, errno.EOPNOTSUPP):
+            return None
+        raise exception.LabelError(
+            f'the label of {path} cannot be read: {error.strerror}'
+        ) from error
+    if not mounts.file_system(os.path.dirname(path)).takes_labels:
+        return None
+    return contexts.Context.parse(value.decode(errors='replace'))
