@@ -4,20 +4,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import selinux
-from oslo_log import log as logging
 
 from svirt_nova import exception
 from svirt_nova.allocator import types
 from svirt_nova.host import domain_xml
 from svirt_nova.host import privsep
 from svirt_nova.mcs import contexts
-from svirt_nova.mcs import spaces
-from svirt_nova.virt import remains
-
-LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,34 +55,3 @@ def of_host(capabilities: str, virt_type: str) -> Confinement:
             'to permissive or disabled in nova.conf'
         )
     return Confinement(process=process, image=privsep.image_context())
-
-
-def warn_of_strangers(host: Any, space: spaces.LevelSpace) -> None:
-    """Name the guests whose level libvirt itself drew out of our space.
-
-    libvirt does not keep static levels out of what it draws, nor does
-    the allocator know what it drew.
-
-    :param host: the ``nova.virt.libvirt.host.Host`` of this host
-    """
-    found = []
-    for guest in host.list_guests(only_running=True):
-        label = remains.label_of(guest)
-        if (
-            label is not None
-            and not label.is_static
-            and label.label is not None
-            and (
-                label.label.level in space or space.clashes(label.label.level)
-            )
-        ):
-            found.append(f'{guest.name} ({label.label.level})')
-    if found:
-        LOG.warning(
-            'These guests run with levels that libvirt drew by itself from '
-            'the level space %s, so an instance may come to share one: %s. '
-            'Hard-reboot those that are instances; for others give libvirtd '
-            'a category range outside of the space.',
-            space,
-            ', '.join(sorted(found)),
-        )

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from svirt_nova import exception
+from svirt_nova.allocator import base
 from svirt_nova.allocator import types
 from svirt_nova.host import domain_xml
 from svirt_nova.virt import confinement
+from svirt_nova.virt import remains
 
 
 class ConfinedGuest:
@@ -17,7 +21,7 @@ class ConfinedGuest:
     Nova copies the running guest's XML for the destination, but makes the
     source of every volume anew
     (``nova.virt.libvirt.migration._update_volume_xml``), which drops the
-    labels of single disks; and the label of an adopted guest is still
+    labels of single disks. And the label of an adopted guest is still
     libvirt's own, which the destination would draw anew.
 
     :param guest: the ``nova.virt.libvirt.guest.Guest``
@@ -37,7 +41,7 @@ class ConfinedGuest:
         return getattr(self._guest, name)
 
     def migrate(self, *args: Any, destination_xml: str, **kwargs: Any) -> None:
-        """As ``Guest.migrate``, with the level in the destination's XML."""
+        """Migrate as ``Guest.migrate``, with the level in the XML."""
         self._guest.migrate(
             *args,
             destination_xml=self._confined.confine(
@@ -47,6 +51,52 @@ class ConfinedGuest:
         )
 
 
+class Departures:
+    """The instances that are migrating away from this host.
+
+    :param allocator: knows who has claimed which level
+    :param confined: how this host confines guests
+    """
+
+    def __init__(
+        self, allocator: base.Allocator, confined: confinement.Confinement
+    ) -> None:
+        self._allocator = allocator
+        self._confined = confined
+        # Nova migrates in a thread of its own
+        # (LibvirtDriver._live_migration), so that the levels are kept here.
+        self._levels: dict[str, types.InstanceLevels] = {}
+
+    @contextlib.contextmanager
+    def checked(
+        self, instance_uuid: str, guest: Any, destination: str
+    ) -> Iterator[None]:
+        """Check that a guest may migrate, and keep its levels meanwhile.
+
+        :param guest: the ``nova.virt.libvirt.guest.Guest``
+        :param destination: the host that it goes to
+        :raises SvirtError: it must not be migrated
+        """
+        held = self._allocator.get(instance_uuid)
+        check(held, remains.label_of(guest), destination)
+        self._levels[instance_uuid] = held.levels
+        try:
+            yield
+        finally:
+            self._levels.pop(instance_uuid, None)
+
+    def confine(self, instance_uuid: str, guest: Any) -> Any:
+        """The guest that takes its level along.
+
+        :returns: the guest as it is, if the mode permissive let it go
+            although a check failed
+        """
+        held = self._levels.get(instance_uuid)
+        if held is None:
+            return guest
+        return ConfinedGuest(guest, self._confined, held)
+
+
 def check(
     allocation: types.Allocation,
     running: domain_xml.Seclabel | None,
@@ -54,9 +104,9 @@ def check(
 ) -> None:
     """Check that a running guest may be migrated.
 
-    The destination labels the files with the guest's level while the
-    source still uses them: only the level that the source runs with
-    leaves it its access.
+    The destination labels the files with the guest's level while the source
+    still uses them: only the level that the source runs with leaves it its
+    access.
 
     :param allocation: the level of the instance
     :param running: the label that it runs with here

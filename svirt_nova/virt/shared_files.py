@@ -18,7 +18,6 @@ from oslo_log import log as logging
 from svirt_nova import exception
 from svirt_nova.host import domain_xml
 from svirt_nova.host import file_labels
-from svirt_nova.host import mounts
 from svirt_nova.mcs import levels
 from svirt_nova.virt import claims
 from svirt_nova.virt import volumes
@@ -40,27 +39,6 @@ class _File(NamedTuple):
     root: str
     path: str
     volume: str | None
-
-
-def warn_of_cached_names() -> None:
-    """Say so if an instance that comes back here may get its old disk.
-
-    A resize or a cold migration renames the instance's directory at the
-    source (``LibvirtDriver.migrate_disk_and_power_off``) and makes a new
-    one of the same name. A host that takes the name for the old one runs,
-    and labels, what Nova keeps there for a revert and deletes at the end.
-    """
-    file_system = mounts.file_system(CONF.instances_path)
-    if file_system.caches_names:
-        LOG.warning(
-            'Nova has the instances in %s, on %s, which is mounted without '
-            'lookupcache=none: an instance that comes back to this host by a '
-            'resize or a cold migration may run on the copy of its disk that '
-            'Nova deletes when that is confirmed. Mount it with '
-            'lookupcache=none.',
-            CONF.instances_path,
-            file_system,
-        )
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 import nova.context
@@ -25,6 +26,9 @@ from svirt_nova.virt import claims
 
 LOG = logging.getLogger(__name__)
 
+FindDriver = Callable[[dict[str, Any]], Any]
+"""Finds Nova's driver for the kind of volume that a connection is of."""
+
 # From the connection of a volume to the XML of its disk, which Nova makes
 # without the instance; it is taken out there, and never stored.
 _LABEL = 'svirt_nova_label'
@@ -43,13 +47,16 @@ def is_read_only(connection_info: dict[str, Any]) -> bool:
     return bool(connection_info['data'].get('access_mode') == 'ro')
 
 
-def file_of(volume_driver: Any, connection_info: dict[str, Any]) -> str | None:
+def file_of(
+    find_driver: FindDriver, connection_info: dict[str, Any]
+) -> str | None:
     """The file of a volume.
 
-    :param volume_driver: Nova's driver for this kind of volume
     :returns: None for volumes that are devices
     """
-    if not isinstance(volume_driver, fs.LibvirtBaseFileSystemVolumeDriver):
+    if not isinstance(
+        find_driver(connection_info), fs.LibvirtBaseFileSystemVolumeDriver
+    ):
         return None
     path: str | None = connection_info['data'].get('device_path')
     return path

@@ -198,9 +198,9 @@ class Cloud:
 
     def reconcile(self, name: str) -> None:
         """As nova-compute does, with the grace time over."""
-        claims = self.on(name)._claims
-        claims._stale = rules.StaleClaims(0)
-        claims.reconcile()
+        reconciler = self.on(name)._extension.reconciler
+        reconciler._stale = rules.StaleClaims(0)
+        reconciler.reconcile()
 
     def reap(self) -> None:
         reaper.retire(

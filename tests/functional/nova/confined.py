@@ -36,6 +36,7 @@ from svirt_nova.lifecycle import reaper
 from svirt_nova.lifecycle import rules
 from svirt_nova.mcs import contexts
 from svirt_nova.virt import driver as svirt_driver
+from svirt_nova.virt import extension
 from svirt_nova.virt import remains
 
 CONF = nova.conf.CONF
@@ -310,7 +311,7 @@ class ConfinedMixin:
         drivers = {
             name: driver
             for name, driver in self.host_fixture.drivers.items()
-            if driver._claims is not None
+            if isinstance(driver._extension, extension.Claiming)
         }
         self._check_claims_and_levels(drivers, self._test_name)
         self._reconcile(drivers)
@@ -368,7 +369,7 @@ class ConfinedMixin:
                 # It has ended meanwhile.
                 continue
             label = found[guest.uuid]
-            if driver._confinement is not None:
+            if isinstance(driver._extension, extension.Confining):
                 self.assertIsNotNone(
                     label, f'{guest.uuid} runs unconfined on {name}'
                 )
@@ -481,8 +482,9 @@ class ConfinedMixin:
 
     def _reconcile(self, drivers: Any) -> None:
         for driver in drivers.values():
-            driver._claims._stale = rules.StaleClaims(0)
-            driver._claims.reconcile()
+            reconciler = driver._extension.reconciler
+            reconciler._stale = rules.StaleClaims(0)
+            reconciler.reconcile()
 
     def _home(self, uuid: str) -> str | None:
         """The host that an instance lives on; None also for a deleted one."""

@@ -36,9 +36,9 @@ class ServiceTest(confined.ConfinedMixin, base.ServersTestBase):
         self.servers = []
         self._start_service()
         self.start_compute()
-        driver = self.computes['compute1'].driver
-        self.assertIsInstance(driver._allocator, client.RpcAllocator)
-        self.addCleanup(driver._allocator.close)
+        asking = self.computes['compute1'].driver._extension._allocator
+        self.assertIsInstance(asking, client.RpcAllocator)
+        self.addCleanup(asking.close)
 
     def _start_service(self):
         bus = transport.connect(CONF, 'fake:/')

@@ -65,9 +65,9 @@ class TwoHosts(confined.ConfinedMixin, base.ServersTestBase):
         self._settled(check)
 
     def _reconcile_host(self, host):
-        claims = self.computes[host].driver._claims
-        claims._stale = rules.StaleClaims(0)
-        claims.reconcile()
+        reconciler = self.computes[host].driver._extension.reconciler
+        reconciler._stale = rules.StaleClaims(0)
+        reconciler.reconcile()
 
     def _run_task(self, host, name):
         getattr(self.computes[host].manager, name)(context.get_admin_context())

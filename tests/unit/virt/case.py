@@ -21,9 +21,9 @@ from svirt_nova.allocator import types
 from svirt_nova.host import domain_xml
 from svirt_nova.mcs import levels
 from svirt_nova.mcs import spaces
-from svirt_nova.virt import claims
 from svirt_nova.virt import confinement
 from svirt_nova.virt import driver
+from svirt_nova.virt import extension
 from tests.unit import test_seclabel
 
 CONF = nova.conf.CONF
@@ -44,21 +44,17 @@ class DriverTestCase(testtools.TestCase):
         self.driver = driver.SvirtLibvirtDriver.__new__(
             driver.SvirtLibvirtDriver
         )
-        self.driver._svirt_host = 'here'
-        self.driver._restarting = {}
-        self.driver._migrating = {}
-        self.driver._allocator = mock.create_autospec(
-            base.Allocator, instance=True
-        )
+        self.allocator = mock.create_autospec(base.Allocator, instance=True)
         self.held(LEVEL)
-        self.driver._confinement = confinement.Confinement(
+        self.confined = confinement.Confinement(
             process=test_seclabel.PROCESS, image=test_seclabel.IMAGE
         )
         self.driver._host = mock.Mock()
         self.driver._volume_api = mock.Mock()
-        self.driver._claims = claims.HostClaims(
-            self.driver._allocator, 'here', self.driver._host, 600
+        self.extension = extension.Confining(
+            self.allocator, 'here', self.driver._host, self.confined
         )
+        self.driver._extension = self.extension
         self.driver._host.get_guest.side_effect = (
             nova_exception.InstanceNotFound(instance_id='uuid')
         )
@@ -108,7 +104,7 @@ class DriverTestCase(testtools.TestCase):
         )
 
     def held(self, own, project=None):
-        found = self.driver._allocator.acquire.return_value
+        found = self.allocator.acquire.return_value
         found.level, found.project_level = own, project
         found.levels = types.InstanceLevels(own, project)
 

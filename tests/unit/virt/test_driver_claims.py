@@ -15,6 +15,7 @@ from svirt_nova import exception
 from svirt_nova.host import mounts
 from svirt_nova.mcs import levels
 from svirt_nova.virt import claims
+from svirt_nova.virt import outages
 from tests.unit import test_adoption
 from tests.unit import test_seclabel
 from tests.unit.virt import case
@@ -25,21 +26,19 @@ class SettleTest(case.DriverTestCase):
         self.driver.cleanup('context', self.instance, None)
 
     def _assert_kept(self):
-        self.driver._allocator.unclaim.assert_not_called()
-        self.driver._allocator.give_back.assert_not_called()
+        self.allocator.unclaim.assert_not_called()
+        self.allocator.give_back.assert_not_called()
 
     def test_a_deletion_gives_the_level_back(self):
         self.instance.task_state = 'deleting'
         self._cleanup()
-        self.driver._allocator.give_back.assert_called_once_with(
-            'uuid', 'here'
-        )
+        self.allocator.give_back.assert_called_once_with('uuid', 'here')
 
     def test_leaving_a_host_drops_the_claim_alone(self):
         self.instance.task_state = 'shelving_offloading'
         self._cleanup()
-        self.driver._allocator.unclaim.assert_called_once_with('uuid', 'here')
-        self.driver._allocator.give_back.assert_not_called()
+        self.allocator.unclaim.assert_called_once_with('uuid', 'here')
+        self.allocator.give_back.assert_not_called()
 
     def test_any_directory_of_the_instance_keeps_the_claim(self):
         self.instance.task_state = 'deleting'
@@ -71,14 +70,14 @@ class SettleTest(case.DriverTestCase):
         self._assert_kept()
 
     def test_the_destroy_inside_a_hard_reboot_keeps_the_claim(self):
-        self.driver._restarting['uuid'] = case.LEVEL, 1
-        self._cleanup()
+        with self.extension.restarting(self.instance):
+            self._cleanup()
         self._assert_kept()
 
     def test_a_store_that_is_away_does_not_fail_the_deletion(self):
         self.instance.task_state = 'deleting'
-        self.driver._allocator.give_back.side_effect = (
-            exception.StoreUnreachable('away')
+        self.allocator.give_back.side_effect = exception.StoreUnreachable(
+            'away'
         )
         self._cleanup()
 
@@ -86,16 +85,14 @@ class SettleTest(case.DriverTestCase):
         self.instance.task_state = 'deleting'
         self.instance.host = 'there'
         self.driver.confirm_migration('context', None, self.instance, None)
-        self.driver._allocator.unclaim.assert_called_once_with('uuid', 'here')
-        self.driver._allocator.give_back.assert_not_called()
+        self.allocator.unclaim.assert_called_once_with('uuid', 'here')
+        self.allocator.give_back.assert_not_called()
 
     def test_files_of_a_deleted_instance_that_are_gone_free_the_level(self):
         self.instance.deleted = True
         self.calls.delete_instance_files.return_value = True
         self.assertTrue(self.driver.delete_instance_files(self.instance))
-        self.driver._allocator.give_back.assert_called_once_with(
-            'uuid', 'here'
-        )
+        self.allocator.give_back.assert_called_once_with('uuid', 'here')
 
     def test_files_that_could_not_be_deleted_keep_it(self):
         self.instance.deleted = True
@@ -104,11 +101,11 @@ class SettleTest(case.DriverTestCase):
         self._assert_kept()
 
     def test_what_was_not_asked_does_not_prolong_an_outage(self):
-        allocator, host_claims = self.driver._allocator, self.driver._claims
+        allocator, host_claims = self.allocator, self.extension.claims
         now = 1000.0
         self.useFixture(
             fixtures.MockPatchObject(
-                claims, 'time', mock.Mock(monotonic=lambda: now)
+                outages, 'time', mock.Mock(monotonic=lambda: now)
             )
         )
         allocator.unclaim.side_effect = exception.StoreUnreachable('away')
@@ -127,7 +124,7 @@ class GuestFromBeforeTest(case.DriverTestCase):
     """Guests that were started without a level are not cut off."""
 
     def test_its_live_migration_is_refused(self):
-        self.driver._allocator.get.side_effect = exception.UnknownInstance(
+        self.allocator.get.side_effect = exception.UnknownInstance(
             'instance uuid has no level'
         )
         error = self.assertRaises(
@@ -137,12 +134,12 @@ class GuestFromBeforeTest(case.DriverTestCase):
             self.instance,
         )
         self.assertIn('hard-reboot', str(error))
-        self.driver._allocator.acquire.assert_not_called()
+        self.allocator.acquire.assert_not_called()
         self.calls.pre_live_migration.assert_not_called()
 
     def test_a_guest_with_a_level_is_claimed_by_the_destination_first(self):
         self.driver.pre_live_migration('context', self.instance)
-        self.driver._allocator.acquire.assert_called_once_with(
+        self.allocator.acquire.assert_called_once_with(
             'uuid', 'project', 'here'
         )
         self.calls.pre_live_migration.assert_called_once()
@@ -178,14 +175,13 @@ class AdoptionTest(case.DriverTestCase):
         self.useFixture(
             fixtures.MockPatchObject(libvirt_driver.LibvirtDriver, 'init_host')
         )
-        self.allocator = self.driver._allocator
         for name, new in (
             ('allocator.base.load', lambda conf: self.allocator),
             (
                 'virt.confinement.of_host',
-                lambda *args: self.driver._confinement,
+                lambda *args: self.confined,
             ),
-            ('virt.confinement.warn_of_strangers', lambda *args: None),
+            ('virt.startup._warn_of_foreign_levels', lambda *args: None),
         ):
             self.useFixture(fixtures.MonkeyPatch(f'svirt_nova.{name}', new))
         self._flag('adopt_running_guests', True, group='svirt')
@@ -249,7 +245,7 @@ class StaleClaimTest(case.DriverTestCase):
         ).mock
 
     def drop(self):
-        self.driver._claims._drop_stale('uuid')
+        self.extension.reconciler._drop_stale('uuid')
         return self.settled.called
 
     def test_of_an_instance_that_is_elsewhere(self):

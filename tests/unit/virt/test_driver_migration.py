@@ -16,7 +16,7 @@ from tests.unit.virt import case
 class LiveMigrationTest(case.DriverTestCase):
     def setUp(self):
         super().setUp()
-        held = self.driver._allocator.get.return_value
+        held = self.allocator.get.return_value
         held.level, held.hosts = case.LEVEL, {'here', 'there'}
         held.levels = types.InstanceLevels(case.LEVEL, None)
         self.guest = mock.Mock()
@@ -65,7 +65,7 @@ class LiveMigrationTest(case.DriverTestCase):
         self.calls.recover.assert_not_called()
 
     def test_a_host_that_did_not_claim_it_is_refused(self):
-        self.driver._allocator.get.return_value.hosts = {'here'}
+        self.allocator.get.return_value.hosts = {'here'}
         self._assert_refused()
 
     def test_a_guest_at_another_level_than_its_own_is_refused(self):
@@ -73,14 +73,12 @@ class LiveMigrationTest(case.DriverTestCase):
         self._assert_refused()
 
     def test_a_store_that_is_away_is_refused(self):
-        self.driver._allocator.get.side_effect = exception.StoreUnreachable(
-            'away'
-        )
+        self.allocator.get.side_effect = exception.StoreUnreachable('away')
         self._assert_refused()
 
     def test_permissive_lets_it_go_as_nova_would(self):
         self._flag('mode', 'permissive', group='svirt')
-        self.driver._allocator.get.return_value.hosts = {'here'}
+        self.allocator.get.return_value.hosts = {'here'}
 
         self.calls.live_migration.side_effect = self._operate
         self._migrate()
@@ -106,4 +104,8 @@ class LiveMigrationTest(case.DriverTestCase):
             domain_xml.DiskLabel.OWN,
             [d.label for d in domain_xml.disks(xml) if d.target == 'vdb'],
         )
-        self.assertEqual({}, self.driver._migrating)
+        # Once the migration is over, nothing of it is kept.
+        self.assertIs(
+            self.guest,
+            self.extension.migrating_guest(self.instance, self.guest),
+        )

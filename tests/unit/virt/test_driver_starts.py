@@ -155,9 +155,7 @@ class RestartTest(case.DriverTestCase):
         self.guest.poweroff.assert_not_called()
 
     def test_a_resume_claims_before_the_memory_can_be_lost(self):
-        self.driver._allocator.acquire.side_effect = exception.StoreUnusable(
-            'broken'
-        )
+        self.allocator.acquire.side_effect = exception.StoreUnusable('broken')
         self.assertRaises(
             nova_exception.InternalError,
             self.driver.resume,
@@ -178,9 +176,7 @@ class RestartTest(case.DriverTestCase):
         self.driver._host.get_guest.side_effect = (
             nova_exception.InstanceNotFound(instance_id='uuid')
         )
-        self.driver._allocator.acquire.side_effect = (
-            exception.StoreUnreachable('away')
-        )
+        self.allocator.acquire.side_effect = exception.StoreUnreachable('away')
         self.assertRaises(
             nova_exception.InternalError,
             self.driver.destroy,
@@ -193,21 +189,24 @@ class RestartTest(case.DriverTestCase):
     def test_what_was_evacuated_is_destroyed_while_the_store_is_away(self):
         self.instance.task_state = 'rebuilding'
         self.instance.host = 'there'
-        self.driver._allocator.acquire.side_effect = (
-            exception.StoreUnreachable('away')
-        )
+        self.allocator.acquire.side_effect = exception.StoreUnreachable('away')
         self.driver.destroy('context', self.instance, [])
         self.assertEqual(['destroy'], self._names())
 
     def test_two_restarts_at_once_keep_the_claim_until_both_are_over(self):
-        first = self.driver._claimed_before(self.instance)
-        second = self.driver._claimed_before(self.instance)
-        first.__enter__()
-        second.__enter__()
-        first.__exit__(None, None, None)
-        self.assertIn('uuid', self.driver._restarting)
-        second.__exit__(None, None, None)
-        self.assertEqual({}, self.driver._restarting)
+        first = self.extension.restarting(self.instance)
+        second = self.extension.restarting(self.instance)
+        with mock.patch.object(self.extension.claims, 'settle') as settle:
+            first.__enter__()
+            second.__enter__()
+            first.__exit__(None, None, None)
+            self.extension.settle(self.instance)
+            settle.assert_not_called()
+            second.__exit__(None, None, None)
+            self.extension.settle(self.instance)
+            settle.assert_called_once_with(self.instance, False)
+        # Both shared one claim.
+        self.allocator.acquire.assert_called_once()
 
     def test_a_read_only_volume_is_not_opened_to_all(self):
         info = {

@@ -69,17 +69,17 @@ class VolumeTest(case.DriverTestCase):
         )
 
     def test_an_outage_is_waited_for_once(self):
-        space = self.driver._allocator.space
+        space = self.allocator.space
         space.return_value = case.INSTANCES
         info = dict(case.VOLUME, multiattach=True)
         self._connect(info)
         space.side_effect = exception.StoreUnreachable('away')
         space.reset_mock()
         self._connect(info)
-        self.driver._claims.settle(self.instance)
+        self.extension.claims.settle(self.instance)
         self.assertEqual(1, space.call_count)
-        self.driver._allocator.unclaim.assert_not_called()
-        self.driver._allocator.give_back.assert_not_called()
+        self.allocator.unclaim.assert_not_called()
+        self.allocator.give_back.assert_not_called()
 
     def test_volumes_that_are_no_files_are_left_alone(self):
         self.volume_driver = mock.Mock(spec=iscsi.LibvirtISCSIVolumeDriver)
@@ -92,7 +92,7 @@ class VolumeTest(case.DriverTestCase):
     def test_a_multiattach_volume_is_libvirts_where_projects_share_nothing(
         self,
     ):
-        self.driver._allocator.space.return_value = case.INSTANCES
+        self.allocator.space.return_value = case.INSTANCES
         info = dict(case.VOLUME, multiattach=True)
         self._connect(info)
         self.assertEqual(['_connect_volume'], self._names())
@@ -213,7 +213,7 @@ class MultiattachTest(case.DriverTestCase):
 
     def test_an_instance_without_a_part_of_its_project_is_refused(self):
         self.held(case.LEVEL)
-        self.driver._allocator.space.return_value = spaces.LevelSpace.parse(
+        self.allocator.space.return_value = spaces.LevelSpace.parse(
             'c10.c19', 2, '', 'c0.c9'
         )
         error = self.assertRaises(nova_exception.InternalError, self._connect)
@@ -221,14 +221,12 @@ class MultiattachTest(case.DriverTestCase):
         self.calls._disconnect_volume.assert_called_once()
         # Also while the store is away, from what was heard last.
         away = exception.StoreUnreachable('away')
-        self.driver._allocator.space.side_effect = away
+        self.allocator.space.side_effect = away
         self.assertRaises(nova_exception.InternalError, self._connect)
 
     def test_an_unknown_scheme_is_refused(self):
         self.held(case.LEVEL)
-        self.driver._allocator.space.side_effect = exception.StoreUnreachable(
-            'away'
-        )
+        self.allocator.space.side_effect = exception.StoreUnreachable('away')
         self.assertRaises(nova_exception.InternalError, self._connect)
         self.calls.label.assert_not_called()
 
@@ -239,6 +237,6 @@ class MultiattachTest(case.DriverTestCase):
             self.instance.system_metadata[claims.PROJECT_KEY],
         )
         self.held(case.LEVEL)
-        self.driver._allocator.space.return_value = case.INSTANCES
+        self.allocator.space.return_value = case.INSTANCES
         self._connect()
         self.assertNotIn(claims.PROJECT_KEY, self.instance.system_metadata)

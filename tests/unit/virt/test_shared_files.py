@@ -49,7 +49,7 @@ class SharedFilesTest(case.DriverTestCase):
         self.holders = {f'of {VOLUME}': 'uuid'}
         self.names = {}
         self.holds = {'uuid': case.LEVEL, 'other': OTHER}
-        self.driver._allocator.get.side_effect = self._held
+        self.allocator.get.side_effect = self._held
         self.useFixture(
             fixtures.MockPatchObject(
                 block_device.BlockDeviceMapping,
@@ -123,7 +123,7 @@ class SharedFilesTest(case.DriverTestCase):
 
     def put_back(self):
         return shared_files.put_back(
-            self.driver._host, self.driver._claims, self.instance
+            self.driver._host, self.extension.claims, self.instance
         )
 
     def _given_back(self):
@@ -240,11 +240,11 @@ class SharedFilesTest(case.DriverTestCase):
         self.holders[f'of {another}'] = 'uuid'
         self.names[f'of {another}'] = 'volume-2'
         self.carried[another] = self.carried[VOLUME]
-        self.driver._allocator.get.side_effect = exception.StoreUnreachable
+        self.allocator.get.side_effect = exception.StoreUnreachable
         self.driver._destroy(self.instance)
         self.assertEqual([(self.own, case.LEVEL)], self._given_back())
         # It is waited for only once.
-        self.driver._allocator.get.assert_called_once_with('uuid')
+        self.allocator.get.assert_called_once_with('uuid')
 
     def test_a_volume_whose_file_is_another_by_now_gets_no_level(self):
         """After a swap the domain still has the first one's UUID."""

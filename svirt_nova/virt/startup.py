@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is checked, and told, when nova-compute starts."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import nova.conf
+from nova import exception as nova_exception
+from nova.virt.libvirt import host as libvirt_host
+from oslo_log import log as logging
+
+from svirt_nova import exception
+from svirt_nova.allocator import base
+from svirt_nova.host import mounts
+from svirt_nova.lifecycle import adoption
+from svirt_nova.mcs import spaces
+from svirt_nova.virt import confinement
+from svirt_nova.virt import extension
+from svirt_nova.virt import faults
+from svirt_nova.virt import remains
+
+CONF = nova.conf.CONF
+LOG = logging.getLogger(__name__)
+
+
+def start(host_name: str, host: Any) -> extension.Extension:
+    """Start the extension as far as the mode and this host allow.
+
+    :param host_name: the name of this host, as Nova has it
+    :param host: its ``nova.virt.libvirt.host.Host``
+    :raises nova.exception.InternalError: this host cannot keep guests apart
+        and [svirt] mode is enforcing, or there is no such allocator
+    """
+    if CONF.svirt.mode == 'disabled':
+        LOG.warning(
+            '[svirt] mode is disabled: guests started on this host get '
+            'no level of their own'
+        )
+        return extension.Extension()
+    try:
+        allocator = base.load(CONF)
+    except exception.SvirtError as error:
+        raise _cannot_start(error) from error
+    started = _extension_of(allocator, host_name, host)
+    _warn_of_cached_names()
+    try:
+        if CONF.svirt.adopt_running_guests:
+            _adopt_running_guests(allocator, host_name, host)
+        space = allocator.space()
+        started.learn(space)
+        _warn_of_foreign_levels(host, space)
+    except exception.StoreUnreachable as error:
+        LOG.warning(
+            'The allocator cannot be reached: new instances are '
+            'refused until it is back. %s',
+            error,
+        )
+    except exception.SvirtError as error:
+        _refuse_or_warn(error)
+    return started
+
+
+def _extension_of(
+    allocator: base.Allocator, host_name: str, host: Any
+) -> extension.Claiming:
+    try:
+        confined = confinement.of_host(
+            host.get_connection().getCapabilities(), CONF.libvirt.virt_type
+        )
+    except exception.SvirtError as error:
+        _refuse_or_warn(error)
+        return extension.Claiming(allocator, host_name, host)
+    return extension.Confining(allocator, host_name, host, confined)
+
+
+def _refuse_or_warn(error: exception.SvirtError) -> None:
+    """Refuse to start in enforcing mode, and warn in permissive mode."""
+    if faults.is_enforcing():
+        raise _cannot_start(error) from error
+    LOG.warning('Guests on this host are NOT isolated: %s', error)
+
+
+def _cannot_start(error: exception.SvirtError) -> Exception:
+    LOG.critical('nova-compute cannot start: %s', error)
+    refusal: Exception = nova_exception.InternalError(str(error))
+    return refusal
+
+
+def _adopt_running_guests(
+    allocator: base.Allocator, host_name: str, host: Any
+) -> None:
+    """Record the levels of guests that were started without one.
+
+    :raises StoreUnreachable: the allocator does not answer
+    """
+    xmls = []
+    for guest in host.list_guests(only_running=True):
+        # Ignore guests that stopped while we were listing them.
+        with contextlib.suppress(libvirt_host.libvirt.libvirtError):
+            xmls.append(guest.get_xml_desc())
+    for outcome in adoption.adopt(allocator, host_name, xmls):
+        if outcome.problem:
+            LOG.warning(
+                'Instance %s keeps running at the level %s, which is '
+                'not its own: hard-reboot it to give it one. %s',
+                outcome.instance_uuid,
+                outcome.level,
+                outcome.problem,
+            )
+        else:
+            LOG.info(
+                'Instance %s, started before svirt-nova, holds the '
+                'level %s that it runs with',
+                outcome.instance_uuid,
+                outcome.level,
+            )
+
+
+def _warn_of_foreign_levels(host: Any, space: spaces.LevelSpace) -> None:
+    """Name the guests whose level libvirt itself drew out of our space.
+
+    libvirt does not keep static levels out of what it draws, nor does the
+    allocator know what it drew.
+    """
+    found = []
+    for guest in host.list_guests(only_running=True):
+        label = remains.label_of(guest)
+        if (
+            label is not None
+            and not label.is_static
+            and label.label is not None
+            and (
+                label.label.level in space or space.clashes(label.label.level)
+            )
+        ):
+            found.append(f'{guest.name} ({label.label.level})')
+    if found:
+        LOG.warning(
+            'These guests run with levels that libvirt drew by itself from '
+            'the level space %s, so an instance may come to share one: %s. '
+            'Hard-reboot those that are instances; for others give libvirtd '
+            'a category range outside of the space.',
+            space,
+            ', '.join(sorted(found)),
+        )
+
+
+def _warn_of_cached_names() -> None:
+    """Warn if an instance that comes back here may get its old disk.
+
+    A resize or a cold migration renames the instance's directory at the
+    source (``LibvirtDriver.migrate_disk_and_power_off``) and makes a new one
+    of the same name. A host that takes the name for the old directory runs,
+    and labels, what Nova keeps there for a revert and deletes at the end.
+    """
+    file_system = mounts.file_system(CONF.instances_path)
+    if file_system.caches_names:
+        LOG.warning(
+            'Nova has the instances in %s, on %s, which is mounted without '
+            'lookupcache=none: an instance that comes back to this host by a '
+            'resize or a cold migration may run on the copy of its disk that '
+            'Nova deletes when that is confirmed. Mount it with '
+            'lookupcache=none.',
+            CONF.instances_path,
+            file_system,
+        )
