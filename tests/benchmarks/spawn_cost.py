@@ -44,8 +44,8 @@ from oslo_utils import uuidutils
 
 from svirt_nova.host import file_labels
 from svirt_nova.host import privsep
+from tests import samples
 from tests.functional.nova import confined
-from tests.functional.nova import hypervisor
 
 MOST = 1.03
 WARM_UP = 10
@@ -126,7 +126,7 @@ class Bench(confined.ConfinedMixin, functional.ServersTestBase):
         # This machine may have no policy; the helper process needs one.
         policy = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
         contexts = policy / 'virtual_image_context'
-        contexts.write_text(f'{hypervisor.IMAGE}\n')
+        contexts.write_text(f'{samples.IMAGE_TEXT}\n')
         if not self.helper:
             self.useFixture(
                 fixtures.MonkeyPatch(

@@ -38,11 +38,10 @@ from svirt_nova.mcs import contexts
 from svirt_nova.virt import driver as svirt_driver
 from svirt_nova.virt import extension
 from svirt_nova.virt import remains
+from tests import samples
 
 CONF = nova.conf.CONF
 
-PROCESS = 'system_u:system_r:svirt_t:s0'
-IMAGE = 'system_u:object_r:svirt_image_t:s0'
 
 # In seconds, for the servers that a test has left.
 _DELETION_TIME = 60
@@ -56,8 +55,9 @@ _WAITS = 12
 
 _SECMODEL = (
     '<secmodel><model>selinux</model><doi>0</doi>'
-    f"<baselabel type='kvm'>{PROCESS}</baselabel>"
-    f"<baselabel type='qemu'>{PROCESS}</baselabel></secmodel></host>"
+    f"<baselabel type='kvm'>{samples.PROCESS_TEXT}</baselabel>"
+    f"<baselabel type='qemu'>{samples.PROCESS_TEXT}</baselabel>"
+    '</secmodel></host>'
 )
 
 
@@ -112,13 +112,13 @@ class Domain(fakelibvirt.Domain):
             return xml
         seclabel = etree.fromstring(etree.tostring(self.seclabel))
         process = contexts.Context.parse(seclabel.findtext('label'))
-        image = contexts.Context.parse(IMAGE).at(process.level)
+        image = contexts.Context.parse(samples.IMAGE_TEXT).at(process.level)
         etree.SubElement(seclabel, 'imagelabel').text = str(image)
         text = etree.tostring(seclabel, encoding='unicode')
         return xml.replace('</domain>', f'{text}</domain>')
 
     def securityLabel(self) -> list[Any]:  # noqa: N802
-        return [self.process_label or PROCESS, True]
+        return [self.process_label or samples.PROCESS_TEXT, True]
 
 
 def no_domain_starts() -> Any:
@@ -140,7 +140,9 @@ class Files:
     def label(self, root: str, path: str, level: Any) -> None:
         if os.path.basename(path) in self.refused:
             raise file_labels.unlabeled(path)
-        self.labels[path] = contexts.Context.parse(IMAGE).at(level)
+        self.labels[path] = contexts.Context.parse(samples.IMAGE_TEXT).at(
+            level
+        )
 
     def label_if_it_can(self, path: str, level: Any) -> None:
         """As libvirt: it says nothing of storage that takes no label."""
@@ -178,7 +180,7 @@ class ConfinedHostFixture(fixtures.Fixture):
         self._patch('selinux.security_getenforce', lambda: 1)
         self._patch(
             'svirt_nova.host.privsep.image_context',
-            lambda: contexts.Context.parse(IMAGE),
+            lambda: contexts.Context.parse(samples.IMAGE_TEXT),
         )
         self._patch('nova.tests.fixtures.libvirt.Domain', Domain)
         capabilities = fakelibvirt.Connection.getCapabilities

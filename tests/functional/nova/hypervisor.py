@@ -18,13 +18,12 @@ from nova import exception as nova_exception
 
 from svirt_nova.allocator import base
 from svirt_nova.mcs import contexts
+from tests import samples
 
-PROCESS = 'system_u:system_r:svirt_t:s0'
-IMAGE = 'system_u:object_r:svirt_image_t:s0'
 CAPABILITIES = (
     '<capabilities><host><secmodel><model>selinux</model><doi>0</doi>'
-    f"<baselabel type='kvm'>{PROCESS}</baselabel>"
-    f"<baselabel type='qemu'>{PROCESS}</baselabel>"
+    f"<baselabel type='kvm'>{samples.PROCESS_TEXT}</baselabel>"
+    f"<baselabel type='qemu'>{samples.PROCESS_TEXT}</baselabel>"
     '</secmodel></host></capabilities>'
 )
 
@@ -100,7 +99,9 @@ class Files:
 
     def label(self, root: str, path: str, level: Any) -> None:
         with self.steps.changes(f'label {os.path.basename(path)}'):
-            write(path, str(contexts.Context.parse(IMAGE).at(level)))
+            write(
+                path, str(contexts.Context.parse(samples.IMAGE_TEXT).at(level))
+            )
 
     def restore(self, root: str, path: str, given: Any) -> None:
         found = self.read(path)
@@ -138,7 +139,7 @@ class Domain:
         if label is not None:
             process = contexts.Context.parse(label.findtext('label'))
             etree.SubElement(label, 'imagelabel').text = str(
-                contexts.Context.parse(IMAGE).at(process.level)
+                contexts.Context.parse(samples.IMAGE_TEXT).at(process.level)
             )
         return str(etree.tostring(root, encoding='unicode'))
 
@@ -149,7 +150,7 @@ class Domain:
     def securityLabel(self) -> list[Any]:  # noqa: N802
         self.host.steps.reads('libvirt process label')
         root = etree.fromstring(self._definition.read_text())
-        return [root.findtext('seclabel/label') or PROCESS, True]
+        return [root.findtext('seclabel/label') or samples.PROCESS_TEXT, True]
 
     @property
     def is_running(self) -> bool:
@@ -191,7 +192,11 @@ class Domain:
         for source in root.findall('devices/disk/source'):
             write(
                 source.get('file'),
-                str(contexts.Context.parse(IMAGE).at(process.level)),
+                str(
+                    contexts.Context.parse(samples.IMAGE_TEXT).at(
+                        process.level
+                    )
+                ),
             )
 
     def undefine(self) -> None:

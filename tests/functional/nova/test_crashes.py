@@ -29,6 +29,7 @@ from svirt_nova.allocator import types
 from svirt_nova.host import domain_xml
 from svirt_nova.mcs import contexts
 from svirt_nova.virt import remains
+from tests import samples
 from tests.functional.nova import cloud as clouds
 from tests.functional.nova import hypervisor
 from tests.functional.nova import libvirt_steps
@@ -148,7 +149,7 @@ class _Base(testtools.TestCase):
         self._patch('selinux.security_getenforce', lambda: 1)
         self._patch(
             'svirt_nova.host.privsep.image_context',
-            lambda: contexts.Context.parse(hypervisor.IMAGE),
+            lambda: contexts.Context.parse(samples.IMAGE_TEXT),
         )
         for name, method in vars(libvirt_steps.LibvirtDriver).items():
             if callable(method):

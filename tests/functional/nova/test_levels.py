@@ -20,6 +20,7 @@ from svirt_nova.allocator import base
 from svirt_nova.allocator import types
 from svirt_nova.host import domain_xml
 from svirt_nova.virt import claims
+from tests import samples
 from tests.functional.nova import confined
 
 CONF = nova.conf.CONF
@@ -225,7 +226,7 @@ class FaultTest(_Base):
     def test_a_process_at_another_level_is_stopped(self):
         def launch(domain, flags):
             original(domain, flags)
-            domain.process_label = f'{confined.PROCESS}:c1,c2,c3'
+            domain.process_label = f'{samples.PROCESS_TEXT}:c1,c2,c3'
 
         original = confined.Domain.createWithFlags
         with mock.patch.object(confined.Domain, 'createWithFlags', launch):

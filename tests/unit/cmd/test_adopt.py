@@ -8,10 +8,10 @@ import fixtures
 import libvirt
 
 from svirt_nova import exception
-from tests.unit import test_adoption
+from tests import samples
 from tests.unit.cmd import fake
 
-UUID = test_adoption.UUID
+UUID = samples.INSTANCE_UUID
 
 
 class Domain:
@@ -59,9 +59,9 @@ class AdoptTest(fake.ProgramTestCase):
         super().setUp()
         self.asked = []
         self.connection = Connection(
-            test_adoption._domain(),
+            samples.labelled_domain(),
             None,
-            test_adoption._domain(level=':c1,c2'),
+            samples.labelled_domain(level=':c1,c2'),
         )
         self.useFixture(
             fixtures.MonkeyPatch('libvirt.openReadOnly', self.open)

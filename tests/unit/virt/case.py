@@ -24,7 +24,7 @@ from svirt_nova.mcs import spaces
 from svirt_nova.virt import confinement
 from svirt_nova.virt import driver
 from svirt_nova.virt import extension
-from tests.unit import test_seclabel
+from tests import samples
 
 CONF = nova.conf.CONF
 INSTANCES = spaces.LevelSpace.parse('c0.c9')
@@ -47,7 +47,7 @@ class DriverTestCase(testtools.TestCase):
         self.allocator = mock.create_autospec(base.Allocator, instance=True)
         self.held(LEVEL)
         self.confined = confinement.Confinement(
-            process=test_seclabel.PROCESS, image=test_seclabel.IMAGE
+            process=samples.PROCESS, image=samples.IMAGE
         )
         self.driver._host = mock.Mock()
         self.driver._volume_api = mock.Mock()

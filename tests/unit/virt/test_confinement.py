@@ -6,7 +6,7 @@ import testtools
 from svirt_nova import exception
 from svirt_nova.mcs import contexts
 from svirt_nova.virt import confinement
-from tests.unit import test_seclabel
+from tests import samples
 
 
 class OfHostTest(testtools.TestCase):
@@ -20,7 +20,7 @@ class OfHostTest(testtools.TestCase):
             self.useFixture(
                 fixtures.MonkeyPatch(name, lambda value=value: value)
             )
-        return confinement.of_host(test_seclabel.CAPABILITIES, 'qemu')
+        return confinement.of_host(samples.CAPABILITIES, 'qemu')
 
     def test_contexts_come_from_libvirt_and_the_policy(self):
         host = self._host()

@@ -16,8 +16,7 @@ from svirt_nova.host import mounts
 from svirt_nova.mcs import levels
 from svirt_nova.virt import claims
 from svirt_nova.virt import outages
-from tests.unit import test_adoption
-from tests.unit import test_seclabel
+from tests import samples
 from tests.unit.virt import case
 
 
@@ -146,7 +145,7 @@ class GuestFromBeforeTest(case.DriverTestCase):
 
     def test_its_memory_image_is_not_started(self):
         guest = mock.Mock()
-        guest.get_xml_desc.return_value = test_seclabel.DOMAIN % ''
+        guest.get_xml_desc.return_value = samples.DOMAIN % ''
         self.driver._host.get_guest.side_effect = [guest]
         error = self.assertRaises(
             nova_exception.InternalError,
@@ -164,7 +163,7 @@ class AdoptionTest(case.DriverTestCase):
 
     def setUp(self):
         super().setUp()
-        self.xml = test_adoption._domain()
+        self.xml = samples.labelled_domain()
         gone = mock.Mock()
         gone.get_xml_desc.side_effect = libvirt_driver.libvirt.libvirtError(
             'gone'
@@ -193,13 +192,13 @@ class AdoptionTest(case.DriverTestCase):
             only_running=True
         )
         self.allocator.adopt.assert_called_once_with(
-            test_adoption.UUID, 'p', 'here', levels.Level.parse('s0:c4,c9')
+            samples.INSTANCE_UUID, 'p', 'here', levels.Level.parse('s0:c4,c9')
         )
 
     def test_a_clash_is_told_and_does_not_stop_it(self):
         self.allocator.adopt.side_effect = exception.LevelTaken('in use')
         self.driver.init_host('here')
-        self.assertIn(test_adoption.UUID, self.log.output)
+        self.assertIn(samples.INSTANCE_UUID, self.log.output)
         self.assertIn('hard-reboot', self.log.output)
 
     def test_nor_does_a_store_that_is_away(self):

@@ -9,7 +9,7 @@ from svirt_nova import exception
 from svirt_nova.allocator import types
 from svirt_nova.host import domain_xml
 from svirt_nova.mcs import levels
-from tests.unit import test_seclabel
+from tests import samples
 from tests.unit.virt import case
 
 
@@ -26,9 +26,9 @@ class LiveMigrationTest(case.DriverTestCase):
 
     def running(self, level):
         self.guest.get_xml_desc.return_value = domain_xml.confine(
-            test_seclabel.DOMAIN % '',
-            test_seclabel.PROCESS.at(level),
-            test_seclabel.IMAGE.at(level),
+            samples.DOMAIN % '',
+            samples.PROCESS.at(level),
+            samples.IMAGE.at(level),
         )
 
     def _migrate(self):
@@ -89,9 +89,7 @@ class LiveMigrationTest(case.DriverTestCase):
         def operate(*args, **kwargs):
             self._operate()
             guest = self.calls._live_migration_operation.call_args.args[5]
-            guest.migrate(
-                'uri', flags=1, destination_xml=test_seclabel.DOMAIN % ''
-            )
+            guest.migrate('uri', flags=1, destination_xml=samples.DOMAIN % '')
 
         self.calls.live_migration.side_effect = operate
         self._migrate()

@@ -13,7 +13,7 @@ from nova.virt.libvirt import host as libvirt_host
 from svirt_nova import exception
 from svirt_nova.host import domain_xml
 from svirt_nova.mcs import levels
-from tests.unit import test_seclabel
+from tests import samples
 from tests.unit.virt import case
 
 
@@ -41,7 +41,7 @@ class RestartTest(case.DriverTestCase):
         self.defined('static', case.LEVEL)
 
     def defined(self, kind, level):
-        context = test_seclabel.PROCESS.at(level)
+        context = samples.PROCESS.at(level)
         self.guest.get_xml_desc.return_value = (
             f'<domain><seclabel type="{kind}" model="selinux">'
             f'<label>{context}</label></seclabel></domain>'
@@ -70,11 +70,11 @@ class RestartTest(case.DriverTestCase):
     def runs_at(self, level):
         """What is running; the definition stays."""
         defined = self.guest.get_xml_desc.return_value
-        process = test_seclabel.PROCESS.at(level)
+        process = samples.PROCESS.at(level)
         running = (
             f'<domain><seclabel type="static" model="selinux">'
             f'<label>{process}</label>'
-            f'<imagelabel>{test_seclabel.IMAGE.at(level)}</imagelabel>'
+            f'<imagelabel>{samples.IMAGE.at(level)}</imagelabel>'
             f'</seclabel></domain>'
         )
         self.guest.get_xml_desc.side_effect = lambda dump_inactive=False: (

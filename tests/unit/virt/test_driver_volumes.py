@@ -16,7 +16,7 @@ from svirt_nova.host import domain_xml
 from svirt_nova.mcs import levels
 from svirt_nova.mcs import spaces
 from svirt_nova.virt import claims
-from tests.unit import test_seclabel
+from tests import samples
 from tests.unit.virt import case
 
 
@@ -56,7 +56,7 @@ class VolumeTest(case.DriverTestCase):
         self,
     ):
         guest = mock.Mock()
-        process = test_seclabel.PROCESS.at(case.LEVEL)
+        process = samples.PROCESS.at(case.LEVEL)
         guest.get_xml_desc.return_value = (
             f'<domain><seclabel type="dynamic" model="selinux">'
             f'<label>{process}</label></seclabel></domain>'
@@ -171,9 +171,7 @@ class MultiattachTest(case.DriverTestCase):
         self._connect()
         config, disk = self._disk()
         self.assertIs(domain_xml.DiskLabel.PROJECT, disk.label)
-        self.assertIn(
-            str(test_seclabel.IMAGE.at(self.PROJECT)), config.to_xml()
-        )
+        self.assertIn(str(samples.IMAGE.at(self.PROJECT)), config.to_xml())
         # Also when it is written twice, as by a guest that is defined.
         self.assertEqual(1, config.to_xml().count('<seclabel'))
         self.assertEqual(

@@ -20,7 +20,7 @@ from svirt_nova.allocator import types
 from svirt_nova.mcs import contexts
 from svirt_nova.mcs import levels
 from svirt_nova.virt import shared_files
-from tests.unit import test_seclabel
+from tests import samples
 from tests.unit.virt import case
 
 VOLUME = '/mnt/hash/volume-1'
@@ -58,7 +58,7 @@ class SharedFilesTest(case.DriverTestCase):
             )
         )
         self.own = os.path.join(self.instances, 'uuid', 'disk')
-        image = test_seclabel.IMAGE
+        image = samples.IMAGE
         self.carried = {
             self.own: image.at(case.LEVEL),
             VOLUME: image.at(case.LEVEL),
@@ -103,7 +103,7 @@ class SharedFilesTest(case.DriverTestCase):
         guest.get_xml_desc.return_value = (
             f'<domain><devices>{"".join(disks)}</devices>'
             f'<seclabel type="static" model="selinux" relabel="yes"><label>'
-            f'{test_seclabel.PROCESS.at(case.LEVEL)}</label></seclabel>'
+            f'{samples.PROCESS.at(case.LEVEL)}</label></seclabel>'
             '</domain>'
         )
         self.driver._host.get_guest.side_effect = None
@@ -153,7 +153,7 @@ class SharedFilesTest(case.DriverTestCase):
 
         self.calls.restore.side_effect = restore
         self.driver._destroy(self.instance)
-        self.assertEqual([test_seclabel.IMAGE.at(case.LEVEL)], carried)
+        self.assertEqual([samples.IMAGE.at(case.LEVEL)], carried)
         self.assertEqual(2, len(self._given_back()))
 
     def test_libvirt_puts_the_files_of_an_instance_of_this_host_back(self):
@@ -171,7 +171,7 @@ class SharedFilesTest(case.DriverTestCase):
         ):
             self.calls.label.reset_mock()
             self.carried = dict.fromkeys(
-                self.carried, test_seclabel.IMAGE.at(case.LEVEL)
+                self.carried, samples.IMAGE.at(case.LEVEL)
             )
             self.migrations.side_effect = [answer]
             self.driver._destroy(self.instance)
@@ -196,7 +196,7 @@ class SharedFilesTest(case.DriverTestCase):
             self.assertEqual([], self._given_back())
             now.host = 'there'
             self.carried = dict.fromkeys(
-                self.carried, test_seclabel.IMAGE.at(case.LEVEL)
+                self.carried, samples.IMAGE.at(case.LEVEL)
             )
             self.driver._destroy(self.instance)
         self.assertEqual(2, len(self._given_back()))
@@ -211,7 +211,7 @@ class SharedFilesTest(case.DriverTestCase):
         self.holders[f'of {VOLUME}'] = 'other'
         for shown in (OTHER, case.LEVEL):
             self.calls.label.reset_mock()
-            self.carried[VOLUME] = test_seclabel.IMAGE.at(shown)
+            self.carried[VOLUME] = samples.IMAGE.at(shown)
             self.driver._destroy(self.instance)
             self.assertIn((VOLUME, OTHER), self._given_back())
             self.assertNotIn((VOLUME, case.LEVEL), self._given_back())
@@ -227,7 +227,7 @@ class SharedFilesTest(case.DriverTestCase):
         )
         for number, holder in enumerate(holders, 1):
             self.calls.label.reset_mock()
-            self.carried[VOLUME] = test_seclabel.IMAGE.at(case.LEVEL)
+            self.carried[VOLUME] = samples.IMAGE.at(case.LEVEL)
             self.holders[f'of {VOLUME}'] = holder
             self.driver._destroy(self.instance)
             self.assertNotIn(VOLUME, [path for path, _ in self._given_back()])
@@ -250,14 +250,14 @@ class SharedFilesTest(case.DriverTestCase):
         """After a swap the domain still has the first one's UUID."""
         for name in ('volume-2', None):
             self.calls.label.reset_mock()
-            self.carried[VOLUME] = test_seclabel.IMAGE.at(case.LEVEL)
+            self.carried[VOLUME] = samples.IMAGE.at(case.LEVEL)
             self.names[f'of {VOLUME}'] = name
             self.driver._destroy(self.instance)
             self.assertNotIn(VOLUME, [path for path, _ in self._given_back()])
 
     def test_the_level_of_a_volume_that_leaves_meanwhile_goes_again(self):
         for then in (None, 'other'):
-            self.carried[VOLUME] = test_seclabel.IMAGE.at(case.LEVEL)
+            self.carried[VOLUME] = samples.IMAGE.at(case.LEVEL)
             self.holders[f'of {VOLUME}'] = 'uuid'
             self.calls.restore.reset_mock()
 
@@ -281,7 +281,7 @@ class SharedFilesTest(case.DriverTestCase):
     def test_what_is_neither_the_instance_s_nor_a_volume_is_left(self):
         stranger = os.path.join(self.instances, 'other', 'disk')
         self.has(_disk(stranger))
-        self.carried[stranger] = test_seclabel.IMAGE.at(case.LEVEL)
+        self.carried[stranger] = samples.IMAGE.at(case.LEVEL)
         self.driver._destroy(self.instance)
         self.assertEqual([], self._given_back())
 
@@ -299,7 +299,7 @@ class SharedFilesTest(case.DriverTestCase):
 
     def test_a_level_that_came_from_elsewhere_meanwhile_stays(self):
         with self.put_back():
-            self.carried[self.own] = test_seclabel.IMAGE.at(OTHER)
+            self.carried[self.own] = samples.IMAGE.at(OTHER)
         self.assertEqual([], self._given_back())
 
     def test_what_libvirt_does_not_put_back_is_left_alone(self):

@@ -4,71 +4,26 @@ import testtools
 
 from svirt_nova import exception
 from svirt_nova.host import domain_xml
-from svirt_nova.mcs import contexts
 from svirt_nova.mcs import levels
-
-LEVEL = levels.Level.parse('s0:c12,c900')
-PROCESS = contexts.Context.parse('system_u:system_r:svirt_t:s0').at(LEVEL)
-IMAGE = contexts.Context.parse('system_u:object_r:svirt_image_t:s0').at(LEVEL)
-
-CAPABILITIES = """
-<capabilities>
-  <host>
-    <secmodel><model>none</model><doi>0</doi></secmodel>
-    <secmodel>
-      <model>selinux</model><doi>0</doi>
-      <baselabel type='kvm'>system_u:system_r:svirt_t:s0</baselabel>
-      <baselabel type='qemu'>system_u:system_r:svirt_tcg_t:s0</baselabel>
-    </secmodel>
-    <secmodel><model>dac</model><doi>0</doi></secmodel>
-  </host>
-</capabilities>
-"""
-
-DOMAIN = """<?xml version='1.0' encoding='utf-8'?>
-<domain type='kvm'>
-  <uuid>9d6d1b09-6d26-4ea5-8c0c-4d2c0c6c9e1b</uuid>
-  <seclabel model='dac' type='static'><label>+64055:+64055</label></seclabel>
-  %s
-  <devices>
-    <disk type='file' device='disk'>
-      <source file='/i/u/disk'/><target dev='vda'/>
-    </disk>
-    <disk type='file' device='cdrom'>
-      <source file='/i/u/disk.config'/><target dev='sda'/>
-    </disk>
-    <disk type='file' device='disk'>
-      <source file='/m/h/read-only'/><target dev='vdb'/><readonly/>
-    </disk>
-    <disk type='file' device='disk'>
-      <source file='/m/h/shared'/><target dev='vdc'/><shareable/>
-    </disk>
-    <disk type='block' device='disk'>
-      <source dev='/dev/vg/x'/><target dev='vdd'/>
-    </disk>
-    <disk type='network' device='disk'>
-      <source protocol='rbd' name='p/x'/><target dev='vde'/>
-    </disk>
-    <disk type='file' device='cdrom'><target dev='sdb'/></disk>
-  </devices>
-</domain>
-"""
+from tests import samples
 
 
 class BaseContextTest(testtools.TestCase):
     def test_each_type_of_domain_has_its_own_context(self):
         self.assertEqual(
-            'svirt_t', domain_xml.base_context(CAPABILITIES, 'kvm').type
+            'svirt_t',
+            domain_xml.base_context(samples.CAPABILITIES, 'kvm').type,
         )
         self.assertEqual(
-            'svirt_tcg_t', domain_xml.base_context(CAPABILITIES, 'qemu').type
+            'svirt_tcg_t',
+            domain_xml.base_context(samples.CAPABILITIES, 'qemu').type,
         )
 
     def test_a_type_that_libvirt_does_not_confine_is_refused(self):
         error = self.assertRaises(
             exception.UnconfinedHost,
             domain_xml.base_context,
-            CAPABILITIES,
+            samples.CAPABILITIES,
             'lxc',
         )
         self.assertIn("'lxc'", str(error))
@@ -102,7 +57,9 @@ class BaseContextTest(testtools.TestCase):
 
 class ConfineTest(testtools.TestCase):
     def _confine(self, more=''):
-        return domain_xml.confine(DOMAIN % more, PROCESS, IMAGE)
+        return domain_xml.confine(
+            samples.DOMAIN % more, samples.PROCESS, samples.IMAGE
+        )
 
     def test_the_domain_gets_one_static_label(self):
         xml = self._confine(
@@ -117,7 +74,7 @@ class ConfineTest(testtools.TestCase):
             ),
         )
         self.assertTrue(label.is_static)
-        self.assertEqual(PROCESS, label.label)
+        self.assertEqual(samples.PROCESS, label.label)
         self.assertNotIn('dynamic', xml)
         self.assertNotIn('type="none"', xml)
 
@@ -133,27 +90,32 @@ class ConfineTest(testtools.TestCase):
         self.assertEqual(domain_xml.DiskLabel.SHARED, labels['/m/h/shared'])
 
     def test_what_a_project_shares_has_its_own_label(self):
-        shared = IMAGE.at(levels.Level.parse('s0:c12'))
-        once = domain_xml.confine(DOMAIN % '', PROCESS, IMAGE, shared)
+        shared = samples.IMAGE.at(levels.Level.parse('s0:c12'))
+        once = domain_xml.confine(
+            samples.DOMAIN % '', samples.PROCESS, samples.IMAGE, shared
+        )
         labels = {disk.path: disk.label for disk in domain_xml.disks(once)}
         self.assertEqual(domain_xml.DiskLabel.PROJECT, labels['/m/h/shared'])
         self.assertEqual(1, once.count(f'<label>{shared}</label>'))
         self.assertEqual(
-            once, domain_xml.confine(once, PROCESS, IMAGE, shared)
+            once,
+            domain_xml.confine(once, samples.PROCESS, samples.IMAGE, shared),
         )
         # A project that shares nothing any more leaves it to libvirt.
-        again = domain_xml.confine(once, PROCESS, IMAGE)
+        again = domain_xml.confine(once, samples.PROCESS, samples.IMAGE)
         self.assertNotIn(f'<label>{shared}</label>', again)
 
     def test_confining_twice_changes_nothing(self):
         once = self._confine()
-        self.assertEqual(once, domain_xml.confine(once, PROCESS, IMAGE))
+        self.assertEqual(
+            once, domain_xml.confine(once, samples.PROCESS, samples.IMAGE)
+        )
 
     def test_another_level_replaces_the_first_everywhere(self):
         other = levels.Level.parse('s0:c1,c2')
 
         xml = domain_xml.confine(
-            self._confine(), PROCESS.at(other), IMAGE.at(other)
+            self._confine(), samples.PROCESS.at(other), samples.IMAGE.at(other)
         )
 
         self.assertNotIn('c900', xml)
@@ -161,16 +123,19 @@ class ConfineTest(testtools.TestCase):
 
 class ReadTest(testtools.TestCase):
     def test_a_domain_without_a_label_has_none(self):
-        self.assertIsNone(domain_xml.read(DOMAIN % ''))
+        self.assertIsNone(domain_xml.read(samples.DOMAIN % ''))
 
     def test_a_label_of_type_none_is_none(self):
         self.assertIsNone(
-            domain_xml.read(DOMAIN % "<seclabel type='none' model='selinux'/>")
+            domain_xml.read(
+                samples.DOMAIN % "<seclabel type='none' model='selinux'/>"
+            )
         )
 
     def test_a_running_domain_shows_both_labels(self):
         label = domain_xml.read(
-            DOMAIN % "<seclabel type='dynamic' model='selinux' relabel='yes'>"
+            samples.DOMAIN
+            % "<seclabel type='dynamic' model='selinux' relabel='yes'>"
             '<label>system_u:system_r:svirt_t:s0:c2,c1</label><imagelabel>'
             'system_u:object_r:svirt_image_t:s0:c1,c2</imagelabel></seclabel>'
         )
@@ -180,11 +145,13 @@ class ReadTest(testtools.TestCase):
     def test_only_local_disks_with_a_source_are_listed(self):
         self.assertEqual(
             ['vda', 'sda', 'vdb', 'vdc', 'vdd'],
-            [disk.target for disk in domain_xml.disks(DOMAIN % '')],
+            [disk.target for disk in domain_xml.disks(samples.DOMAIN % '')],
         )
 
     def test_without_labels_of_their_own_libvirt_opens_read_only_disks(self):
-        labels = {d.target: d.label for d in domain_xml.disks(DOMAIN % '')}
+        labels = {
+            d.target: d.label for d in domain_xml.disks(samples.DOMAIN % '')
+        }
         self.assertEqual(domain_xml.DiskLabel.CONTENT, labels['sda'])
         self.assertEqual(domain_xml.DiskLabel.CONTENT, labels['vdb'])
         self.assertEqual(domain_xml.DiskLabel.OWN, labels['vda'])

@@ -6,13 +6,13 @@ from svirt_nova import exception
 from svirt_nova.host import domain_xml
 from svirt_nova.host import verify
 from svirt_nova.mcs import contexts
-from tests.unit import test_seclabel
+from tests import samples
 
-PROCESS, IMAGE = test_seclabel.PROCESS, test_seclabel.IMAGE
+PROCESS, IMAGE = samples.PROCESS, samples.IMAGE
 
 
 def _running(label=str(PROCESS), image=str(IMAGE)):
-    xml = domain_xml.confine(test_seclabel.DOMAIN % '', PROCESS, IMAGE)
+    xml = domain_xml.confine(samples.DOMAIN % '', PROCESS, IMAGE)
     return xml.replace(
         f'<label>{PROCESS}</label>',
         f'<label>{label}</label><imagelabel>{image}</imagelabel>',
@@ -47,7 +47,7 @@ class CheckTest(testtools.TestCase):
     def test_a_domain_without_a_label_is_refused(self):
         self.assertIn(
             'without an SELinux label',
-            self._refused(domain=test_seclabel.DOMAIN % ''),
+            self._refused(domain=samples.DOMAIN % ''),
         )
 
     def test_a_process_at_more_categories_is_refused(self):

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Contexts and XML that several tests use."""
+
+from __future__ import annotations
+
+from svirt_nova.mcs import contexts
+from svirt_nova.mcs import levels
+
+PROCESS_TEXT = 'system_u:system_r:svirt_t:s0'
+IMAGE_TEXT = 'system_u:object_r:svirt_image_t:s0'
+"""What Debian's policy gives guests and their images, without a level."""
+
+LEVEL = levels.Level.parse('s0:c12,c900')
+PROCESS = contexts.Context.parse(PROCESS_TEXT).at(LEVEL)
+IMAGE = contexts.Context.parse(IMAGE_TEXT).at(LEVEL)
+
+INSTANCE_UUID = '9d6d1b09-6d26-4ea5-8c0c-4d2c0c6c9e1b'
+"""The instance of the domains below."""
+
+CAPABILITIES = """
+<capabilities>
+  <host>
+    <secmodel><model>none</model><doi>0</doi></secmodel>
+    <secmodel>
+      <model>selinux</model><doi>0</doi>
+      <baselabel type='kvm'>system_u:system_r:svirt_t:s0</baselabel>
+      <baselabel type='qemu'>system_u:system_r:svirt_tcg_t:s0</baselabel>
+    </secmodel>
+    <secmodel><model>dac</model><doi>0</doi></secmodel>
+  </host>
+</capabilities>
+"""
+
+DOMAIN = """<?xml version='1.0' encoding='utf-8'?>
+<domain type='kvm'>
+  <uuid>9d6d1b09-6d26-4ea5-8c0c-4d2c0c6c9e1b</uuid>
+  <seclabel model='dac' type='static'><label>+64055:+64055</label></seclabel>
+  %s
+  <devices>
+    <disk type='file' device='disk'>
+      <source file='/i/u/disk'/><target dev='vda'/>
+    </disk>
+    <disk type='file' device='cdrom'>
+      <source file='/i/u/disk.config'/><target dev='sda'/>
+    </disk>
+    <disk type='file' device='disk'>
+      <source file='/m/h/read-only'/><target dev='vdb'/><readonly/>
+    </disk>
+    <disk type='file' device='disk'>
+      <source file='/m/h/shared'/><target dev='vdc'/><shareable/>
+    </disk>
+    <disk type='block' device='disk'>
+      <source dev='/dev/vg/x'/><target dev='vdd'/>
+    </disk>
+    <disk type='network' device='disk'>
+      <source protocol='rbd' name='p/x'/><target dev='vde'/>
+    </disk>
+    <disk type='file' device='cdrom'><target dev='sdb'/></disk>
+  </devices>
+</domain>
+"""
+"""A domain with a disk of each kind; ``%s`` stands for further elements."""
+
+OWNER = """
+  <metadata>
+    <nova:instance xmlns:nova="http://openstack.org/xmlns/libvirt/nova/1.1">
+      <nova:owner>
+        <nova:user uuid="u">user</nova:user>
+        <nova:project uuid="p">project</nova:project>
+      </nova:owner>
+    </nova:instance>
+  </metadata>
+"""
+"""What Nova writes into a domain of the project ``p``."""
+
+
+def labelled_domain(
+    kind: str = 'dynamic', owner: str = OWNER, level: str = ':c4,c9'
+) -> str:
+    """The XML of a running domain with an SELinux label.
+
+    :param kind: the type of its seclabel
+    :param level: what follows the sensitivity
+    """
+    return DOMAIN % (
+        f"<seclabel type='{kind}' model='selinux' relabel='yes'>"
+        f'<label>{PROCESS_TEXT}{level}</label>'
+        f'<imagelabel>{IMAGE_TEXT}{level}</imagelabel></seclabel>{owner}'
+    )
