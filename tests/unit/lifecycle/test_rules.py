@@ -1,74 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
 
+import dataclasses
+
 import testscenarios
 import testtools
 
 from svirt_nova.lifecycle import rules
+from svirt_nova.lifecycle import table
 
 load_tests = testscenarios.load_tests_apply_scenarios
 
 
-class GoneForGoodTest(testtools.TestCase):
-    """The evidence, as recorded from Nova's operations."""
+class LifecycleTableTest(testtools.TestCase):
+    """The evidence, in each of Nova's operations."""
 
     scenarios = [
-        (name, {'state': state, 'gone': gone})
-        for name, state, gone in [
-            ('delete', (False, 'active', 'deleting', 'here'), True),
-            (
-                'delete while the compute was down',
-                (True, 'deleted', None, 'here'),
-                True,
-            ),
-            (
-                'the same, after an evacuation',
-                (True, 'deleted', None, 'there'),
-                True,
-            ),
-            ('marked as deleted', (False, 'deleted', None, 'there'), True),
-            ('reclaim', (False, 'soft-delete', None, 'here'), True),
-            ('failed build', (False, 'building', 'spawning', 'here'), False),
-            ('rebuild', (False, 'active', 'rebuilding', 'here'), False),
-            (
-                'shelve offload',
-                (False, 'shelved', 'shelving_offloading', 'here'),
-                False,
-            ),
-            ('confirm of a resize', (False, 'resized', None, 'there'), False),
-            (
-                'confirm because the server is deleted',
-                (False, 'resized', 'deleting', 'there'),
-                False,
-            ),
-            (
-                'revert on the destination',
-                (False, 'resized', 'resize_reverting', 'here'),
-                False,
-            ),
-            (
-                'source back after an evacuation',
-                (False, 'active', None, 'there'),
-                False,
-            ),
-            (
-                'rolled back live migration',
-                (False, 'active', 'migrating', 'there'),
-                False,
-            ),
-            (
-                'soft-deleted and now elsewhere',
-                (False, 'soft-delete', None, 'there'),
-                False,
-            ),
-            ('no host', (False, 'error', 'deleting', None), False),
-        ]
+        (row.operation, {'row': row}) for row in table.ROWS if row.is_ending
     ]
 
-    def test_only_the_deletion_itself_is_evidence(self):
-        deleted, vm_state, task_state, host = self.state
-        instance = rules.InstanceState(deleted, vm_state, task_state, host)
+    def test_the_rules_follow_the_table(self):
+        gone = rules.is_gone_for_good(self.row.instance, table.HERE)
+        self.assertEqual(self.row.claim is table.Claim.GIVE_BACK, gone)
+        # Once nothing is left here, the claim may go in any case.
+        self.assertTrue(rules.may_unclaim(rules.Remains(), gone))
 
-        self.assertEqual(self.gone, rules.is_gone_for_good(instance, 'here'))
+    def test_a_task_of_deleting_is_no_evidence_on_another_host(self):
+        instance = dataclasses.replace(
+            self.row.instance, task_state=rules.DELETING, host=table.THERE
+        )
+        self.assertEqual(
+            instance.deleted or instance.vm_state == rules.DELETED,
+            rules.is_gone_for_good(instance, table.HERE),
+        )
 
 
 class MayUnclaimTest(testtools.TestCase):
