@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from oslo_config import cfg
 
-from svirt_nova import conf as svirt_conf
+import svirt_nova.conf
 from svirt_nova import exception
 
 PROJECT = 'nova'
@@ -28,7 +28,7 @@ def load(
     :raises InvalidOption: a file cannot be read, or a value is not valid
     """
     conf = cfg.ConfigOpts()
-    svirt_conf.register_opts(conf)
+    svirt_nova.conf.register_opts(conf)
     args = [arg for name in files for arg in ('--config-file', name)]
     for name in directories:
         args += ['--config-dir', name]

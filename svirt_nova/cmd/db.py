@@ -9,7 +9,7 @@ from typing import Any
 from cliff import show
 
 from svirt_nova.cmd import command
-from svirt_nova.cmd import space as space_command
+from svirt_nova.cmd import space
 
 
 class Sync(command.Command, show.ShowOne):
@@ -22,7 +22,7 @@ class Sync(command.Command, show.ShowOne):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The level space of a new store."""
         parser = super().get_parser(prog_name)
-        space_command.add_options(parser)
+        space.add_options(parser)
         return parser
 
     def take_action(
@@ -33,8 +33,8 @@ class Sync(command.Command, show.ShowOne):
         # command of the program imports this module.
         from svirt_nova.allocator.sql.engine import stores
 
-        return space_command.describe(
-            stores.sync(self.app.conf, space_command.parse(parsed_args))
+        return space.describe(
+            stores.sync(self.app.conf, space.parse(parsed_args))
         )
 
 

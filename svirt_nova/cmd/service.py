@@ -15,7 +15,7 @@ from cotyledon import types
 from oslo_config import cfg
 from oslo_log import log as logging
 
-from svirt_nova import conf as svirt_conf
+import svirt_nova.conf
 from svirt_nova import exception
 from svirt_nova.allocator import base
 from svirt_nova.allocator.rpc import endpoints
@@ -142,7 +142,7 @@ def load(conf: cfg.ConfigOpts) -> base.Allocator:
 
 def _read_configuration(argv: Sequence[str]) -> cfg.ConfigOpts:
     conf = cfg.ConfigOpts()
-    svirt_conf.register_opts(conf)
+    svirt_nova.conf.register_opts(conf)
     logging.register_options(conf)
     try:
         conf(

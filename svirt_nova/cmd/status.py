@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from oslo_config import cfg
 from oslo_upgradecheck import upgradecheck
 
-from svirt_nova import conf as svirt_conf
+import svirt_nova.conf
 from svirt_nova import exception
 from svirt_nova.cmd import config
 
@@ -144,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         failed or the program could not run
     """
     conf = cfg.ConfigOpts()
-    svirt_conf.register_opts(conf)
+    svirt_nova.conf.register_opts(conf)
     try:
         status = upgradecheck.main(
             conf,

@@ -9,7 +9,7 @@ from keystoneauth1 import loading
 from oslo_config import cfg
 
 from svirt_nova import exception
-from svirt_nova.conf import compute_api as options
+from svirt_nova.conf import compute_api
 
 # From 2.69 on, an instance in a cell that is down can be a false 404
 # (nova.compute.api.API._get_instance_from_cell); before, it is an error.
@@ -36,7 +36,7 @@ class ComputeApi:
         except ValueError as error:
             raise exception.ComputeApiError(
                 f'GET {path} answered {response.status_code} without JSON: '
-                f'is [{options.GROUP}] the endpoint of Nova?'
+                f'is [{compute_api.GROUP}] the endpoint of Nova?'
             ) from error
 
     def check(self) -> None:
@@ -49,7 +49,7 @@ class ComputeApi:
         if status != 200 or not services:
             raise exception.ComputeApiError(
                 f'Nova answered {status} when asked for its compute '
-                f'services. The user in [{options.GROUP}] must be an '
+                f'services. The user in [{compute_api.GROUP}] must be an '
                 f'administrator'
             )
 
@@ -77,20 +77,22 @@ def load(conf: cfg.ConfigOpts) -> ComputeApi:
 
     :raises InvalidOption: they are not complete
     """
-    options.register_opts(conf)
+    compute_api.register_opts(conf)
     try:
-        auth = loading.load_auth_from_conf_options(conf, options.GROUP)
+        auth = loading.load_auth_from_conf_options(conf, compute_api.GROUP)
         if auth is None:
             raise exception.InvalidOption(
-                f'[{options.GROUP}] auth_type is not set: give the '
+                f'[{compute_api.GROUP}] auth_type is not set: give the '
                 f'credentials of an administrator of Nova'
             )
         session = loading.load_session_from_conf_options(
-            conf, options.GROUP, auth=auth
+            conf, compute_api.GROUP, auth=auth
         )
         client = loading.load_adapter_from_conf_options(
-            conf, options.GROUP, session=session, auth=auth
+            conf, compute_api.GROUP, session=session, auth=auth
         )
     except (keystone_exceptions.ClientException, cfg.Error) as error:
-        raise exception.InvalidOption(f'[{options.GROUP}]: {error}') from error
+        raise exception.InvalidOption(
+            f'[{compute_api.GROUP}]: {error}'
+        ) from error
     return ComputeApi(client)

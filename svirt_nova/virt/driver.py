@@ -18,7 +18,7 @@ import nova.conf
 from nova import exception as nova_exception
 from nova.virt.libvirt import driver as libvirt_driver
 
-from svirt_nova import conf as svirt_conf
+import svirt_nova.conf
 from svirt_nova.virt import extension
 from svirt_nova.virt import startup
 from svirt_nova.virt import volumes
@@ -31,7 +31,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
 
     def __init__(self, virtapi: Any, read_only: bool = False) -> None:
         super().__init__(virtapi, read_only=read_only)
-        svirt_conf.register_opts(CONF)
+        svirt_nova.conf.register_opts(CONF)
         self._extension = extension.Extension()
 
     # nova-compute starts

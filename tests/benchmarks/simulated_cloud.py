@@ -29,7 +29,7 @@ from typing import TypeVar
 import sqlalchemy as sa
 from oslo_config import cfg
 
-from svirt_nova import conf as svirt_conf
+import svirt_nova.conf
 from svirt_nova.allocator import base
 from svirt_nova.allocator import types
 from svirt_nova.allocator.sql import sql_allocator
@@ -209,7 +209,7 @@ class Access:
 
     def _conf(self) -> cfg.ConfigOpts:
         conf = cfg.ConfigOpts()
-        svirt_conf.register_opts(conf)
+        svirt_nova.conf.register_opts(conf)
         conf([], default_config_files=[])
         for group, name, value in (
             ('svirt_database', 'connection', self.url),

@@ -22,7 +22,7 @@ from typing import Any
 import sqlalchemy as sa
 from oslo_config import cfg
 
-from svirt_nova import conf as svirt_conf
+import svirt_nova.conf
 from svirt_nova.allocator.sql import sql_allocator
 from svirt_nova.allocator.sql.engine import stores
 from svirt_nova.allocator.sql.tables import schema
@@ -68,7 +68,7 @@ def new_uuid() -> str:
 def make_conf(url: str) -> cfg.ConfigOpts:
     """The configuration of a client of a store."""
     conf = cfg.ConfigOpts()
-    svirt_conf.register_opts(conf)
+    svirt_nova.conf.register_opts(conf)
     conf([], default_config_files=[])
     conf.set_override('connection', url, 'svirt_database')
     # The figures are what is to be read.

@@ -19,7 +19,7 @@ import fixtures
 import testtools
 from oslo_config import cfg
 
-from svirt_nova import conf as svirt_conf
+import svirt_nova.conf
 from svirt_nova.allocator import base
 from svirt_nova.allocator.sql.tables import schema
 from svirt_nova.cmd import manage
@@ -118,7 +118,7 @@ class ProgramTestCase(testtools.TestCase):
 
     def allocator(self) -> base.Allocator:
         conf = cfg.ConfigOpts()
-        svirt_conf.register_opts(conf)
+        svirt_nova.conf.register_opts(conf)
         conf(['--config-file', str(self.config)])
         return base.load(conf)
 

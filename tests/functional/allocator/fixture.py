@@ -7,7 +7,7 @@ import uuid
 import fixtures
 from oslo_config import cfg
 
-from svirt_nova import conf as svirt_conf
+import svirt_nova.conf
 from svirt_nova.allocator.sql import sql_allocator
 from svirt_nova.allocator.sql.engine import stores
 from svirt_nova.mcs import spaces
@@ -15,7 +15,7 @@ from svirt_nova.mcs import spaces
 
 def make_conf(path, cooling_time=3600, timeout=30, **options):
     conf = cfg.ConfigOpts()
-    svirt_conf.register_opts(conf)
+    svirt_nova.conf.register_opts(conf)
     conf([], default_config_files=[])
     conf.set_override(
         'connection', f'sqlite:///{path}?timeout={timeout}', 'svirt_database'

@@ -18,7 +18,7 @@ import oslo_messaging
 import testtools
 from oslo_config import cfg
 
-from svirt_nova import conf as svirt_conf
+import svirt_nova.conf
 from svirt_nova import exception
 from svirt_nova.allocator import types
 from svirt_nova.allocator.rpc import client
@@ -41,7 +41,7 @@ def make_conf(url, topic, host=None, **options):
     :param host: Nova's name for the client's host
     """
     conf = cfg.ConfigOpts()
-    svirt_conf.register_opts(conf)
+    svirt_nova.conf.register_opts(conf)
     conf([], default_config_files=[])
     conf.set_override('connection', url, 'svirt_database')
     if host is not None:

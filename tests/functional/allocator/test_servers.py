@@ -11,7 +11,7 @@ import fixtures
 import testtools
 from oslo_config import cfg
 
-from svirt_nova import conf as svirt_conf
+import svirt_nova.conf
 from svirt_nova.allocator.sql import sql_allocator
 from svirt_nova.allocator.sql.engine import stores
 from svirt_nova.mcs import spaces
@@ -25,7 +25,7 @@ OPERATIONS = int(os.environ.get('SVIRT_NOVA_STORM_OPERATIONS', '4000'))
 
 def make_conf(url, **options):
     conf = cfg.ConfigOpts()
-    svirt_conf.register_opts(conf)
+    svirt_nova.conf.register_opts(conf)
     conf([], default_config_files=[])
     conf.set_override('connection', url, 'svirt_database')
     for name, value in options.items():

@@ -27,7 +27,7 @@ from nova import objects
 from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.tests.functional.api import client
 
-from svirt_nova import conf as svirt_conf
+import svirt_nova.conf
 from svirt_nova.allocator import base
 from svirt_nova.allocator import types
 from svirt_nova.host import domain_xml
@@ -162,7 +162,7 @@ class ConfinedHostFixture(fixtures.Fixture):
     """An enforcing host whose guests get levels from a store of its own."""
 
     def _setUp(self) -> None:
-        svirt_conf.register_opts(CONF)
+        svirt_nova.conf.register_opts(CONF)
         store = self.useFixture(fixtures.TempDir()).join('levels.sqlite')
         CONF.set_override(
             'connection', f'sqlite:///{store}', group='svirt_database'

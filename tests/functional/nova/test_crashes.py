@@ -22,7 +22,7 @@ from nova import exception as nova_exception
 from nova.virt.libvirt.volume import nfs
 from testtools import content
 
-from svirt_nova import conf as svirt_conf
+import svirt_nova.conf
 from svirt_nova import exception
 from svirt_nova.allocator import base
 from svirt_nova.allocator import types
@@ -131,7 +131,7 @@ KILLED = ('spawn', 'delete', 'cold migration')
 class _Base(testtools.TestCase):
     def setUp(self):
         super().setUp()
-        svirt_conf.register_opts(CONF)
+        svirt_nova.conf.register_opts(CONF)
         self.directory = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
         self.files = hypervisor.Files()
         for group, name in (

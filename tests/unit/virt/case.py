@@ -15,7 +15,7 @@ from nova.virt.libvirt import config as libvirt_config
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt.volume import nfs
 
-from svirt_nova import conf as svirt_conf
+import svirt_nova.conf
 from svirt_nova.allocator import base
 from svirt_nova.allocator import types
 from svirt_nova.host import domain_xml
@@ -38,7 +38,7 @@ VOLUME = {
 class DriverTestCase(testtools.TestCase):
     def setUp(self):
         super().setUp()
-        svirt_conf.register_opts(CONF)
+        svirt_nova.conf.register_opts(CONF)
         self.instances = self.useFixture(fixtures.TempDir()).path
         self._flag('instances_path', self.instances)
         self.driver = driver.SvirtLibvirtDriver.__new__(
