@@ -23,11 +23,11 @@ _HOST = cfg.StrOpt('host')
 class Adopt(command.Command, lister.Lister):
     """Record the levels that this host's running guests have now.
 
-    For guests that were started before svirt-nova: where its level clashes
-    with nobody's in the cloud it becomes the instance's own. Nothing is
-    relabelled or restarted. Guests whose level clashes are listed, and the
-    command ends with 1: they get levels of their own when they are
-    hard-rebooted. Running it again is safe.
+    This is for guests that were started before svirt-nova. If the level of a
+    guest clashes with no other level of the cloud, it becomes the instance's
+    own. Nothing is relabelled or restarted. Guests whose level clashes are
+    listed, and the command ends with 1: hard-reboot their instances to give
+    them levels of their own. It is safe to run the command again.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -64,7 +64,7 @@ class Adopt(command.Command, lister.Lister):
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
         """Ask libvirt, then tell the allocator."""
-        # It parses XML, which takes long to import.
+        # The XML parser is slow to import.
         from svirt_nova.lifecycle import adoption
 
         outcomes = adoption.adopt(
@@ -92,7 +92,7 @@ def _running(uri: str) -> Iterator[str]:
     """
     import libvirt
 
-    # Its own handler writes every error to standard error.
+    # libvirt's own handler writes every error to standard error.
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
     try:
         connection = libvirt.openReadOnly(uri)

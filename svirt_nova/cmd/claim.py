@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``svirt-nova claim``: which hosts may still have something of whom."""
+"""``svirt-nova claim``: which hosts claim which instances."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from svirt_nova.cmd import command
 
 
 class List(command.Command, lister.Lister):
-    """List the claims: which host may still have something of whom."""
+    """List which host may still have something of which instance."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The filter."""
@@ -47,9 +47,9 @@ class List(command.Command, lister.Lister):
 class Purge(command.Command, show.ShowOne):
     """Drop all claims of a host that never returns.
 
-    Only when it is fenced: switched off for good, and cut off from every
-    storage that it shared. Levels of instances that live on stay held;
-    those of deleted ones that no other host claims begin to cool.
+    Do this only when the host is fenced: switched off for good, and cut off
+    from every storage that it shared. Levels of instances that live on stay
+    held. Levels of deleted instances that no other host claims begin to cool.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -71,9 +71,9 @@ class Purge(command.Command, show.ShowOne):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
-        """Drop them, once it is confirmed that the host is fenced.
+        """Drop the claims, once it is confirmed that the host is fenced.
 
-        :raises NotConfirmed: it is not, and nothing was changed
+        :raises NotConfirmed: it is not confirmed; nothing was changed
         """
         host = parsed_args.host
         allocator = self.allocator()
@@ -108,7 +108,7 @@ class Purge(command.Command, show.ShowOne):
                 f'nothing was changed: without a terminal, confirm with '
                 f'--fenced {host} that the host is fenced'
             )
-        # Standard output is for the answer.
+        # Standard output is for the answer of the command.
         self.app.stderr.write(
             f'{host} claims {count} instances. While it can still run one '
             f'of them or write to its storage, dropping its claims lets two '
@@ -127,8 +127,8 @@ def _drop(
 ) -> list[types.Allocation]:
     """Drop a host's claims.
 
-    :returns: the allocations, without them
-    :raises StoreUnreachable: only a part of them was dropped
+    :returns: the allocations, without the claims of the host
+    :raises StoreUnreachable: only some of the claims were dropped
     """
     left: list[types.Allocation] = []
     for allocation in claimed:

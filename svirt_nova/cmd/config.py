@@ -22,8 +22,8 @@ def load(
 ) -> cfg.ConfigOpts:
     """Read and check the options of svirt-nova.
 
-    :param files: configuration files, the later ones going first; by
-        default those that nova-compute finds
+    :param files: configuration files, of which later ones take precedence;
+        by default those that nova-compute finds
     :param directories: directories of ``*.conf`` files, read after them
     :raises InvalidOption: a file cannot be read, or a value is not valid
     """

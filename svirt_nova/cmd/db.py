@@ -29,8 +29,8 @@ class Sync(command.Command, show.ShowOne):
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], Any]:
         """Synchronise the store."""
-        # SQLAlchemy and alembic take most of a second to import, and every
-        # command of the program imports this module.
+        # SQLAlchemy and alembic are slow to import, and every command of the
+        # program imports this module.
         from svirt_nova.allocator.sql.engine import stores
 
         return space.describe(

@@ -268,9 +268,9 @@ class History(command.Command, lister.Lister):
 class Reserve(command.Command, lister.Lister):
     """Keep a level that is used elsewhere from being given out.
 
-    Of a level that is not one of the space, all levels of the space are
-    reserved whose instances could open its files, or it theirs. Reserve it
-    again when the space has been changed.
+    If the level is not one of the space, all levels of the space are
+    reserved whose instances could open its files, or whose files it could
+    open. Reserve it again when the space has been changed.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -303,8 +303,9 @@ class Reserve(command.Command, lister.Lister):
 class Release(command.Command):
     """Let a reserved level be given out again.
 
-    One that "label list --state reserved" shows: what was reserved for a
-    level outside the space may be needed for another one too.
+    It must be a level that "label list --state reserved" shows. A level that
+    was reserved for one outside of the space may be needed for another one,
+    too.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:

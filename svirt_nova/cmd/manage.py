@@ -25,7 +25,7 @@ class SvirtNova(app.App):
     """The program: its global options and what its commands share."""
 
     NAME = 'svirt-nova'
-    # Warnings and errors; -v adds what libraries say of their doing.
+    # Log warnings and errors; -v adds what libraries log of their work.
     DEFAULT_VERBOSE_LEVEL = 0
 
     def __init__(self) -> None:
@@ -65,10 +65,10 @@ class SvirtNova(app.App):
         return parser
 
     def configure_logging(self) -> None:
-        """As cliff does, but each failure is told once."""
+        """Log as cliff does, but each failure only once."""
         super().configure_logging()
         if self.options.verbose_level == self.DEFAULT_VERBOSE_LEVEL:
-            # It logs what it then raises as well.
+            # stevedore logs an error that it also raises.
             logging.getLogger('stevedore').setLevel(logging.CRITICAL)
 
     def initialize_app(self, argv: list[str]) -> None:
@@ -88,7 +88,7 @@ class SvirtNova(app.App):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``svirt-nova``.
 
-    :returns: the exit status: 0, 1 when it failed and 2 when it was
-        called wrongly
+    :returns: the exit status: 0, 1 when the command failed, or 2 when it
+        was called wrongly
     """
     return SvirtNova().run(list(sys.argv[1:] if argv is None else argv))

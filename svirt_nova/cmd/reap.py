@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``svirt-nova reap``: retire levels of instances that Nova has not."""
+"""``svirt-nova reap``: retire levels of instances Nova no longer knows."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ PASSES = 3
 class Reap(command.Command, lister.Lister):
     """Retire levels that no host claims, of instances that are gone.
 
-    Nova's API is asked several times; one answer that is missing, and
-    nothing is retired. It also frees levels that have cooled and forgets old
-    history. Run it from a timer, such as once an hour.
+    Nova's API is asked several times, and nothing is retired unless every
+    question was answered. The command also frees levels that have cooled,
+    and forgets old history. Run it from a timer, such as once an hour.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -38,7 +38,7 @@ class Reap(command.Command, lister.Lister):
             default=PASSES,
             metavar='NUMBER',
             help='How many times to ask Nova about each instance (default: '
-            f'{PASSES}; fewer only with --dry-run).',
+            f'{PASSES}; fewer are allowed only with --dry-run).',
         )
         parser.add_argument(
             '--interval',
@@ -54,7 +54,7 @@ class Reap(command.Command, lister.Lister):
     ) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
         """Ask Nova, then tell the allocator.
 
-        :raises InvalidOption: it was to be asked too few times
+        :raises InvalidOption: Nova would be asked too few times
         :raises ComputeApiError: Nova gave no certain answer
         """
         if parsed_args.passes < PASSES and not parsed_args.dry_run:
@@ -62,8 +62,7 @@ class Reap(command.Command, lister.Lister):
                 f'--passes {parsed_args.passes}: fewer than {PASSES} are '
                 f'no evidence, and only for --dry-run'
             )
-        # keystoneauth takes long to import, and only this command asks
-        # Nova.
+        # keystoneauth is slow to import, and only this command asks Nova.
         from svirt_nova.lifecycle import compute_api
         from svirt_nova.lifecycle import reaper
 
@@ -77,7 +76,8 @@ class Reap(command.Command, lister.Lister):
         )
         if not parsed_args.dry_run:
             reaper.retire(allocator, gone)
-            # Where computes hold the database, nobody else does it.
+            # Where computes use the database themselves, nobody else
+            # tidies it.
             allocator.tidy()
         outcome = 'would be retired' if parsed_args.dry_run else 'retired'
         names = ('Level', 'Instance', 'Project', 'Since', 'Outcome')
@@ -100,5 +100,5 @@ def _positive(text: str) -> int:
     return number
 
 
-# What argparse calls it in its message.
+# argparse names the type in its message.
 _positive.__name__ = 'positive number'

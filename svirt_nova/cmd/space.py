@@ -112,9 +112,9 @@ class Show(command.Command, show.ShowOne):
 class Set(command.Command, show.ShowOne):
     """Change the level space; instances keep the levels they have.
 
-    Refused, with the levels that stand against it, when an instance could
-    come to open the files of another. No level is given out meanwhile; on
-    a database server that takes half a minute.
+    The change is refused if it would let an instance open the files of
+    another; the levels that stand against it are named. No level is given
+    out meanwhile, which takes half a minute on a database server.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:

@@ -25,10 +25,10 @@ Unset, it is Nova's own: ``[DEFAULT] transport_url``.
         help="""
 The message bus of operators' commands, such as another virtual host.
 
-What operators may ask for (reserve and retire levels, drop claims of any
-host, change the level space) has a target of its own. With a bus of its
-own, the credentials of a compute do not reach it. Unset, it is that of
-``transport_url``.
+Operators may reserve and retire levels, drop the claims of any host and
+change the level space. These calls have a topic of their own. If they also
+have a bus of their own, the credentials of a compute do not reach them. Unset,
+their bus is that of ``transport_url``.
 """,
     ),
     cfg.StrOpt(
@@ -45,9 +45,9 @@ own, the credentials of a compute do not reach it. Unset, it is that of
 Seconds to wait for an answer of the service, before the call is made again
 or given up.
 
-It must exceed twice the service's ``[svirt_database] call_timeout``: the
-service refuses a call that has waited in it for half of this time, so that
-what it does is done while somebody waits for it.
+It must exceed twice the service's ``[svirt_database] call_timeout``. The
+service refuses a call that has waited inside of it for half of this time, so
+that a call is only carried out while its caller still waits for the answer.
 """,
     ),
     cfg.IntOpt(
@@ -68,10 +68,10 @@ what it does is done while somebody waits for it.
         help="""
 Whether computes may say that an instance is gone for good.
 
-Then its level cools as soon as the one host that claims it gives it back.
-With False, the service only drops the host's claim, and retires the level
-itself when Nova's API says that the instance is gone (``reap_interval``): a
-stolen credential of a compute cannot free a level.
+If they may, a level cools as soon as the one host that claims it gives it
+back. If not, the service only drops the host's claim, and retires the level
+itself when Nova's API says that the instance is gone (``reap_interval``): then
+a stolen credential of a compute cannot free a level.
 """,
     ),
     cfg.IntOpt(
@@ -88,9 +88,9 @@ stolen credential of a compute cannot free a level.
 Seconds between two looks of the service for levels of instances that Nova
 says are gone, as ``svirt-nova reap`` has them. 0: never.
 
-Each look asks three times, a minute apart, or this long if that is shorter.
-Needs the credentials in ``[svirt_nova_api]``. Several instances of the
-service may do it at once.
+Each look asks Nova three times, a minute apart, or this long if that is
+shorter. It needs the credentials in ``[svirt_nova_api]``. Several instances of
+the service may do it at once.
 """,
     ),
 )

@@ -63,9 +63,9 @@ the hosts that ask the same store. "sql" talks to the database given in
 Seconds between the moment when nothing of a deleted instance is left and
 the moment when its level may be given to another instance.
 
-Covers files and processes that outlive what Nova knows of, and keeps
-audit lines unambiguous for as long. It costs levels: an hour of deletions
-must fit into the free part of the level space. Set it to the same value
+The time covers files and processes that outlive what Nova knows, and keeps
+audit lines unambiguous for as long. It costs levels: the deletions of this
+time must fit into the free part of the level space. Set it to the same value
 on all hosts.
 """,
     ),
@@ -89,7 +89,7 @@ whose it was then.
 Shares of the level space, in per cent, at which a warning is logged.
 
 When the space is full, new instances are refused. Each process that gives
-out levels warns once for each mark, by what it believes taken.
+out levels warns once at each mark, by the levels that it believes taken.
 """,
     ),
     cfg.StrOpt(
@@ -111,9 +111,9 @@ out levels warns once for each mark, by what it believes taken.
 What to do with a disk file on storage that cannot carry SELinux labels,
 such as NFS exported without security_label.
 
-libvirt itself reports success there; the label is read back to find out.
-Only asked for when [svirt] mode is enforcing: in permissive mode it is
-always a warning.
+libvirt itself reports success there, so that svirt-nova reads the label back.
+The option matters only if [svirt] mode is enforcing: in permissive mode such a
+file is always a warning.
 """,
     ),
     cfg.BoolOpt(
@@ -123,10 +123,10 @@ always a warning.
 Whether nova-compute records, when it starts, the levels that running
 guests from before svirt-nova have now, as "svirt-nova adopt" does.
 
-Where such a level clashes with nobody's in the cloud it becomes the
-instance's own: nothing is relabelled, and the guest can be migrated live.
-Where it clashes, the log names the instance, which gets a level of its own
-when it is hard-rebooted. Switch it on for as long as there are such guests.
+If such a level clashes with no other level of the cloud, it becomes the
+instance's own: nothing is relabelled, and the guest can be migrated live. If
+it clashes, the log names the instance, which gets a level of its own at its
+next hard reboot. Switch the option on for as long as there are such guests.
 """,
     ),
     cfg.IntOpt(
@@ -137,9 +137,9 @@ when it is hard-rebooted. Switch it on for as long as there are such guests.
 Seconds between two comparisons of what this host claims with the domains
 and directories that it has. It is compared when nova-compute starts, too.
 
-A comparison drops claims that a crash or a lost connection left over and
-adds missing ones. 0 compares at start only, which leaves levels of deleted
-instances claimed for as long as nova-compute runs.
+A comparison drops claims that a crash or a lost connection left over, and
+adds missing ones. With 0, claims are compared at start only, so that levels of
+deleted instances may stay claimed for as long as nova-compute runs.
 """,
     ),
     cfg.IntOpt(
@@ -150,9 +150,9 @@ instances claimed for as long as nova-compute runs.
 Seconds for which this host must have had nothing of an instance before
 its claim counts as stale.
 
-An operation claims an instance before it writes anything: this must be
-longer than that takes, which is seconds. Until it has passed, the level of
-an instance that was deleted behind Nova's back is not free.
+An operation claims an instance before it writes anything, and this time must
+be longer than that takes, which is seconds. Until it has passed, the level of
+an instance that was deleted behind Nova's back does not come free.
 """,
     ),
 )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labels in libvirt's XML: read the host's, write and read a domain's.
+"""Labels in libvirt's XML: of a host's capabilities and of its domains.
 
-Pure: texts in, texts out. What libvirt does with each element is in its
+Nothing here does I/O. What libvirt does with each element is in its
 ``virSecuritySELinux*`` functions (``src/security/security_selinux.c``).
 """
 
@@ -86,7 +86,7 @@ class Owner:
 
 
 def _parse(xml: str) -> etree._Element:
-    # Encoded, because a text with an XML declaration cannot be parsed.
+    # lxml refuses a text with an XML declaration, but not its bytes.
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, load_dtd=False
     )
@@ -208,7 +208,7 @@ def confine(
     for old in root.findall(f'seclabel[@model="{_MODEL}"]'):
         root.remove(old)
     for old in root.findall('seclabel'):
-        # Without a model the label is for libvirt's first one, which
+        # A label without a model is for libvirt's first security driver, and
         # would contradict ours.
         if old.get('model') is None:
             root.remove(old)

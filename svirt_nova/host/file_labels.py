@@ -35,7 +35,7 @@ def _run(
     except (
         daemon.FailedToDropPrivileges,
         comm.PrivsepTimeout,
-        # What starts it is missing, or the process has died.
+        # The program that starts the helper is missing, or it has died.
         OSError,
     ) as error:
         raise exception.LabelNotApplied(
@@ -89,8 +89,8 @@ def label(root: str, path: str, level: levels.Level) -> None:
 def restore(root: str, path: str, given: Iterable[levels.Level]) -> None:
     """Give an image file the policy's default label for its path.
 
-    A file that does not exist any more is no error, nor is one whose
-    storage cannot carry labels, or that carries none of the levels.
+    Files that do not exist any more, whose storage cannot carry labels, or
+    that carry none of the levels are left alone.
 
     :param given: the levels that it may have been given
     :raises UnsafeFile: not a plain file inside the directory
@@ -115,9 +115,9 @@ def read(path: str) -> contexts.Context | None:
 
     Needs no privilege but to search the directories above.
 
-    :returns: None where the storage cannot carry labels, or does not
-        have one for the file. There SELinux shows one for all files of the
-        mount, such as ``nfs_t``, which says nothing of this one.
+    :returns: None where the storage cannot carry labels, or has none for
+        the file. There SELinux shows one context for all files of the mount,
+        such as ``nfs_t``, which says nothing of this file.
     :raises LabelError: the file cannot be read, or its label is no
         context of an MCS policy
     """

@@ -9,11 +9,11 @@ import re
 
 MOUNTS = '/proc/self/mountinfo'
 SELINUX = '/sys/fs/selinux/enforce'
-"""There only where the kernel has SELinux switched on."""
+"""The file exists only where the kernel has SELinux switched on."""
 
-# Types whose files another host may have mounted too. What is not named
-# counts as local: a claim that stays too long is safe, one that goes too
-# early is not.
+# Types of file systems that other hosts may have mounted, too. A type that is
+# not named counts as local: a claim that stays too long is safe, one that is
+# dropped too early is not.
 _SHARED = frozenset(
     [
         'beegfs',
@@ -98,7 +98,7 @@ def file_system(path: str) -> FileSystem:
     for mounted in _mounts():
         point = mounted.mount_point.rstrip('/')
         inside = path == point or path.startswith(f'{point}/')
-        # Of mounts on one point the last one is on top.
+        # Of several mounts on one point, the last one is on top.
         if inside and len(point) >= len(best.mount_point.rstrip('/')):
             best = mounted
     return best

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The functions that run as root, in a helper process of oslo.privsep.
 
-Each takes names, never a context: what may be written is decided here,
-from the host's policy. A file is reached one directory at a time and
+Each function takes names, never a context: what may be written is decided
+here, from the host's policy. A file is reached one directory at a time
 without following links, and is labelled through the descriptor that was
 checked, so that nothing can be swapped in between.
 """
@@ -99,7 +99,7 @@ def _opened(root: str, relative: str) -> Iterator[tuple[int, int]]:
             return descriptor
 
         try:
-            # The directory itself is the operator's and may be a link.
+            # The root directory is the operator's and may be a link.
             file = keep(os.open(root, flags | os.O_DIRECTORY))
             for name in names:
                 directory = file
@@ -144,7 +144,8 @@ def _default(path: str, directory: int, file: int) -> str:
         context: str = selinux.matchpathcon(path, os.fstat(file).st_mode)[1]
         return context
     except FileNotFoundError:
-        # The policy says <<none>>: a file has what it was made with.
+        # The policy says <<none>>: a file keeps the label that it was
+        # created with.
         pass
     try:
         text = selinux.getfilecon_raw(_name_of(directory))[1]

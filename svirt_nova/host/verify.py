@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compare the labels that were given with those that really are there.
+"""Verifies that a started guest carries the labels that it was given.
 
-libvirt reports success on storage that cannot carry a label, and the
-kernel rewrites levels: only reading back tells, and only sets compare.
+libvirt reports success on storage that cannot carry a label, so that labels
+must be read back; and the kernel rewrites levels, so that only their sets of
+categories can be compared.
 """
 
 from __future__ import annotations
@@ -45,8 +46,9 @@ _LABELLED = (domain_xml.DiskLabel.OWN, domain_xml.DiskLabel.PROJECT)
 def _labelled_files(domain: str) -> Iterator[domain_xml.Disk]:
     """The disks of a domain that carry a level on a file.
 
-    Block devices are left out: libvirt labels them in the private /dev of
-    the guest. So are files that are open to every guest on purpose.
+    Block devices are left out, because libvirt labels them in the private
+    /dev of the guest. Files that are open to every guest on purpose are left
+    out, too.
     """
     for disk in domain_xml.disks(domain):
         if disk.is_file and disk.label in _LABELLED:
@@ -125,7 +127,8 @@ def check(
         problems.append('the kernel does not enforce SELinux')
     problems.extend(_file_problems(domain, image, shared, read))
     if problems:
-        # The problems first: Nova cuts a fault off after 255 characters.
+        # The problems come first, because Nova cuts a fault off after 255
+        # characters.
         raise exception.LabelNotApplied(
             f'{"; ".join(problems)}; it should be {process} and {image}'
         )

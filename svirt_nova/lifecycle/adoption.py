@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Guests from before the extension keep the level that they run with.
 
-libvirt drew it for this host alone. Where it clashes with nobody in the
-cloud it becomes the instance's level, so that nothing is relabelled under
-a running guest; otherwise the instance gets one of its own when it is next
-hard-rebooted.
+libvirt drew that level for this host alone. If it clashes with no other level
+of the cloud, it becomes the instance's level, so that nothing is relabelled
+under a running guest. Otherwise the instance gets a level of its own at its
+next hard reboot.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def adopt(
     """Record the levels that running guests have.
 
     Guests that have a level of their own already, that SELinux does not
-    confine or that Nova did not make are passed over. One whose level the
-    store has lost, as after a restored backup, is recorded anew.
+    confine or that Nova did not make are left out. If the store has lost the
+    level of a guest, as after a restored backup, it is recorded again.
 
     :param host: the name of this host, as Nova has it
     :param domains: the XML of its running domains
@@ -62,7 +62,12 @@ def adopt(
         try:
             owner, label = domain_xml.owner(xml), domain_xml.read(xml)
         except exception.SvirtError as error:
-            LOG.warning('A domain is passed over: %s', error)
+            LOG.warning(
+                'Host %s has a domain whose XML cannot be read, and whose '
+                'level is not recorded: %s',
+                host,
+                error,
+            )
             continue
         if owner is None or label is None or label.label is None:
             continue

@@ -11,8 +11,8 @@ from oslo_config import cfg
 from svirt_nova import exception
 from svirt_nova.conf import compute_api
 
-# From 2.69 on, an instance in a cell that is down can be a false 404
-# (nova.compute.api.API._get_instance_from_cell); before, it is an error.
+# From 2.69 on, Nova may answer 404 for an instance in a cell that is down
+# (nova.compute.api.API._get_instance_from_cell); before, it answers an error.
 _MICROVERSION = '2.68'
 
 
@@ -64,7 +64,7 @@ class ComputeApi:
             server = body.get('server')
             if status == 200 and isinstance(server, dict):
                 return bool(server.get('id') == instance_uuid)
-            # Any other 404 is a proxy's, or that of another service.
+            # A 404 without this comes from a proxy or another service.
             if status == 404 and 'itemNotFound' in body:
                 return False
         raise exception.ComputeApiError(

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Retires levels of instances that Nova says are gone.
+"""Retires levels of instances that Nova no longer knows.
 
-For instances that are deleted without any host being told: shelved ones,
-failed builds, those of hosts that never come back. Others freed addresses
-that were in use on the strength of one incomplete answer; so nothing is
-retired here unless every question of several passes was answered.
+Some instances are deleted without any host being told: shelved ones, failed
+builds, those of hosts that never come back. One incomplete answer of Nova is
+not enough to free a level that may be in use, so nothing is retired unless
+every question of several passes was answered.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _check_controls(
 ) -> None:
     """Check that Nova shows instances that hosts have.
 
-    Wrong credentials or a wrong endpoint can make it deny all of them.
+    With wrong credentials or a wrong endpoint, Nova may deny all of them.
     """
     claimed = [
         allocation.instance_uuid
@@ -100,7 +100,8 @@ def find(
             if not allocation.hosts and allocation.instance_uuid is not None
         }
         if suspects is not None:
-            # What was claimed meanwhile, or has another level, lives.
+            # An instance that was claimed meanwhile, or that has another
+            # level by now, lives.
             unclaimed = {
                 uuid: allocation
                 for uuid, allocation in unclaimed.items()
@@ -127,8 +128,8 @@ def retire(
 ) -> None:
     """Retire what :func:`find` found.
 
-    Should a host claim one of the instances at this moment, its level
-    stays with it: a claimed level does not come free, and its next
+    If a host claims one of the instances at this moment, the level stays
+    with the instance: a claimed level does not come free, and the next
     acquire takes the retirement back.
 
     :raises AllocatorError: the allocator did not answer
@@ -137,7 +138,7 @@ def retire(
         assert allocation.instance_uuid is not None
         allocator.retire(allocation.instance_uuid)
         LOG.info(
-            'Retired level %s of instance %s, which Nova says is gone',
+            'Retired the level %s of instance %s, which Nova no longer knows',
             allocation.level,
             allocation.instance_uuid,
         )

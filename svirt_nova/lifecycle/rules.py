@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When a claim may go, and when an instance is gone for good.
+"""The rules by which a claim is dropped and an instance is gone for good.
 
-Pure rules; the table they come from is Nova's own behaviour, operation by
-operation.
+They are pure. :mod:`svirt_nova.lifecycle.table` has Nova's own behaviour that
+they come from, operation by operation.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ class Remains:
 def is_gone_for_good(instance: InstanceState, host: str) -> bool:
     """Whether a driver call that succeeded on a host was the deletion.
 
-    The task state alone is no evidence: deleting a resized server first
-    confirms the resize, on the source and while deleting, when the
-    destination still runs the guest. Nor is ``destroy_disks``, which a
-    rebuild and a shelve-offload have too.
+    The task state alone is no evidence: when a resized server is deleted,
+    Nova first confirms the resize, on the source and in the task state
+    "deleting", while the destination still runs the guest. ``destroy_disks``
+    is no evidence either: a rebuild and a shelve-offload have it, too.
 
     :param instance: its state during the call
     :param host: the host of the call
@@ -71,9 +71,9 @@ def is_gone_for_good(instance: InstanceState, host: str) -> bool:
 def may_unclaim(remains: Remains, gone: bool) -> bool:
     """Whether a host may drop its claim.
 
-    A directory on shared storage belongs to the host that the instance
-    lives on, unless it lives nowhere any more: then it is left over, and
-    its level must not be given to another.
+    A directory on shared storage belongs to the host that the instance lives
+    on. When the instance is gone for good, a directory that is left keeps
+    the claim: its files still carry the level.
 
     :param remains: what the host still has of the instance
     :param gone: whether the instance is gone for good
@@ -86,8 +86,8 @@ def may_unclaim(remains: Remains, gone: bool) -> bool:
 class StaleClaims:
     """Finds claims of a host that has had nothing of the instance for long.
 
-    A claim comes before the domain and the files, so one that has just
-    been made looks stale too: only time tells them apart.
+    A host claims before it makes the domain and the files, so that a claim
+    which has just been made looks stale, too. Only time tells them apart.
 
     :param grace: seconds for which nothing may be there
     """

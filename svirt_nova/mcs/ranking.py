@@ -2,8 +2,8 @@
 """The rank of a level: one number for each set of categories.
 
 Sets are ranked by their size, and sets of one size in colexicographic
-order (the combinatorial number system). The rank of a level does not
-depend on the level space, so that it stays when the space changes.
+order (the combinatorial number system). The rank of a level does not depend
+on the level space, so that it stays the same when the space is changed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from svirt_nova import exception
 from svirt_nova.mcs import levels
 
 MOST_CATEGORIES = 7
-"""The largest sets with a rank: larger ones do not fit 63 bits."""
+"""The largest sets with a rank: those of larger ones do not fit 63 bits."""
 
 
 @functools.cache

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The level space: which levels may be given out.
 
-By the scheme ``instance`` a level is a k-subset of one set of categories.
-By the scheme ``project`` it is a project's subset of one set of categories
-together with an instance's subset of another, disjoint one. Either way
-levels have one size, and none contains another: they form an antichain.
+In the scheme ``instance`` a level is a k-subset of one set of categories.
+In the scheme ``project`` it is a project's subset of one set of categories
+together with an instance's subset of another, disjoint one. In both schemes
+all levels have one size, and none contains another: they form an antichain.
 """
 
 from __future__ import annotations
@@ -154,7 +154,10 @@ class LevelSpace:
             )
 
     def project_part(self, level: levels.Level) -> levels.Level | None:
-        """What all levels of the project have; None without projects."""
+        """The part that all levels of the project have.
+
+        :returns: None in the scheme ``instance``
+        """
         if self.scheme is Scheme.INSTANCE:
             return None
         return levels.Level(level.categories & self.project_categories)
@@ -168,11 +171,11 @@ class LevelSpace:
         )
 
     def clashes(self, level: levels.Level) -> bool:
-        """Whether the space could not be used beside a level.
+        """Whether the space cannot be used beside a level.
 
-        It could not when a process of that level would open a file of the
-        space, which has a level of it or the project's part of one; or
-        when a process of the space would open a file of that level.
+        It cannot when a process of that level could open a file of the
+        space, which carries a level of the space or the project's part of
+        one; or when a process of the space could open a file of that level.
         """
         if level in self:
             return False
@@ -189,9 +192,9 @@ class LevelSpace:
         )
 
     def meeting(self, level: levels.Level, most: int) -> list[levels.Level]:
-        """The levels that contain a level, or that it contains.
+        """The levels of the space that contain a level, or that it contains.
 
-        :param most: no more than these
+        :param most: how many at most
         :raises InvalidSpace: there are more
         """
         if level in self:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How this host confines guests: the contexts that its policy gives them."""
+"""How this host confines guests: which contexts its policy gives them."""
 
 from __future__ import annotations
 

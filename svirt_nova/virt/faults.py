@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What becomes of an error: the instance's fault, or a warning."""
+"""Turns an error into the fault of an instance, or into a warning."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def _is_tolerated(error: exception.SvirtError) -> bool:
 
 @contextlib.contextmanager
 def raised_to_nova(instance: Any) -> Iterator[None]:
-    """Raise what went wrong so that it becomes the instance's fault.
+    """Raise an error of ours so that it becomes the fault of an instance.
 
-    A build is aborted rather than sent to other hosts: what Nova tells
-    the user after the last of them hides the reason. What the
+    A build is aborted rather than sent to other hosts, because the fault that
+    Nova shows after the last of them hides the reason. An error that the
     configuration tolerates is logged instead.
 
     :raises nova.exception.BuildAbortException: the instance is being

@@ -22,9 +22,8 @@ from svirt_nova.lifecycle import rules
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
 
-# The names that Nova gives an instance's directory: while it is resized
-# (migrate_disk_and_power_off) and deleted (delete_instance_files), it is
-# renamed.
+# Nova renames the directory of an instance while the instance is resized
+# (migrate_disk_and_power_off) and while it is deleted (delete_instance_files).
 _SUFFIXES = ('', '_resize', '_del')
 _DIRECTORY = re.compile(
     r'([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})'
@@ -43,7 +42,7 @@ def of_instance(host: Any, instance: Any) -> rules.Remains:
     except nova_exception.InstanceNotFound:
         domain = False
     except nova_exception.NovaException:
-        # libvirt does not answer: it may be there.
+        # libvirt does not answer, so that the domain may be there.
         domain = True
     path = libvirt_utils.get_instance_path(instance)
     found = tuple(
@@ -74,16 +73,22 @@ class HostRemains:
 
 
 def label_of(guest: Any) -> domain_xml.Seclabel | None:
-    """The label of a guest; None also when it has just gone away.
+    """The label of a guest.
 
-    libvirt keeps labels that make no sense until a domain is started.
+    libvirt does not validate the label of a domain before it is started, so
+    that the label may make no sense.
+
+    :returns: None if there is none, it makes no sense, or the guest stopped
+        while it was being asked for
     """
     try:
         return domain_xml.read(guest.get_xml_desc())
     except libvirt_host.libvirt.libvirtError:
         return None
     except exception.SvirtError as error:
-        LOG.warning('The label of the domain %s: %s', guest.name, error)
+        LOG.warning(
+            'The label of the domain %s cannot be read: %s', guest.name, error
+        )
         return None
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Volumes: which file one is, whose label it carries, who else has it."""
+"""Volumes: which files they are, their labels, and who else has them."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ LOG = logging.getLogger(__name__)
 FindDriver = Callable[[dict[str, Any]], Any]
 """Finds Nova's driver for the kind of volume that a connection is of."""
 
-# From the connection of a volume to the XML of its disk, which Nova makes
-# without the instance; it is taken out there, and never stored.
+# Nova makes the XML of a volume's disk without the instance, so that the label
+# travels there in the connection. It is taken out there, and never stored.
 _LABEL = 'svirt_nova_label'
 
 
@@ -42,7 +42,7 @@ def is_multiattach(connection_info: dict[str, Any]) -> bool:
 def is_read_only(connection_info: dict[str, Any]) -> bool:
     """Whether the guest may only read the volume.
 
-    By what ``LibvirtBaseVolumeDriver.get_config`` goes by.
+    ``LibvirtBaseVolumeDriver.get_config`` decides by the same key.
     """
     return bool(connection_info['data'].get('access_mode') == 'ro')
 
@@ -115,8 +115,9 @@ def is_used_by_others(
     """Whether another instance has, or is about to have, the volume.
 
     :param volume_api: Nova's ``nova.volume.cinder.API``
-    :returns: True also when cinder does not say: a label that stays keeps
-        others out, one that goes stops those that use the volume
+    :returns: True also when cinder does not answer: a label that stays keeps
+        others out, whereas one that is taken off stops those who use the
+        volume
     """
     if not is_multiattach(connection_info):
         return False
@@ -144,10 +145,12 @@ def is_used_by_others(
 def holder_of(volume: str, path: str) -> str | None:
     """The one instance of this cell that has a file as its volume.
 
-    :param volume: its UUID
+    An instance to which the volume is being attached, or from which it is
+    being detached, counts.
+
+    :param volume: the UUID of the volume
     :param path: the file; after a swap a domain names another volume
-    :returns: None also where there are several. An instance to which the
-        volume is being attached, or from which it is being detached, counts
+    :returns: None if there is no such instance, or several
     :raises ComputeApiError: Nova's conductor does not say
     """
     try:
@@ -168,7 +171,7 @@ def holder_of(volume: str, path: str) -> str | None:
             f'{error}'
         ) from error
     connection = json.loads(found.connection_info or '{}')
-    # What LibvirtNFSVolumeDriver and its like make the path of.
+    # LibvirtNFSVolumeDriver and its like make the path of this name.
     if os.path.basename(path) != connection.get('data', {}).get('name'):
         return None
     uuid: str = found.instance_uuid
@@ -176,7 +179,7 @@ def holder_of(volume: str, path: str) -> str | None:
 
 
 def _holder(attachment: dict[str, Any]) -> str | None:
-    # Where Nova puts it depends on whether the volume is connected yet.
+    # Until the volume is connected, Nova has the instance elsewhere.
     connection = attachment.get('connection_info') or {}
     holder: str | None = attachment.get('instance') or connection.get(
         'instance'
@@ -194,10 +197,11 @@ def restore(host_claims: claims.HostClaims, instance: Any, path: str) -> None:
             os.path.dirname(path), path, host_claims.levels_given(instance)
         )
     except exception.SvirtError as error:
-        # The volume is leaving all the same; its old level keeps
-        # everybody else out until it is labelled anew.
+        # The volume is detached all the same. Its old level keeps everybody
+        # else out until the file is labelled anew.
         LOG.warning(
-            'The label of the volume was not put back: %s',
+            'The label of the volume in %s was not taken off: %s',
+            path,
             error,
             instance=instance,
         )
