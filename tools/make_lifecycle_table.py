@@ -42,7 +42,7 @@ def state_of(row: table.Row) -> str:
     parts = [str(instance.vm_state)]
     if instance.task_state is not None:
         parts.append(instance.task_state)
-    parts.append(f'on {instance.host}' if instance.host else 'on no host')
+    parts.append(f'host: {instance.host or "none"}')
     if instance.deleted:
         parts.append('record deleted')
     return ', '.join(parts)

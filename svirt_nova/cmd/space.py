@@ -114,7 +114,9 @@ class Set(command.Command, show.ShowOne):
 
     The change is refused if it would let an instance open the files of
     another; the levels that stand against it are named. No level is given
-    out meanwhile, which takes half a minute on a database server.
+    out meanwhile. On a database server the change waits until all
+    transactions that are under way have ended, which takes
+    [svirt_database] call_timeout.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:

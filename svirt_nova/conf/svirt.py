@@ -138,8 +138,9 @@ Seconds between two comparisons of what this host claims with the domains
 and directories that it has. It is compared when nova-compute starts, too.
 
 A comparison drops claims that a crash or a lost connection left over, and
-adds missing ones. With 0, claims are compared at start only, so that levels of
-deleted instances may stay claimed for as long as nova-compute runs.
+adds missing ones. With 0, claims are compared at start and once more after
+``claim_grace``, so that levels of instances that are deleted later may stay
+claimed for as long as nova-compute runs.
 """,
     ),
     cfg.IntOpt(

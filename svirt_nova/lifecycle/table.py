@@ -119,6 +119,13 @@ ROWS = (
         Files.LABEL,
     ),
     Row(
+        'resize or cold migration from here: revert',
+        'finish_revert_migration',
+        _at('resized', 'resize_reverting'),
+        Claim.KEEP,
+        Files.LABEL,
+    ),
+    Row(
         'live migration to here',
         'pre_live_migration',
         _at('active', 'migrating', host=THERE),
@@ -218,6 +225,20 @@ ROWS = (
         Files.RESTORE,
     ),
     Row(
+        'swap a volume',
+        'swap_volume',
+        _at('active', None),
+        Claim.KEEP,
+        Files.LABEL,
+    ),
+    Row(
+        'resize or cold migration from here',
+        'migrate_disk_and_power_off',
+        _at('active', 'resize_migrating'),
+        Claim.KEEP,
+        Files.KEEP,
+    ),
+    Row(
         'soft delete',
         'soft_delete',
         _at('active', 'soft-deleting'),
@@ -273,6 +294,13 @@ ROWS = (
         _at('active', 'migrating'),
         Claim.DROP,
         Files.KEEP,
+    ),
+    Row(
+        'the same, with a directory on storage of this host',
+        'cleanup',
+        _at('active', 'migrating'),
+        Claim.DROP,
+        Files.GONE,
     ),
     Row(
         'live migration to here: rollback',

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 import oslo_messaging
@@ -15,7 +16,6 @@ from oslo_log import log as logging
 
 from svirt_nova import exception
 from svirt_nova.allocator import base
-from svirt_nova.host import domain_xml
 from svirt_nova.lifecycle import rules
 from svirt_nova.mcs import levels
 from svirt_nova.virt import claims
@@ -66,21 +66,32 @@ class Reconciler:
             )
             if allocation.instance_uuid is not None
         }
-        present = remains.of_host(self._host)
-        for uuid in present.uuids - claimed:
-            self._claim_missing(uuid, present.domains.get(uuid))
-        for uuid in self._stale.find(claimed, present.uuids, time.monotonic()):
-            # Nova holds this lock while it works on an instance. One that is
-            # being worked on is looked at again the next time.
-            with contextlib.suppress(lockutils.AcquireLockFailedException):
-                nova_utils.synchronized(uuid, blocking=False)(
-                    self._drop_stale
-                )(uuid)
+        present = remains.of_host(self._host).uuids
+        for uuid in present - claimed:
+            self._unless_busy(self._claim_missing, uuid)
+        for uuid in self._stale.find(claimed, present, time.monotonic()):
+            self._unless_busy(self._drop_stale, uuid)
 
-    def _claim_missing(
-        self, uuid: str, label: domain_xml.Seclabel | None
-    ) -> None:
-        """Claim an instance that this host has something of."""
+    @staticmethod
+    def _unless_busy(work: Callable[[str], None], uuid: str) -> None:
+        """Do something about an instance unless Nova works on it.
+
+        Nova holds this lock while it works on an instance. An instance that
+        is being worked on is looked at again the next time.
+        """
+        with contextlib.suppress(lockutils.AcquireLockFailedException):
+            nova_utils.synchronized(uuid, blocking=False)(work)(uuid)
+
+    def _claim_missing(self, uuid: str) -> None:
+        """Claim an instance that this host has something of.
+
+        The host is looked at again: the instance may have come or gone
+        between the two lists.
+        """
+        present = remains.of_host(self._host)
+        if uuid not in present.uuids:
+            return
+        label = present.domains.get(uuid)
         try:
             held = self._allocator.get(uuid)
         except exception.UnknownInstance:
@@ -92,6 +103,8 @@ class Reconciler:
                 self._record(uuid, label.label.level)
             return
         assert held.project_id is not None
+        if self._host_name in held.hosts:
+            return
         self._allocator.acquire(uuid, held.project_id, self._host_name)
         LOG.warning(
             'Host %s had something of instance %s without a claim on its '

@@ -117,7 +117,7 @@ class Store:
     def sync(self, space: spaces.LevelSpace | None) -> spaces.LevelSpace:
         """Make the schema or bring it up to date.
 
-        :param space: see :func:`migrate.upgrade`
+        :param space: see :func:`upgrade.upgrade`
         :raises InvalidSpace: the store has another level space
         """
         self._prepare_file()

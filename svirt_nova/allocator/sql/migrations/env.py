@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs migrations on the connection that the sync module hands over."""
+"""Runs migrations on the connection that :mod:`upgrade` hands over."""
 
 from __future__ import annotations
 
