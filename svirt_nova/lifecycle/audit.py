@@ -209,12 +209,7 @@ def _holders(
 def _levels_that_meet(
     holders: Mapping[frozenset[int], Mapping[str, str | None]],
 ) -> Iterator[Violation]:
-    """Find levels of two holders of which one contains the other.
-
-    Each level is looked up in the others by its subsets: a level has few
-    categories, and a cloud many levels.
-    """
-    sizes = sorted({len(categories) for categories in holders})
+    """Find levels of two holders of which one contains the other."""
     for categories, names in holders.items():
         level = levels.Level(categories)
         for one, other in itertools.combinations(sorted(names), 2):
@@ -224,23 +219,18 @@ def _levels_that_meet(
                 None,
                 f'{one} and {other} both have the level {level}',
             )
-        smaller = itertools.chain.from_iterable(
-            itertools.combinations(sorted(categories), size)
-            for size in sizes
-            if size < len(categories)
-        )
-        for subset in map(frozenset, smaller):
-            for one, other in itertools.product(
-                names, holders.get(subset, ())
-            ):
-                if one != other:
-                    yield Violation(
-                        Kind.LEVELS_MEET,
-                        names[one],
-                        None,
-                        f'{one} at {level} can open the files of {other} at '
-                        f'{levels.Level(subset)}',
-                    )
+    for upper, lower in levels.dominations(map(levels.Level, holders)):
+        for one, other in itertools.product(
+            holders[upper.categories], holders[lower.categories]
+        ):
+            if one != other:
+                yield Violation(
+                    Kind.LEVELS_MEET,
+                    holders[upper.categories][one],
+                    None,
+                    f'{one} at {upper} can open the files of {other} at '
+                    f'{lower}',
+                )
 
 
 def _on_host(

@@ -9,8 +9,11 @@ sensitivity ``s0`` and the categories ``c0`` to ``c1023``.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
+import itertools
+import math
 import re
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -137,6 +140,28 @@ class Level:
     def is_comparable(self, other: Level) -> bool:
         """Whether one of the two levels opens what carries the other."""
         return self.dominates(other) or other.dominates(self)
+
+
+def dominations(found: Iterable[Level]) -> Iterator[tuple[Level, Level]]:
+    """Find the pairs of different levels of which the first dominates.
+
+    The subsets of a level are looked up among the others where that is less
+    work than to compare it with each of them: the levels of a cloud are
+    many and have few categories, but a single one may have all 1024.
+    """
+    by_size: dict[int, set[frozenset[int]]] = collections.defaultdict(set)
+    for level in found:
+        by_size[len(level.categories)].add(level.categories)
+    for smaller, larger in itertools.combinations(sorted(by_size), 2):
+        others = by_size[smaller]
+        for categories in by_size[larger]:
+            if math.comb(larger, smaller) < len(others):
+                subsets = itertools.combinations(categories, smaller)
+                inside = others.intersection(map(frozenset, subsets))
+            else:
+                inside = set(filter(categories.issuperset, others))
+            for subset in inside:
+                yield Level(categories), Level(subset)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -126,6 +126,11 @@ class AuditTest(testtools.TestCase):
         )
         self.assertEqual([Kind.LEVELS_MEET] * expected, found)
 
+    def test_a_guest_with_many_categories_is_judged_at_once(self):
+        whole, half = map(levels.Level.parse, ('s0:c0.c1023', 's0:c0.c511'))
+        found = self.kinds([allocation('v', half), allocation('w', whole)], [])
+        self.assertEqual([Kind.LEVELS_MEET], found)
+
     # What hosts have
 
     def test_a_guest_without_label_is_unconfined(self):

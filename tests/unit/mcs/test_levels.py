@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
+import itertools
+
 import testtools
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,6 +62,37 @@ class LevelTest(testtools.TestCase):
         union = levels.Level(a.categories | b.categories)
         self.assertTrue(union.dominates(a) and union.dominates(b))
         self.assertEqual(a.is_comparable(b), a.dominates(b) or b.dominates(a))
+
+    @given(st.lists(st.frozensets(st.integers(0, 5)).map(levels.Level)))
+    def test_dominations_are_the_pairs_of_which_one_dominates(self, found):
+        self.assertEqual(
+            {
+                (one, other)
+                for one, other in itertools.permutations(found, 2)
+                if one != other and one.dominates(other)
+            },
+            set(levels.dominations(found)),
+        )
+
+    def test_dominations_of_levels_with_many_categories_are_found(self):
+        # To try the subsets of the first one would take forever.
+        whole, half, pair = map(
+            levels.Level.parse, ('s0:c0.c1023', 's0:c0.c511', 's0:c1,c900')
+        )
+        self.assertEqual(
+            {(whole, half), (whole, pair)},
+            set(levels.dominations([whole, half, pair])),
+        )
+
+    def test_dominations_of_many_levels_with_few_categories_are_found(self):
+        many = [
+            levels.Level(frozenset(chosen))
+            for chosen in itertools.combinations(range(60), 2)
+        ]
+        triple, pair = map(levels.Level.parse, ('s0:c1,c2,c99', 's0:c1,c2'))
+        self.assertEqual(
+            [(triple, pair)], list(levels.dominations([triple, *many]))
+        )
 
     @given(made_levels, made_levels)
     def test_ranges(self, a, b):
