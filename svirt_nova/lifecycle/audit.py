@@ -10,8 +10,6 @@ says what was seen.
 from __future__ import annotations
 
 import collections
-import dataclasses
-import enum
 import itertools
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -19,70 +17,18 @@ from collections.abc import Mapping
 
 from svirt_nova.allocator import types
 from svirt_nova.lifecycle import views
+from svirt_nova.lifecycle import violations
 from svirt_nova.mcs import levels
 
-# Callers take what they hand to audit() from its module.
+# Callers find what audit() takes and gives in its module.
 Guest = views.Guest
 HostView = views.HostView
 InstanceView = views.InstanceView
 Sight = views.Sight
-
-
-class Kind(enum.StrEnum):
-    """Which promise is broken."""
-
-    LEVELS_MEET = 'levels meet'
-    """Of the levels of two holders, one contains the other."""
-
-    LEVEL_CHANGED = 'level changed'
-    """An instance has another level than it had before."""
-
-    UNCONFINED = 'unconfined'
-    """A guest runs without an SELinux label on a host that confines."""
-
-    DRAWN_LEVEL = 'drawn level'
-    """A guest runs at a level that libvirt drew."""
-
-    UNKNOWN_LEVEL = 'unknown level'
-    """Something carries the level of an instance that holds none."""
-
-    OTHER_LEVEL = 'other level'
-    """Something of an instance carries another level than its own."""
-
-    UNCLAIMED = 'unclaimed'
-    """A host has something of an instance and does not claim its level."""
-
-    EARLY_RELEASE = 'early release'
-    """A level is free, or about to be, though somebody still needs it."""
-
-    STALE_CLAIM = 'stale claim'
-    """A host claims an instance that it has nothing of."""
-
-    LEAK = 'leak'
-    """A level is held though nothing of its instance is left anywhere."""
-
-
-AT_REST = frozenset([Kind.STALE_CLAIM, Kind.LEAK])
-"""What may be so for a while, until reconciliation and reaper have run."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Violation:
-    """A promise that is broken.
-
-    :param instance_uuid: whose level it is about; None for one that is
-        reserved
-    :param host: the host where it was seen; None where no host matters
-    :param text: what was found, for people
-    """
-
-    kind: Kind
-    instance_uuid: str | None
-    host: str | None
-    text: str
-
-    def __str__(self) -> str:
-        return f'{self.kind}: {self.text}'
+Kind = violations.Kind
+Violation = violations.Violation
+AT_REST = violations.AT_REST
+SETTLED = violations.SETTLED
 
 
 def audit(
@@ -90,6 +36,7 @@ def audit(
     hosts: Iterable[HostView],
     instances: Mapping[str, InstanceView] | None = None,
     *,
+    is_settled: bool = False,
     is_at_rest: bool = False,
 ) -> list[Violation]:
     """Name every promise that is broken.
@@ -99,8 +46,16 @@ def audit(
         not looked at
     :param instances: what Nova says, by UUID: an instance that is missing is
         gone; None where Nova was not asked
+    :param is_settled: whether Nova and the hosts have had the time to clean
+        up after the last operation. Then an instance is where Nova has it
+        and nowhere else, and no other host claims a level that is held,
+        whether that host was looked at or not. It is judged by Nova's word,
+        and not where Nova was not asked.
     :param is_at_rest: whether reconciliation and reaper have run since the
-        last operation; without it, kinds :data:`AT_REST` are not judged
+        last operation
+
+    Without either of the two, their kinds, :data:`SETTLED` and
+    :data:`AT_REST`, are not judged.
     """
     known = [*allocations]
     seen = [*hosts]
@@ -111,67 +66,100 @@ def audit(
     }
     found = [
         *_levels_that_meet(_holders(known, held, seen)),
+        *_levels_without_categories(held),
         *itertools.chain.from_iterable(_on_host(each, held) for each in seen),
     ]
     if instances is not None:
         for uuid, instance in instances.items():
             found += _of_instance(uuid, instance, held.get(uuid), seen)
-    if is_at_rest:
-        for allocation in held.values():
-            found += _left_over(allocation, seen, instances)
+        if is_settled:
+            found += _left_over(seen, instances)
+    for allocation in held.values():
+        found += _not_given_back(
+            allocation,
+            seen,
+            instances,
+            is_settled=is_settled and instances is not None,
+            is_at_rest=is_at_rest,
+        )
     return found
+
+
+def _claimed(allocation: types.Allocation) -> str:
+    """Name the hosts that claim an instance."""
+    return f'claimed by {", ".join(sorted(allocation.hosts)) or "no host"}'
 
 
 def _holders(
     allocations: Iterable[types.Allocation],
     held: Mapping[str, types.Allocation],
     hosts: Iterable[HostView],
-) -> dict[frozenset[int], dict[str, str | None]]:
-    """Who has a level, by its categories: a name for people, and the UUID.
+) -> dict[levels.Level, dict[str, str | None]]:
+    """Who has a level: a name for people, and the UUID of an instance.
 
     What carries the part that a project shares is meant for several
     instances, and is left out.
     """
-    holders: dict[frozenset[int], dict[str, str | None]] = (
+    holders: dict[levels.Level, dict[str, str | None]] = (
         collections.defaultdict(dict)
     )
     for each in allocations:
         name = f'instance {each.instance_uuid}'
         if each.instance_uuid is None:
             name = f'what {each.level} is reserved for'
-        holders[each.level.categories][name] = each.instance_uuid
-    for sight in itertools.chain.from_iterable(each.sights for each in hosts):
+        holders[each.level][name] = each.instance_uuid
+    sights = ((host, each) for host in hosts for each in host.sights)
+    for host, sight in sights:
         uuid = sight.instance_uuid
-        if uuid not in held or sight.level != held[uuid].project_level:
-            holders[sight.level.categories][f'instance {uuid}'] = uuid
+        if uuid is None:
+            holders[sight.level][f'{sight.what} on {host.name}'] = None
+        elif uuid not in held or sight.level != held[uuid].project_level:
+            holders[sight.level][f'instance {uuid}'] = uuid
     return holders
 
 
 def _levels_that_meet(
-    holders: Mapping[frozenset[int], Mapping[str, str | None]],
+    holders: Mapping[levels.Level, Mapping[str, str | None]],
 ) -> Iterator[Violation]:
-    """Find levels of two holders of which one contains the other."""
-    for categories, names in holders.items():
-        level = levels.Level(categories)
+    """Find levels of two holders of which one contains the other.
+
+    One of the two is an instance: what is none may have what is reserved.
+    """
+    for level, names in holders.items():
         for one, other in itertools.combinations(sorted(names), 2):
-            yield Violation(
-                Kind.LEVELS_MEET,
-                names[one],
-                None,
-                f'{one} and {other} both have the level {level}',
-            )
-    for upper, lower in levels.dominations(map(levels.Level, holders)):
-        for one, other in itertools.product(
-            holders[upper.categories], holders[lower.categories]
-        ):
-            if one != other:
+            if uuid := names[one] or names[other]:
                 yield Violation(
                     Kind.LEVELS_MEET,
-                    holders[upper.categories][one],
+                    uuid,
+                    None,
+                    f'{one} and {other} both have the level {level}',
+                )
+    for upper, lower in levels.dominations(holders):
+        for one, other in itertools.product(holders[upper], holders[lower]):
+            uuid = holders[upper][one] or holders[lower][other]
+            if uuid and one != other:
+                yield Violation(
+                    Kind.LEVELS_MEET,
+                    uuid,
                     None,
                     f'{one} at {upper} can open the files of {other} at '
                     f'{lower}',
                 )
+
+
+def _levels_without_categories(
+    held: Mapping[str, types.Allocation],
+) -> Iterator[Violation]:
+    for uuid, allocation in held.items():
+        if not allocation.level.categories:
+            yield Violation(
+                Kind.NO_CATEGORY,
+                uuid,
+                None,
+                f'the level {allocation.level} of instance {uuid}, '
+                f'{_claimed(allocation)}, has no category: every guest can '
+                f'open what carries it',
+            )
 
 
 def _on_host(
@@ -185,7 +173,8 @@ def _on_host(
                 Kind.UNCONFINED,
                 uuid,
                 host.name,
-                f'instance {uuid} runs unconfined on {host.name}',
+                f'libvirt on {host.name} runs instance {uuid} without an '
+                f'SELinux label',
             )
         elif host.confines and not guest.is_static:
             yield Violation(
@@ -196,7 +185,8 @@ def _on_host(
                 f'libvirt drew',
             )
     for sight in host.sights:
-        yield from _at_level(host, sight, held.get(sight.instance_uuid))
+        if sight.instance_uuid is not None:
+            yield from _at_level(host, sight.instance_uuid, sight, held)
     for uuid in sorted(host.present):
         allocation = held.get(uuid)
         if allocation is not None and host.name not in allocation.hosts:
@@ -204,16 +194,20 @@ def _on_host(
                 Kind.UNCLAIMED,
                 uuid,
                 host.name,
-                f'{host.name} has something of instance {uuid} and does not '
-                f'claim its level {allocation.level}',
+                f'{host.name} has {host.describe(uuid)} of instance {uuid} '
+                f'and does not claim its level {allocation.level}, '
+                f'{_claimed(allocation)}',
             )
 
 
 def _at_level(
-    host: HostView, sight: Sight, allocation: types.Allocation | None
+    host: HostView,
+    uuid: str,
+    sight: Sight,
+    held: Mapping[str, types.Allocation],
 ) -> Iterator[Violation]:
-    """Judge one thing that carries a level."""
-    uuid = sight.instance_uuid
+    """Judge one thing of an instance that carries a level."""
+    allocation = held.get(uuid)
     where = f'{sight.what} of instance {uuid} on {host.name}'
     if allocation is None:
         yield Violation(
@@ -255,8 +249,8 @@ def _of_instance(
                 Kind.EARLY_RELEASE,
                 uuid,
                 name,
-                f'{name} has something of instance {uuid}, whose level is '
-                f'free',
+                f'{name} has something of instance {uuid}, whose level '
+                f'{_named(instance.levels)} is free',
             )
     if instance.is_gone:
         return
@@ -268,25 +262,51 @@ def _of_instance(
             Kind.EARLY_RELEASE,
             uuid,
             None,
-            f'Nova has instance {uuid}, and its level is {state}',
+            f'Nova has instance {uuid}, and its level '
+            f'{_named(instance.levels)} is {state}',
         )
     seen = set(instance.levels)
     if allocation is not None and seen:
         seen.add(allocation.level)
     if len(seen) > 1:
-        named = ', '.join(sorted(map(str, seen)))
+        now = '' if allocation is None else f' and has {allocation.level} now'
         yield Violation(
             Kind.LEVEL_CHANGED,
             uuid,
             None,
-            f'instance {uuid} has had the levels {named}',
+            f'instance {uuid} has been seen at {_named(instance.levels)}{now}',
         )
 
 
+def _named(found: Iterable[levels.Level]) -> str:
+    return ' and '.join(sorted(map(str, found)))
+
+
 def _left_over(
+    hosts: Iterable[HostView], instances: Mapping[str, InstanceView]
+) -> Iterator[Violation]:
+    """Judge what hosts have of instances that Nova does not have there."""
+    for host in hosts:
+        for uuid in sorted(host.present):
+            instance = instances.get(uuid, InstanceView(is_gone=True))
+            is_there = not instance.is_gone and host.name in instance.hosts
+            if not is_there and not instance.is_busy:
+                yield Violation(
+                    Kind.LEFTOVER,
+                    uuid,
+                    host.name,
+                    f'{host.name} still has {host.describe(uuid)} of '
+                    f'instance {uuid}, which {instance.describe()}',
+                )
+
+
+def _not_given_back(
     allocation: types.Allocation,
     hosts: Iterable[HostView],
     instances: Mapping[str, InstanceView] | None,
+    *,
+    is_settled: bool,
+    is_at_rest: bool,
 ) -> Iterator[Violation]:
     """Judge claims and levels that nobody seems to need."""
     uuid = allocation.instance_uuid
@@ -296,30 +316,35 @@ def _left_over(
         instance = instances.get(uuid, instance)
     if instance.is_busy:
         return
-    having = set()
-    for host in hosts:
-        if uuid in host.present:
-            having.add(host.name)
-        elif host.name in allocation.hosts and (
-            # The host that the instance lives on may start it at any time.
-            instance.is_gone or host.name not in instance.hosts
-        ):
+    is_held = allocation.state is types.State.HELD
+    empty = {host.name for host in hosts if uuid not in host.present}
+    having = {host.name for host in hosts if uuid in host.present}
+    # The host that the instance lives on may start it at any time.
+    home = frozenset[str]() if instance.is_gone else instance.hosts
+    for name in sorted(allocation.hosts - having - home):
+        if (is_at_rest and name in empty) or (is_settled and is_held):
             yield Violation(
                 Kind.STALE_CLAIM,
                 uuid,
-                host.name,
-                f'{host.name} claims instance {uuid} and has nothing of it',
+                name,
+                f'{name} claims instance {uuid}, '
+                + (
+                    'and has nothing of it'
+                    if name in empty
+                    else f'which {instance.describe()}'
+                ),
             )
     if (
         instance.is_gone
+        and is_held
         and not having
-        and not allocation.hosts
-        and allocation.state is types.State.HELD
+        and (is_settled or (is_at_rest and not allocation.hosts))
     ):
         yield Violation(
             Kind.LEAK,
             uuid,
             None,
-            f'the level {allocation.level} of instance {uuid} is held '
-            f'though nothing of the instance is left',
+            f'the level {allocation.level} of instance {uuid}, '
+            f'{_claimed(allocation)}, is held though nothing of the instance '
+            f'is left',
         )

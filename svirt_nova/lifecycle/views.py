@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from collections.abc import Sequence
 
 from svirt_nova.mcs import levels
 
@@ -12,12 +14,14 @@ from svirt_nova.mcs import levels
 class Sight:
     """Something that was seen at a level on a host.
 
-    :param instance_uuid: whose it is
-    :param what: what it is, such as ``its process`` or ``/path/to/disk``
+    :param instance_uuid: whose it is; None for what is no instance's, such
+        as a guest that Nova does not know: its level must not meet that of
+        an instance
+    :param what: what it is, such as ``the process`` or ``/path/to/disk``
     :param level: the level that it carries
     """
 
-    instance_uuid: str
+    instance_uuid: str | None
     what: str
     level: levels.Level
 
@@ -47,6 +51,8 @@ class HostView:
     :param sights: what was seen at which level
     :param confines: whether guests of the host must run at levels of their
         own
+    :param traces: what it has of the instances that are present, for people,
+        by UUID: such as ``the domain in libvirt``
     """
 
     name: str
@@ -54,6 +60,13 @@ class HostView:
     guests: tuple[Guest, ...] = ()
     sights: tuple[Sight, ...] = ()
     confines: bool = True
+    traces: Mapping[str, Sequence[str]] = dataclasses.field(
+        default_factory=dict
+    )
+
+    def describe(self, instance_uuid: str) -> str:
+        """Name what the host has of an instance that is present."""
+        return ' and '.join(self.traces.get(instance_uuid, ['something']))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,3 +85,9 @@ class InstanceView:
     is_gone: bool = False
     is_busy: bool = False
     levels: frozenset[levels.Level] = frozenset()
+
+    def describe(self) -> str:
+        """Name where the instance is, as in ``is on compute1``."""
+        if self.is_gone:
+            return 'is deleted'
+        return f'is on {", ".join(sorted(self.hosts)) or "no host"}'

@@ -28,13 +28,16 @@ def allocation(uuid='u', level=ONE, hosts=('a',), retired_at=None, part=None):
     )
 
 
-def host(name='a', *sights, present=('u',), guests=(), confines=True):
+def host(
+    name='a', *sights, present=('u',), guests=(), confines=True, traces=None
+):
     return audit.HostView(
         name,
         frozenset(present),
         tuple(guests),
-        tuple(audit.Sight(uuid, 'its disk', level) for uuid, level in sights),
+        tuple(audit.Sight(uuid, 'the disk', level) for uuid, level in sights),
         confines,
+        traces or {},
     )
 
 
@@ -124,7 +127,31 @@ class AuditTest(testtools.TestCase):
         found = self.kinds(
             [allocation(f'u{n}', level) for n, level in enumerate(given)], []
         )
-        self.assertEqual([Kind.LEVELS_MEET] * expected, found)
+        self.assertEqual(expected, found.count(Kind.LEVELS_MEET))
+
+    def test_a_guest_that_nova_does_not_know_must_not_meet_an_instance(self):
+        for level in ('s0', 's0:c2', 's0:c1,c2', 's0:c0.c9'):
+            [found] = audit.audit(
+                [allocation()],
+                [host('a', (None, levels.Level.parse(level)))],
+            )
+            self.assertIs(Kind.LEVELS_MEET, found.kind)
+            self.assertEqual('u', found.instance_uuid)
+            self.assertIn('the disk on a', found.text)
+
+    def test_a_guest_that_nova_does_not_know_may_have_a_reserved_level(self):
+        self.assertEqual(
+            [],
+            self.kinds(
+                [allocation(None, ONE, ())],
+                [host('a', (None, ONE)), host('b', (None, ONE))],
+            ),
+        )
+
+    def test_a_level_of_an_instance_without_categories_is_found(self):
+        [found] = audit.audit([allocation(level=levels.Level.parse('s0'))], [])
+        self.assertIs(Kind.NO_CATEGORY, found.kind)
+        self.assertIn('instance u, claimed by a, has no', found.text)
 
     def test_a_guest_with_many_categories_is_judged_at_once(self):
         whole, half = map(levels.Level.parse, ('s0:c0.c1023', 's0:c0.c511'))
@@ -160,7 +187,7 @@ class AuditTest(testtools.TestCase):
         [found] = audit.audit([allocation()], [host('a', ('u', OTHER))])
         self.assertIs(Kind.OTHER_LEVEL, found.kind)
         self.assertEqual(('u', 'a'), (found.instance_uuid, found.host))
-        self.assertIn('its disk of instance u on a is at s0:c1,c3', str(found))
+        self.assertIn('the disk of instance u on a is at s0:c1,c3', str(found))
 
     def test_a_level_of_an_instance_without_one_is_unknown(self):
         self.assertEqual(
@@ -179,9 +206,14 @@ class AuditTest(testtools.TestCase):
         self.assertEqual([], self.kinds([retired], [host('a', ('u', ONE))]))
 
     def test_a_host_without_a_claim_on_what_it_has_is_found(self):
-        [found] = audit.audit([allocation(hosts=['b'])], [host('a')])
+        [found] = audit.audit(
+            [allocation(hosts=['b'])],
+            [host('a', traces={'u': ['the domain', 'the directory u']})],
+        )
         self.assertIs(Kind.UNCLAIMED, found.kind)
         self.assertEqual('a', found.host)
+        self.assertIn('a has the domain and the directory u of', found.text)
+        self.assertIn('claimed by b', found.text)
 
     def test_a_directory_of_an_instance_from_before_needs_no_claim(self):
         self.assertEqual([], self.kinds([], [host('a')]))
@@ -198,6 +230,8 @@ class AuditTest(testtools.TestCase):
                 [Kind.EARLY_RELEASE],
                 self.kinds(found, [], {'u': instance(seen=[ONE])}),
             )
+        [found] = audit.audit([], [], {'u': instance(seen=[ONE])})
+        self.assertIn('instance u, and its level s0:c1,c2 is free', found.text)
 
     def test_an_instance_that_never_had_a_level_needs_none(self):
         self.assertEqual([], self.kinds([], [], {'u': instance('a')}))
@@ -221,10 +255,102 @@ class AuditTest(testtools.TestCase):
 
     def test_an_instance_with_two_levels_is_found(self):
         for seen in ([ONE, OTHER], [OTHER]):
-            self.assertEqual(
-                [Kind.LEVEL_CHANGED],
-                self.kinds([allocation()], [], {'u': instance(seen=seen)}),
+            [found] = audit.audit(
+                [allocation()], [], {'u': instance(seen=seen)}
             )
+            self.assertIs(Kind.LEVEL_CHANGED, found.kind)
+            self.assertIn('s0:c1,c3 and has s0:c1,c2 now', found.text)
+
+    # What must be so when Nova and the hosts have cleaned up
+
+    def test_an_operation_that_is_not_over_leaves_no_violation(self):
+        self.assertEqual(
+            [],
+            self.kinds(
+                [allocation(hosts=['a', 'b'])],
+                [host('a'), host('b')],
+                {'u': instance('b')},
+            ),
+        )
+
+    def test_a_domain_where_nova_has_no_instance_is_left_over(self):
+        for nova, text in (
+            ({'u': instance('b')}, 'u, which is on b'),
+            ({'u': instance()}, 'u, which is on no host'),
+            ({'u': instance('a', is_gone=True)}, 'u, which is deleted'),
+            ({}, 'u, which is deleted'),
+        ):
+            [found] = audit.audit(
+                [allocation()],
+                [host('a', traces={'u': ['the domain']})],
+                nova,
+                is_settled=True,
+            )
+            self.assertIs(Kind.LEFTOVER, found.kind)
+            self.assertEqual('a', found.host)
+            self.assertIn(
+                'a still has the domain of instance ' + text, str(found)
+            )
+
+    def test_a_claim_of_a_host_where_nova_has_no_instance_is_stale(self):
+        claimed = [allocation(hosts=['a', 'b'])]
+        for views, text in (
+            ([host('a')], 'b claims instance u, which is on a'),
+            ([host('a'), host('b', present=())], 'and has nothing of it'),
+        ):
+            [found] = audit.audit(
+                claimed, views, {'u': instance('a')}, is_settled=True
+            )
+            self.assertIs(Kind.STALE_CLAIM, found.kind)
+            self.assertEqual('b', found.host)
+            self.assertIn(text, found.text)
+
+    def test_a_claim_of_a_host_that_has_something_left_is_no_violation(self):
+        self.assertEqual(
+            [Kind.LEFTOVER],
+            self.kinds(
+                [allocation()], [host('a')], {'u': instance()}, is_settled=True
+            ),
+        )
+
+    def test_a_retired_level_may_wait_for_the_claims_of_its_hosts(self):
+        self.assertEqual(
+            [],
+            self.kinds(
+                [allocation(retired_at=NOW)],
+                [host('a', present=())],
+                {'u': instance(is_gone=True)},
+                is_settled=True,
+            ),
+        )
+
+    def test_a_held_level_of_a_deleted_instance_has_leaked(self):
+        found = audit.audit(
+            [allocation()], [], {'u': instance(is_gone=True)}, is_settled=True
+        )
+        self.assertEqual(
+            [Kind.STALE_CLAIM, Kind.LEAK], [each.kind for each in found]
+        )
+        self.assertIn('claimed by a, is held', found[1].text)
+
+    def test_what_nova_was_not_asked_about_is_not_left_over(self):
+        self.assertEqual(
+            [],
+            self.kinds(
+                [allocation(hosts=['a', 'b'])], [host('a')], is_settled=True
+            ),
+        )
+
+    def test_a_busy_instance_has_nothing_left_over(self):
+        self.assertEqual(
+            [],
+            self.kinds(
+                [allocation(hosts=['a', 'b'])],
+                [host('a')],
+                {'u': instance('c', is_busy=True)},
+                is_settled=True,
+            ),
+        )
 
     # What must be so at rest
 
