@@ -132,7 +132,8 @@ def _levels_that_meet(
                     Kind.LEVELS_MEET,
                     uuid,
                     None,
-                    f'{one} and {other} both have the level {level}',
+                    f'{one} and {other} both have the level {level}: each can '
+                    f'open the files of the other',
                 )
     for upper, lower in levels.dominations(holders):
         for one, other in itertools.product(holders[upper], holders[lower]):
@@ -345,6 +346,6 @@ def _not_given_back(
             uuid,
             None,
             f'the level {allocation.level} of instance {uuid}, '
-            f'{_claimed(allocation)}, is held though nothing of the instance '
-            f'is left',
+            f'{_claimed(allocation)}, is still held though the instance is '
+            f'deleted and nothing of it is left',
         )

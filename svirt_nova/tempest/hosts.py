@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compute hosts, looked at over ssh.
 
-The program ssh is used, rather than a library: so proxies, agents and keys
+The program ssh is used, rather than a library: thus proxies, agents and keys
 are those of the operator's own ssh configuration, and the key of a host is
-checked. What a host prints is read by :mod:`svirt_nova.tempest.seen`.
+checked. :mod:`svirt_nova.tempest.answers` reads what a host prints.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from svirt_nova import exception
+from svirt_nova.allocator import types
+from svirt_nova.mcs import levels
 from svirt_nova.tempest import access
-from svirt_nova.tempest import seen
+from svirt_nova.tempest import answers
 
 _SSH_FAILED = 255
 """The exit status of ssh itself, by its manual."""
@@ -29,15 +31,17 @@ _ENFORCE = '/sys/fs/selinux/enforce'
 class Host:
     """A compute host.
 
-    :param name: Nova's name of it
+    :param name: Nova's name of the host
+    :param target: where its ssh server listens
+    :param ssh: how ssh is used, and where things are on the host
     """
 
     def __init__(
-        self, name: str, target: access.Target, way: access.Access
+        self, name: str, target: access.Target, ssh: access.Access
     ) -> None:
         self.name = name
         self._target = target
-        self._access = way
+        self._access = ssh
 
     def _quoted(self, words: Iterable[str]) -> str:
         return shlex.join([*self._access.become, *words])
@@ -45,7 +49,7 @@ class Host:
     def run(self, words: Sequence[str], timeout: int | None = None) -> str:
         """Run one command on the host, as root, and give what it printed.
 
-        :param timeout: seconds; by default that of the access
+        :param timeout: seconds; by default those of the access
         :raises HostUnreachable: ssh fails, or there is no answer in time
         :raises HostCommandFailed: the command fails
         """
@@ -65,15 +69,16 @@ class Host:
         except subprocess.TimeoutExpired as error:
             raise exception.HostUnreachable(
                 f'host {self.name} ({self._target}) gave no answer within '
-                f'{seconds} s to {seen.excerpt(command)!r}; see [svirt_nova] '
-                f'remote_timeout and manage_timeout in tempest.conf'
+                f'{seconds} s to {answers.excerpt(command)!r}; see '
+                f'[svirt_nova] remote_timeout and manage_timeout in '
+                f'tempest.conf'
             ) from error
         except OSError as error:
             raise exception.HostUnreachable(
                 f'{self._access.program} cannot be run on this machine: '
                 f'{error.strerror}; install an OpenSSH client'
             ) from error
-        said = seen.excerpt(done.stderr.decode(errors='replace'))
+        said = answers.excerpt(done.stderr.decode(errors='replace'))
         if done.returncode == _SSH_FAILED:
             raise exception.HostUnreachable(
                 f'host {self.name} cannot be reached at {self._target}: '
@@ -82,8 +87,8 @@ class Host:
             )
         if done.returncode:
             raise exception.HostCommandFailed(
-                f'on host {self.name}, {seen.excerpt(command)!r} ended with '
-                f'{done.returncode}: {said or "it gave no reason"}'
+                f'on host {self.name}, {answers.excerpt(command)!r} ended '
+                f'with {done.returncode}: {said or "it gave no reason"}'
             )
         return done.stdout.decode(errors='replace')
 
@@ -103,21 +108,21 @@ class Host:
         """The shell that prints the context of a domain's process."""
         file = f'{self._access.run_path}/{domain}.pid'
         pid = self._quoted(['cat', '--', file])
-        # The word with the process is the one that no quoting can hold.
+        # The shell on the host puts the process in: no quoting of ours can.
         return f'{self._quoted(["cat"])} /proc/"$({pid})"/attr/current'
 
-    def look(self, instance: str) -> seen.Guest:
+    def running_domain(self, instance_uuid: str) -> answers.RunningDomain:
         """What the host shows of a running instance.
 
-        :param instance: its UUID
-        :raises HostError: it has no running domain here, or the host
-            cannot be read
+        :raises HostError: the instance has no running domain here, or the
+            host cannot be read
+        :raises ValueError: it is no UUID
         """
-        identity = str(uuid.UUID(instance))
-        name, domain = seen.split_domain(
+        identity = str(uuid.UUID(instance_uuid))
+        name, domain = answers.split_domain(
             self._virsh(f'domname {identity}', f'dumpxml {identity}')
         )
-        paths = [disk.path for disk in seen.files_of(domain)]
+        paths = [disk.path for disk in answers.files_of(domain)]
         parts = [
             self._process_context(name),
             'echo',
@@ -131,22 +136,22 @@ class Host:
             raise exception.HostCommandFailed(
                 f'host {self.name} showed the labels of instance {identity} '
                 f'in {len(lines)} lines where {2 + len(paths)} are needed: '
-                f'{seen.excerpt(" / ".join(lines))!r}'
+                f'{answers.excerpt(" / ".join(lines))!r}'
             )
-        return seen.Guest(
-            instance=identity,
+        return answers.RunningDomain(
+            instance_uuid=identity,
             host=self.name,
             name=name,
-            domain=domain,
+            xml=domain,
             process=lines[0],
-            enforced=lines[1] == '1',
+            is_enforcing=lines[1] == '1',
             files=dict(zip(paths, lines[2:], strict=True)),
         )
 
-    def processes(self) -> dict[str, str]:
+    def process_contexts(self) -> dict[str, str]:
         """The contexts of the processes of all running domains, by name.
 
-        A domain that ends while it is looked at is left out.
+        A domain that stops while it is looked at is left out.
 
         :raises HostError: the host cannot be read
         """
@@ -171,14 +176,14 @@ class Host:
             if context
         }
 
-    def domains(self) -> frozenset[str]:
+    def domain_uuids(self) -> frozenset[str]:
         """The UUIDs of all domains that libvirt knows, running or not.
 
         :raises HostError: the host cannot be read
         """
         return frozenset(self._virsh('list --all --uuid').split())
 
-    def instances(self) -> frozenset[str]:
+    def instance_directories(self) -> frozenset[str]:
         """The names in Nova's directory of instances.
 
         :raises HostError: the host cannot be read
@@ -187,7 +192,7 @@ class Host:
             _lines(self.run(['ls', '-A', '--', self._access.instances_path]))
         )
 
-    def label(self, path: str) -> str | None:
+    def file_context(self, path: str) -> str | None:
         """The context of a file; None where there is no such file.
 
         :raises HostError: the host cannot be read
@@ -200,10 +205,12 @@ class Host:
         return lines[0] if lines else None
 
 
-class Manager:
-    """The command svirt-nova on one of the hosts.
+class LabelCommand:
+    """The command ``svirt-nova label`` on one of the hosts.
 
-    :param command: its words there, without a subcommand
+    :param host: where it is run
+    :param command: the words of the command svirt-nova there, without a
+        subcommand
     :param timeout: seconds for one run
     """
 
@@ -214,18 +221,46 @@ class Manager:
         self._command = tuple(command)
         self._timeout = timeout
 
-    def show(self, target: str) -> seen.Allocation:
-        """What the allocator says of an instance or a level.
+    def allocation_of(self, instance_uuid: str) -> types.Allocation:
+        """What the allocator says of an instance.
 
-        :param target: a UUID or a level
-        :raises HostError: the command fails, as for an instance that has
-            no level
+        :raises HostError: the command fails, as for an instance that holds
+            no level, or its answer is about something else
         """
-        return seen.Allocation.parse(
+        found = self._show(instance_uuid)
+        if found is None or found.instance_uuid != instance_uuid:
+            raise self._is_about_another(instance_uuid, found)
+        return found
+
+    def holder_of(self, level: levels.Level) -> types.Allocation | None:
+        """What the allocator says of a level; None where it is free.
+
+        :raises HostError: the command fails, or its answer is about
+            something else
+        """
+        found = self._show(str(level))
+        if found is not None and found.level != level:
+            raise self._is_about_another(str(level), found)
+        return found
+
+    def _show(self, target: str) -> types.Allocation | None:
+        return answers.read_allocation(
             self._host.run(
                 [*self._command, 'label', 'show', target, '-f', 'json'],
                 self._timeout,
             )
+        )
+
+    def _is_about_another(
+        self, target: str, found: types.Allocation | None
+    ) -> exception.HostCommandFailed:
+        answer = 'a free level'
+        if found is not None:
+            answer = f'{found.level} of instance {found.instance_uuid}'
+        return exception.HostCommandFailed(
+            f'svirt-nova on host {self._host.name} was asked about {target} '
+            f'and answered about {answer}; see [svirt_nova] manage_command '
+            f'in tempest.conf'
         )
 
 
@@ -241,31 +276,35 @@ def configured(options: Any) -> dict[str, Host]:
 
     :raises InvalidOption: a host has no usable target
     """
-    way = access.configured(options)
+    ssh = access.configured(options)
     return {
-        name: Host(name, access.Target.parse(text), way)
+        name: Host(name, access.Target.parse(text), ssh)
         for name, text in options.hosts.items()
     }
 
 
-def manager(options: Any, known: Mapping[str, Host]) -> Manager | None:
+def label_command(
+    options: Any, known: Mapping[str, Host]
+) -> LabelCommand | None:
     """The command svirt-nova; None where no host is named for it.
 
-    :param known: the hosts that are named
+    :param known: the hosts of ``hosts``, by name
     :raises InvalidOption: the host named for it is not one of them
     """
     if not options.manage_host:
         return None
-    host = named(options.manage_host, 'manage_host', known)
-    return Manager(
-        host, shlex.split(options.manage_command), options.manage_timeout
+    return LabelCommand(
+        named(options.manage_host, 'manage_host', known),
+        shlex.split(options.manage_command),
+        options.manage_timeout,
     )
 
 
 def named(name: str, option: str, known: Mapping[str, Host]) -> Host:
     """The host that an option of [svirt_nova] names.
 
-    :raises InvalidOption: it is none of those in ``hosts``
+    :param known: the hosts of ``hosts``, by name
+    :raises InvalidOption: it is none of them
     """
     try:
         return known[name]

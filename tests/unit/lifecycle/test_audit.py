@@ -331,7 +331,7 @@ class AuditTest(testtools.TestCase):
         self.assertEqual(
             [Kind.STALE_CLAIM, Kind.LEAK], [each.kind for each in found]
         )
-        self.assertIn('claimed by a, is held', found[1].text)
+        self.assertIn('claimed by a, is still held', found[1].text)
 
     def test_what_nova_was_not_asked_about_is_not_left_over(self):
         self.assertEqual(

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-import json
+import datetime
 import uuid
 
 from tempest.lib import exceptions as lib_exc
@@ -12,85 +13,103 @@ from tempest.lib.common import rest_client
 from tempest.lib.services.compute import base_compute_client
 
 from svirt_nova import exception
-from svirt_nova.tempest import seen
-from tests.unit.tempest import showing
+from svirt_nova.allocator import types
+from svirt_nova.mcs import levels
+from tests.unit.tempest import samples
 
 HOSTS = ('one', 'two')
+
+NOW = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
 
 
 @dataclasses.dataclass
 class Server:
     id: str
-    level: str
-    host: str | None
     number: int
+    level: levels.Level
+    host: str | None
     status: str = 'ACTIVE'
     flavor: str = '1'
     source: str | None = None
     volumes: list[str] = dataclasses.field(default_factory=list)
-    # Detached, but not forgotten yet.
-    let_go: list[str] = dataclasses.field(default_factory=list)
+    # Volumes that Nova has detached and still lists once.
+    forgotten: list[str] = dataclasses.field(default_factory=list)
     actions: list[dict] = dataclasses.field(default_factory=list)
 
 
 class Cloud:
-    """The state of the cloud, and Nova's and cinder's clients at once."""
+    """The clients of Nova, cinder and the allocator, all at once.
+
+    :param faults: what is wrong in the cloud
+    """
 
     user_id = 'user'
     build_timeout = 1
     build_interval = 0
 
     def __init__(self, **faults):
-        self.all = {}
+        self.servers = {}
         self.volumes = {}
-        self.labels = {}
-        self.left = {}
-        self.faults = faults
-        self.count = 0
+        self.volume_levels = {}
+        self.faults = collections.defaultdict(lambda: None, faults)
+
+    @property
+    def left(self):
+        """What no test has deleted."""
+        servers = self.servers.values()
+        return [
+            *(each for each in servers if each.status != 'DELETED'),
+            *self.volumes,
+        ]
 
     # Nova
 
     def _server(self, server_id):
-        try:
-            return self.all[server_id]
-        except KeyError:
-            raise lib_exc.NotFound() from None
+        server = self.servers.get(server_id)
+        if server is None or server.status == 'DELETED':
+            raise lib_exc.NotFound()
+        return server
 
-    def _done(self, server, action, status='ACTIVE'):
-        if self.faults.get('failed_action') != action:
+    def _do(self, server_id, action, status='ACTIVE', **changes):
+        """Do an action that ends in a status, unless it is to fail."""
+        server = self._server(server_id)
+        has_failed = self.faults['failed_action'] == action
+        if not has_failed:
             server.status = status
+            vars(server).update(changes)
+        if self.faults['new_level_at'] == action:
+            server.level = levels.Level.parse('s0:c7,c8')
         server.actions.append(
             {
                 'action': action,
                 'request_id': f'req-{uuid.uuid4()}',
-                'message': 'Error'
-                if self.faults.get('failed_action') == action
-                else None,
+                'message': 'Error' if has_failed else None,
             }
         )
-        if self.faults.get('new_level_at') == action:
-            server.level = 's0:c7,c8'
         return rest_client.ResponseBody(
-            {'status': 202, 'x-openstack-request-id': 'req-1'}
+            {'status': 202, 'x-openstack-request-id': 'req-1'},
+            {'server': {'id': server_id}},
+        )
+
+    def _move(self, server_id, action, host, status='ACTIVE', **changes):
+        source = self._server(server_id).host
+        return self._do(
+            server_id, action, status, source=source, host=host, **changes
         )
 
     def create_server(self, **kwargs):
         assert kwargs['networks'] == [{'uuid': 'network'}]
         assert kwargs['config_drive'] is True
-        self.count += 1
-        first = 1 if self.faults.get('same_level') else self.count
+        number = len(self.servers) + 1
+        first = 1 if self.faults['same_level'] else number
         server = Server(
             str(uuid.uuid4()),
-            f's0:c{100 + first},c{200 + first}',
-            self.faults.get('host', 'one'),
-            self.count,
+            number,
+            levels.Level(frozenset([100 + first, 200 + first])),
+            self.faults['host'] or 'one',
         )
-        self.all[server.id] = server
-        self._done(server, 'create')
-        return rest_client.ResponseBody(
-            {'status': 202, 'x-openstack-request-id': 'req-1'},
-            {'server': {'id': server.id}},
-        )
+        self.servers[server.id] = server
+        return self._do(server.id, 'create')
 
     def show_server(self, server_id):
         assert base_compute_client.COMPUTE_MICROVERSION is None
@@ -102,20 +121,16 @@ class Cloud:
                 'OS-EXT-STS:task_state': None,
                 'OS-EXT-SRV-ATTR:host': server.host,
                 'flavor': {'id': server.flavor},
-                **self.faults.get('shown', {}),
+                **(self.faults['shown'] or {}),
             }
         }
 
     def delete_server(self, server_id):
-        if not self.faults.get('soft_delete'):
-            self.force_delete_server(server_id)
-            return
-        self._done(self._server(server_id), 'delete', 'SOFT_DELETED')
+        is_soft = self.faults['soft_delete']
+        self._do(server_id, 'delete', 'SOFT_DELETED' if is_soft else 'DELETED')
 
     def force_delete_server(self, server_id):
-        server = self._server(server_id)
-        del self.all[server_id]
-        self.left.setdefault(server.host, []).append(server)
+        self._do(server_id, 'delete', 'DELETED')
 
     def list_instance_actions(self, server_id):
         return {'instanceActions': list(self._server(server_id).actions)}
@@ -131,59 +146,47 @@ class Cloud:
         return {'instanceAction': {**action, 'events': [event]}}
 
     def reboot_server(self, server_id, type):
-        return self._done(self._server(server_id), f'{type} reboot')
+        return self._do(server_id, f'{type} reboot')
 
     def rebuild_server(self, server_id, image_ref):
         assert image_ref == 'image'
-        return self._done(self._server(server_id), 'rebuild')
+        return self._do(server_id, 'rebuild')
 
     def stop_server(self, server_id):
-        return self._done(self._server(server_id), 'stop', 'SHUTOFF')
+        return self._do(server_id, 'stop', 'SHUTOFF')
 
     def start_server(self, server_id):
-        server = self._server(server_id)
-        assert not server.let_go
-        return self._done(server, 'start')
+        assert not self._server(server_id).forgotten
+        return self._do(server_id, 'start')
 
     def shelve_server(self, server_id):
-        server = self._server(server_id)
-        server.source, server.host = server.host, None
-        return self._done(server, 'shelve', 'SHELVED_OFFLOADED')
+        return self._move(server_id, 'shelve', None, 'SHELVED_OFFLOADED')
 
     def unshelve_server(self, server_id):
-        server = self._server(server_id)
-        server.host = 'two'
-        return self._done(server, 'unshelve')
+        return self._do(server_id, 'unshelve', host='two')
 
     def resize_server(self, server_id, flavor):
         server = self._server(server_id)
         assert server.flavor == '1'
-        if self.faults.get('failed_action') == 'resize':
-            return self._done(server, 'resize')
-        server.source, server.flavor = server.host, flavor
-        return self._done(server, 'resize', 'VERIFY_RESIZE')
+        return self._move(
+            server_id, 'resize', server.host, 'VERIFY_RESIZE', flavor=flavor
+        )
 
     def confirm_resize_server(self, server_id):
-        return self._done(self._server(server_id), 'confirm')
+        return self._do(server_id, 'confirm')
 
     def revert_resize_server(self, server_id):
-        server = self._server(server_id)
-        server.host, server.source = server.source, server.host
-        server.flavor = '1'
-        return self._done(server, 'revert')
+        source = self._server(server_id).source
+        return self._move(server_id, 'revert', source, flavor='1')
 
     def migrate_server(self, server_id, host):
         assert base_compute_client.COMPUTE_MICROVERSION == '2.56'
-        server = self._server(server_id)
-        server.source, server.host = server.host, host
-        return self._done(server, 'migrate', 'VERIFY_RESIZE')
+        return self._move(server_id, 'migrate', host, 'VERIFY_RESIZE')
 
     def live_migrate_server(self, server_id, host, block_migration):
         assert block_migration == 'auto'
         assert base_compute_client.COMPUTE_MICROVERSION == '2.30'
-        server = self._server(server_id)
-        server.source, server.host = server.host, host
-        return self._done(server, 'live-migration')
+        return self._move(server_id, 'live-migration', host)
 
     def show_server_diagnostics(self, server_id):
         self._server(server_id)
@@ -218,25 +221,51 @@ class Cloud:
     def attach_volume(self, server_id, volumeId):  # noqa: N803
         server = self._server(server_id)
         server.volumes.append(volumeId)
-        self.labels[volumeId] = server.level
+        self.volume_levels[volumeId] = server.level
         self.volumes[volumeId] = 'in-use'
-        return self._done(server, 'attach')
+        return self._do(server_id, 'attach')
 
     def detach_volume(self, server_id, volume_id):
         server = self._server(server_id)
         assert server.status == 'SHUTOFF'
         server.volumes.remove(volume_id)
-        server.let_go.append(volume_id)
-        if not self.faults.get('volume_keeps_level'):
-            self.labels[volume_id] = 's0'
+        server.forgotten.append(volume_id)
+        if not self.faults['volume_keeps_level']:
+            self.volume_levels[volume_id] = 's0'
         self.volumes[volume_id] = 'available'
-        self._done(server, 'detach', 'SHUTOFF')
+        self._do(server_id, 'detach', 'SHUTOFF')
 
     def list_volume_attachments(self, server_id):
         server = self._server(server_id)
-        known = [*server.volumes, *server.let_go]
-        server.let_go.clear()
-        return {'volumeAttachments': [{'volumeId': each} for each in known]}
+        listed = [*server.volumes, *server.forgotten]
+        server.forgotten.clear()
+        return {'volumeAttachments': [{'volumeId': each} for each in listed]}
+
+    # The allocator
+
+    def allocation_of(self, instance_uuid):
+        server = self.servers[instance_uuid]
+        is_gone = server.status == 'DELETED'
+        claims = set() if is_gone else {server.host} - {None}
+        if self.faults['claims_stay']:
+            claims.add('one')
+        if self.faults['claims_lost']:
+            claims.clear()
+        return types.Allocation(
+            levels.Level.parse(self.faults['allocated'] or str(server.level)),
+            server.id,
+            'project',
+            frozenset(claims),
+            retired_at=NOW
+            if is_gone and not self.faults['level_stays']
+            else None,
+        )
+
+    def holder_of(self, level):
+        *_, last = [
+            server for server in self.servers.values() if server.level == level
+        ]
+        return self.allocation_of(last.id)
 
 
 class Host:
@@ -244,98 +273,70 @@ class Host:
 
     def __init__(self, name, cloud):
         self.name = name
-        self.cloud = cloud
+        self._cloud = cloud
+        self._faults = cloud.faults
 
-    def _here(self):
-        return [
-            server
-            for server in self.cloud.all.values()
-            if server.host == self.name and server.status != 'SHUTOFF'
-        ]
+    def _running(self):
+        return {
+            server.id: server
+            for server in self._cloud.servers.values()
+            if server.host == self.name
+            and server.status not in ('SHUTOFF', 'DELETED')
+        }
 
-    def look(self, instance):
-        for server in self._here():
-            if server.id == instance:
-                return showing.guest(
-                    instance=server.id,
-                    host=self.name,
-                    number=server.number,
-                    level=server.level,
-                    volumes=server.volumes,
-                    disk_level=self.cloud.faults.get('disk_level'),
-                )
-        raise exception.HostCommandFailed('no such domain')
+    def running_domain(self, instance_uuid):
+        server = self._running().get(instance_uuid)
+        if server is None:
+            raise exception.HostCommandFailed('no such domain')
+        return samples.running_domain(
+            uuid=server.id,
+            host=self.name,
+            number=server.number,
+            level=server.level,
+            volumes=server.volumes,
+            disk_level=self._faults['disk_level'],
+        )
 
-    def processes(self):
+    def process_contexts(self):
         found = {
-            showing.name(server.number): showing.process(server.level)
-            for server in self._here()
+            samples.name(server.number): samples.process(server.level)
+            for server in self._running().values()
         }
         if self.name == 'two':
-            found['another'] = showing.process(
-                self.cloud.faults.get('another', 's0:c1,c2')
+            found['another'] = samples.process(
+                self._faults['another'] or 's0:c1,c2'
             )
         return found
 
-    def domains(self):
-        if self.cloud.faults.get('unreachable') == self.name:
+    def domain_uuids(self):
+        if self._faults['unreachable'] == self.name:
             raise exception.HostUnreachable(f'{self.name} is far away')
-        left = set()
-        if self.cloud.faults.get('domains_stay'):
-            left = {
-                server.id
-                for server in self.cloud.all.values()
-                if server.source == self.name
-            }
-        return left | {server.id for server in self._here()}
-
-    def instances(self):
-        if not self.cloud.faults.get('directories_stay'):
-            return frozenset()
+        stay = self._faults['domains_stay']
         return {
-            f'{server.id}_del' for server in self.cloud.left.get(self.name, [])
+            *self._running(),
+            *(
+                server.id
+                for server in self._cloud.servers.values()
+                if stay
+                and server.source == self.name
+                and server.status != 'DELETED'
+            ),
         }
 
-    def label(self, path):
-        if self.cloud.faults.get('unmounted'):
+    def instance_directories(self):
+        stay = self._faults['directories_stay']
+        return {
+            f'{server.id}_del'
+            for server in self._cloud.servers.values()
+            if stay and server.host == self.name and server.status == 'DELETED'
+        }
+
+    def file_context(self, path):
+        if self._faults['unmounted']:
             return None
-        [volume_id] = [
-            volume for volume in self.cloud.labels if volume in path
+        [level] = [
+            level
+            for volume_id, level in self._cloud.volume_levels.items()
+            if volume_id in path
         ]
-        return showing.image(self.cloud.labels[volume_id])
-
-
-class Manager:
-    """What the allocator says of the cloud."""
-
-    def __init__(self, cloud):
-        self.cloud = cloud
-
-    def show(self, target):
-        for server in self.cloud.all.values():
-            if target in (server.id, server.level):
-                claims = {server.host} - {None}
-                if self.cloud.faults.get('claims_stay'):
-                    claims.add('one')
-                return self._answer(server, 'held', claims)
-        for servers in self.cloud.left.values():
-            for server in servers:
-                if target == server.level:
-                    held = self.cloud.faults.get('level_stays')
-                    return self._answer(
-                        server, 'held' if held else 'cooling', ()
-                    )
-        raise exception.HostCommandFailed(f'{target} has no level')
-
-    @staticmethod
-    def _answer(server, state, claims):
-        return seen.Allocation.parse(
-            json.dumps(
-                {
-                    'Level': server.level,
-                    'State': state,
-                    'Instance': server.id,
-                    'Hosts': sorted(claims),
-                }
-            )
-        )
+        return samples.image(level)

@@ -63,9 +63,7 @@ def run(scenario):
     """Run all tests of the plugin once."""
     cloud = fake_cloud.Cloud(**scenario.get('faults', {}))
     known = {name: fake_cloud.Host(name, cloud) for name in fake_cloud.HOSTS}
-    manager = (
-        None if scenario.get('no_allocator') else fake_cloud.Manager(cloud)
-    )
+    allocator = None if scenario.get('no_allocator') else cloud
     clients = types.SimpleNamespace(
         servers_client=cloud,
         services_client=cloud,
@@ -82,7 +80,7 @@ def run(scenario):
     with contextlib.ExitStack() as stack:
         for target, name, value in (
             (hosts, 'configured', lambda options: known),
-            (hosts, 'manager', lambda options, known: manager),
+            (hosts, 'label_command', lambda options, known: allocator),
             (test.BaseTestCase, 'client_manager', lambda **kwargs: clients),
             (
                 credentials_factory,
@@ -113,8 +111,7 @@ def run(scenario):
         unittest.TestLoader().discover(directory, top_level_dir=top).run(
             result
         )
-    assert not cloud.all, 'servers are left'
-    assert not cloud.volumes, 'volumes are left'
+    assert not cloud.left, cloud.left
     return result.outcomes
 
 

@@ -9,7 +9,7 @@ from svirt_nova.tempest import access
 
 
 class TargetTest(testtools.TestCase):
-    def test_the_forms_of_a_target(self):
+    def test_each_form_of_a_target_is_read(self):
         for text, target in (
             ('192.0.2.1', access.Target('192.0.2.1')),
             (' compute1.example.org ', access.Target('compute1.example.org')),
@@ -20,7 +20,7 @@ class TargetTest(testtools.TestCase):
         ):
             self.assertEqual(target, access.Target.parse(text))
 
-    def test_what_is_no_target(self):
+    def test_a_text_that_is_no_target_is_refused(self):
         for text in (
             '', ':22', 'a:', 'a:0', 'a:65536', 'a:b', '2001:db8::1', 'a b',
             '-oProxyCommand=x', 'me@-oProxyCommand=x', '-l@a', 'a;b@c', '@a',
@@ -32,7 +32,7 @@ class TargetTest(testtools.TestCase):
             self.assertIn('[svirt_nova] hosts', str(error))
 
     @given(st.text())
-    def test_no_target_is_an_option(self, text):
+    def test_a_target_is_never_taken_for_an_option(self, text):
         try:
             target = access.Target.parse(text)
         except exception.InvalidOption:
@@ -42,8 +42,8 @@ class TargetTest(testtools.TestCase):
 
 
 class AccessTest(testtools.TestCase):
-    def test_the_command_line_of_ssh(self):
-        way = access.Access(
+    def test_ssh_gets_what_is_configured(self):
+        ssh = access.Access(
             user='root',
             key_file='/k',
             known_hosts='/h',
@@ -55,11 +55,11 @@ class AccessTest(testtools.TestCase):
             '-o StrictHostKeyChecking=no -o UserKnownHostsFile=/h -p 2222 '
             '-o IdentitiesOnly=yes -i /k -l me -- 192.0.2.1 true',
             ' '.join(
-                way.arguments(access.Target('192.0.2.1', 2222, 'me'), 'true')
+                ssh.arguments(access.Target('192.0.2.1', 2222, 'me'), 'true')
             ),
         )
 
-    def test_what_is_not_given_is_left_to_ssh(self):
+    def test_what_is_not_configured_is_left_to_ssh(self):
         words = access.Access().arguments(access.Target('192.0.2.1'), 'true')
         self.assertNotIn('-i', words)
         self.assertNotIn('-p', words)

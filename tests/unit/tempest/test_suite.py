@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plugin's tests pass in a cloud that is as it should be, and only there.
+"""The plugin's tests pass in a cloud in order and fail in any other.
 
-The cloud is a simulated one: ``fake_cloud.py``.
+``fake_cloud.py`` simulates the clouds.
 """
 
 import json
@@ -60,6 +60,8 @@ SCENARIOS = {
     'domains stay': {'faults': {'domains_stay': True}},
     'directories stay': {'faults': {'directories_stay': True}},
     'claims stay': {'faults': {'claims_stay': True}},
+    'claims lost': {'faults': {'claims_lost': True}},
+    'another level allocated': {'faults': {'allocated': 's0:c7,c8'}},
     'level stays': {'faults': {'level_stays': True}},
 }
 
@@ -117,7 +119,7 @@ class SuiteTest(testtools.TestCase):
         found = self.outcomes[scenario][f'test_inside.InsideTest.{name}']
         self.assertIn(text, found or '')
 
-    def test_all_pass_where_all_is_good(self):
+    def test_each_test_passes_in_a_cloud_in_order(self):
         outcomes = self.outcomes['good']
         self.only_failed('good')
         self.assertEqual(
@@ -126,7 +128,7 @@ class SuiteTest(testtools.TestCase):
         )
         self.assertEqual(17, len(outcomes) - 2)
 
-    def test_servers_that_nova_would_keep_for_a_while_are_deleted(self):
+    def test_a_server_that_nova_would_keep_for_a_while_is_deleted(self):
         self.only_failed('soft deletion')
 
     def test_without_hosts_what_the_api_shows_is_checked(self):
@@ -135,7 +137,7 @@ class SuiteTest(testtools.TestCase):
         self.assertEqual({'InsideTest'}, set(skipped(outcomes)))
         self.assertEqual(14, len(outcomes) - 1)
 
-    def test_nothing_runs_where_there_is_no_svirt_nova(self):
+    def test_a_cloud_without_svirt_nova_skips_all_tests(self):
         for scenario in ('no svirt-nova', 'no nova'):
             outcomes = self.outcomes[scenario]
             self.assertEqual(
@@ -163,21 +165,21 @@ class SuiteTest(testtools.TestCase):
         ):
             self.assertIn(text, reasons[name])
 
-    def test_a_host_that_is_not_named_is_named_in_the_skip(self):
+    def test_a_skip_names_the_host_that_tempest_conf_does_not(self):
         self.only_failed('another host')
         for text in skipped(self.outcomes['another host']).values():
             self.assertTrue(
                 'is on host three' in text or 'InsideTest goes' in text, text
             )
 
-    def test_a_host_that_cannot_be_reached_skips_before_anything_boots(self):
+    def test_a_host_that_cannot_be_reached_skips_all_tests(self):
         self.only_failed('unreachable')
         self.assertIn(
             'two is far away',
             skipped(self.outcomes['unreachable'])['InsideTest'],
         )
 
-    def test_a_failed_action_fails(self):
+    def test_a_failed_action_fails_its_test(self):
         self.only_failed('a failed creation', 'test_boot')
         self.only_failed('a failed action', 'test_rebuild')
         self.only_failed(
@@ -190,7 +192,7 @@ class SuiteTest(testtools.TestCase):
         )
         self.says('a failed resize', 'test_resize_1_revert', 'is no level')
 
-    def test_the_fault_of_an_instance_is_told(self):
+    def test_an_instance_in_error_fails_with_the_fault_of_nova(self):
         self.only_failed(
             'an error', 'OutsideOperationsTest', 'OutsideAdministrationTest'
         )
@@ -198,37 +200,43 @@ class SuiteTest(testtools.TestCase):
             if name != 'InsideTest':
                 self.assertIn('No level', text)
 
-    def test_levels_that_meet_fail(self):
+    def test_levels_that_meet_fail_a_test(self):
         for scenario, text in (
-            ('same level', 'one of them can open'),
-            ('another contains it', 'domain another on two'),
-            ('a level of no guest', 'domain another on two'),
+            ('same level', 'each can open'),
+            ('another contains it', 's0:c0.c1023 on two at s0:c0.c1023 can'),
+            ('a level of no guest', 'domain another with'),
         ):
             self.assertIn('test_levels_apart', failed(self.outcomes[scenario]))
             self.says(scenario, 'test_levels_apart', text)
 
-    def test_a_level_that_changes_fails(self):
+    def test_a_level_that_changes_fails_the_test_of_the_operation(self):
         self.assertIn('test_rebuild', failed(self.outcomes['new level']))
-        self.says('new level', 'test_rebuild', 's0:c7,c8')
+        for text in (
+            'the process with system_u:system_r:svirt_t:s0:c7,c8 of instance',
+            'on one is at s0:c7,c8, and the level of the instance is s0:c1',
+        ):
+            self.says('new level', 'test_rebuild', text)
         self.assertIn(
             'test_live_migration',
             failed(self.outcomes['new level on the way']),
         )
 
-    def test_a_disk_at_another_level_fails_all_that_looks_at_it(self):
+    def test_a_disk_at_another_level_fails_each_test(self):
         outcomes = self.outcomes['wrong disk']
         self.assertEqual(17, len(failed(outcomes)))
-        self.says('wrong disk', 'test_boot', 's0:c1,c2')
+        self.says(
+            'wrong disk', 'test_boot', 'svirt_image_t:s0:c1,c2 of instance'
+        )
 
-    def test_a_volume_that_keeps_the_level_fails(self):
+    def test_a_volume_that_keeps_the_level_fails_a_test(self):
         self.only_failed('volume', 'test_volume')
         self.says('volume', 'test_volume', 'still carries')
 
-    def test_a_volume_that_cannot_be_seen_is_said(self):
+    def test_a_volume_that_cannot_be_seen_skips_its_test(self):
         self.only_failed('unmounted')
         self.says('unmounted', 'test_volume', '[svirt_nova] volumes_path')
 
-    def test_what_a_host_keeps_fails(self):
+    def test_a_host_that_keeps_something_fails_a_test(self):
         self.only_failed(
             'domains stay',
             'test_live_migration',
@@ -237,11 +245,39 @@ class SuiteTest(testtools.TestCase):
             'test_shelve_unshelve',
         )
         self.only_failed('directories stay', 'test_withdraw')
-        self.says('directories stay', 'test_withdraw', '_del is still there')
+        self.says(
+            'directories stay', 'test_withdraw', 'still has the directory'
+        )
 
-    def test_what_the_allocator_keeps_fails(self):
+    def test_an_allocator_that_keeps_something_fails_a_test(self):
         found = failed(self.outcomes['claims stay'])
         self.assertIn('test_live_migration', found)
         self.assertIn('test_shelve_unshelve', found)
+        self.says(
+            'claims stay', 'test_live_migration', 'stale claim: one claims'
+        )
         self.only_failed('level stays', 'test_withdraw')
         self.says('level stays', 'test_withdraw', 'still held')
+
+    def test_a_host_without_a_claim_fails_a_test(self):
+        self.only_failed(
+            'claims lost',
+            'test_levels_store',
+            'test_live_migration',
+            'test_migration_confirm',
+            'test_migration_revert',
+        )
+        self.says('claims lost', 'test_levels_store', 'claimed by no host')
+
+    def test_an_allocator_with_another_level_fails_a_test(self):
+        self.only_failed(
+            'another level allocated',
+            'test_levels_store',
+            'test_live_migration',
+            'test_migration_confirm',
+            'test_migration_revert',
+            'test_shelve_unshelve',
+        )
+        self.says(
+            'another level allocated', 'test_levels_store', 'has s0:c7,c8 now'
+        )

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An instance that tests work on, by Nova's API.
+"""The base class of the tests: an instance, driven through Nova's API.
 
 Of tempest, only what its documentation names as stable for plugins is used.
-``tempest.common.waiters`` is not, hence the waiting here.
+``tempest.common.waiters`` is not stable, so the class waits by itself.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Server = dict[str, Any]
 
 
 def poll(seconds: float, interval: float) -> Iterator[None]:
-    """Give the caller turns, at least one, until the time is over.
+    """Yield at least once, and again and again until the time is over.
 
     :param seconds: how long
     :param interval: seconds between two turns
@@ -45,8 +45,8 @@ def poll(seconds: float, interval: float) -> Iterator[None]:
 def microversion(version: str) -> Iterator[None]:
     """Let the calls within ask for a microversion of Nova's API.
 
-    Every Nova that svirt-nova runs beside has those used here, so
-    [compute] max_microversion is not asked.
+    [compute] max_microversion of tempest.conf is not looked at: every Nova
+    that svirt-nova extends has the microversions that are used here.
     """
     with api_microversion_fixture.APIMicroversionFixture(
         compute_microversion=version
@@ -54,12 +54,12 @@ def microversion(version: str) -> Iterator[None]:
         yield
 
 
-class InstanceTest(test.BaseTestCase):
+class InstanceTestCase(test.BaseTestCase):
     """Tests that share an instance, the *subject*.
 
-    Booting is what takes time, so one subject goes through all tests of a
-    class. Each finds it active: where a test left it otherwise, the next
-    one gets a new one.
+    Most of the time is spent on booting, so one subject goes through all
+    tests of a class. Each test finds it active: where the test before left
+    it in another status, a new subject is booted.
     """
 
     credentials: ClassVar[list[str]] = ['primary']
@@ -67,7 +67,7 @@ class InstanceTest(test.BaseTestCase):
 
     @classmethod
     def skip_checks(cls) -> None:
-        """Skip where the cloud has no Nova or no svirt-nova."""
+        """Skip the class where the cloud has no Nova or no svirt-nova."""
         super().skip_checks()
         if not CONF.service_available.nova:
             raise cls.skipException('[service_available] nova is False')
@@ -79,16 +79,20 @@ class InstanceTest(test.BaseTestCase):
 
     @classmethod
     def setup_credentials(cls) -> None:
-        """Ask for a network, where each project is to have its own."""
+        """Ask for a network, for clouds where each project has its own."""
         cls.set_network_resources(network=True, subnet=True)
         super().setup_credentials()
 
     @classmethod
     def setup_clients(cls) -> None:
-        """Name the clients."""
+        """Name the clients of Nova and cinder.
+
+        ``actions_client`` is the one that asks why an action failed; Nova
+        tells administrators more than others.
+        """
         super().setup_clients()
         cls.servers = cls.os_primary.servers_client
-        cls.witness = cls.servers
+        cls.actions_client = cls.servers
         if CONF.service_available.cinder:
             cls.volumes = cls.os_primary.volumes_client_latest
 
@@ -100,18 +104,18 @@ class InstanceTest(test.BaseTestCase):
         [cls.subject] = cls.boot('subject')
 
     def setUp(self) -> None:
-        """See that there is a subject that a test can begin with."""
+        """Boot another subject if the last test left none that is active."""
         super().setUp()
         self.renew_subject()
-        self.known_actions = frozenset(self._actions())
+        self.earlier_actions = frozenset(self._actions())
 
     # Instances
 
     @classmethod
     def boot(cls, *names: str) -> list[str]:
-        """Boot instances, all at once; wait until they are active.
+        """Boot instances, all at once, and wait until they are active.
 
-        :param names: what they are called, in part
+        :param names: a part of the name of each
         :returns: their UUIDs
         :raises TempestException: one of them does not become active
         """
@@ -133,7 +137,7 @@ class InstanceTest(test.BaseTestCase):
                 body['id'],
             )
         for server_id in created:
-            cls.wait_for(server_id, 'ACTIVE')
+            cls.wait_for_status(server_id, 'ACTIVE')
         return created
 
     @classmethod
@@ -146,28 +150,28 @@ class InstanceTest(test.BaseTestCase):
         return server
 
     @classmethod
-    def wait_for(
+    def wait_for_status(
         cls,
         server_id: str,
         status: str,
         failures: Callable[[], list[str]] = list,
     ) -> Server:
-        """Wait until Nova has brought a server into a status, and rests.
+        """Wait until a server is in a status and Nova has no task for it.
 
-        Nova's API sets the task of every operation that ends in the status
-        it began in before it answers, so that is not taken for the end.
+        An operation that ends in the status that it began in is not taken
+        for ended too early: Nova's API sets its task before it answers.
 
-        :param failures: what Nova has failed to do to the server
-        :raises TempestException: the server is gone, or in error, which
-            Nova's fault explains, or in another status after a failure, or
-            it takes too long
+        :param failures: gives what Nova has failed to do to the server
+        :raises TempestException: the server is gone; it is in ERROR, and
+            the text has Nova's fault; it is in another status, and Nova has
+            failed; or it takes longer than [compute] build_timeout
         """
         server: Server = {}
         for _ in poll(CONF.compute.build_timeout, CONF.compute.build_interval):
             found = cls.show(server_id)
             if found is None:
                 raise lib_exc.TempestException(
-                    f'server {server_id} is gone while it was to become '
+                    f'server {server_id} is gone, and was expected to become '
                     f'{status}'
                 )
             server = found
@@ -193,12 +197,13 @@ class InstanceTest(test.BaseTestCase):
 
     @classmethod
     def wait_until_gone(cls, server_id: str) -> None:
-        """Wait until Nova's API has no such server any more.
+        """Wait until Nova's API does not show a server any more.
 
         Where Nova keeps deleted servers for a while ([DEFAULT]
-        reclaim_instance_interval), it is told not to.
+        reclaim_instance_interval), the server is deleted by force.
 
-        :raises TimeoutException: it has it still
+        :raises TimeoutException: it still shows it after [compute]
+            build_timeout
         """
         for _ in poll(CONF.compute.build_timeout, CONF.compute.build_interval):
             server = cls.show(server_id)
@@ -224,15 +229,15 @@ class InstanceTest(test.BaseTestCase):
     # The subject
 
     @property
-    def server(self) -> str:
+    def server_id(self) -> str:
         """The UUID of the subject."""
         assert self.subject is not None
         return self.subject
 
     def renew_subject(self, flavor: str | None = None) -> None:
-        """Boot another subject, where this one is not as it should be.
+        """Boot another subject unless this one is active and has a flavor.
 
-        :param flavor: what it should have; any will do if None
+        :param flavor: the flavor that it must have; None for any
         """
         cls = type(self)
         if cls.subject is not None:
@@ -248,33 +253,35 @@ class InstanceTest(test.BaseTestCase):
             cls.subject = None
         [cls.subject] = cls.boot('subject')
 
-    def wait(self, status: str) -> Server:
-        """Wait until the subject is in a status, and rests."""
-        return self.wait_for(self.server, status, self.failed_actions)
+    def wait_until(self, status: str) -> Server:
+        """Wait until the subject is in a status and has no task."""
+        return self.wait_for_status(
+            self.server_id, status, self.failed_actions
+        )
 
-    def need(self, holds: Any, reason: str) -> None:
-        """Skip the test unless a thing holds.
+    def skip_unless(self, condition: Any, reason: str) -> None:
+        """Skip the test unless a condition holds.
 
-        :param reason: what does not hold, then
+        :param reason: why the test cannot be run without it
         """
-        if not holds:
+        if not condition:
             self.skipTest(reason)
 
-    def refuse(self, faults: list[str]) -> None:
+    def fail_on(self, faults: list[str]) -> None:
         """Fail with everything that is wrong, if anything is."""
         if faults:
             self.fail('; '.join(faults))
 
-    # What anybody sees
+    # Instance actions
 
     def _actions(self) -> dict[str, dict[str, Any]]:
-        found = self.servers.list_instance_actions(self.server)
+        found = self.servers.list_instance_actions(self.server_id)
         return {
             action['request_id']: action for action in found['instanceActions']
         }
 
     def failed_actions(self) -> list[str]:
-        """What Nova did to the subject since the test began, and failed.
+        """Which actions on the subject have failed since the test began.
 
         An action has a message when one of its events ended in an error
         (``action_event_finish`` of ``nova.db.main.api``).
@@ -282,13 +289,15 @@ class InstanceTest(test.BaseTestCase):
         return [
             f'{action["action"]} ({request}): {self._explain(request)}'
             for request, action in self._actions().items()
-            if request not in self.known_actions and action['message']
+            if request not in self.earlier_actions and action['message']
         ]
 
     def _explain(self, request: str) -> str:
-        """Why an action failed, which only administrators are told."""
+        """Why an action failed; Nova tells only administrators."""
         with microversion('2.84'):
-            action = self.witness.show_instance_action(self.server, request)
+            action = self.actions_client.show_instance_action(
+                self.server_id, request
+            )
         return (
             ', '.join(
                 f'{event["event"]}: {event["details"]}'

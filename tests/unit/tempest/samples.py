@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from xml.sax import saxutils
 
-from svirt_nova.tempest import seen
+from svirt_nova.mcs import levels
+from svirt_nova.tempest import answers
+from tests import samples
 
-UUID = '9d6d1b09-6d26-4ea5-8c0c-4d2c0c6c9e1b'
+LEVEL = samples.LEVEL
+UUID = samples.INSTANCE_UUID
 INSTANCES = '/var/lib/nova/instances'
 
 _DISK = """
@@ -31,21 +35,25 @@ _DOMAIN = """<domain type='kvm'>
 """
 
 
-def process(level: str) -> str:
+def process(level: levels.Level | str = LEVEL) -> str:
+    """The context of a QEMU process."""
     return f'system_u:system_r:svirt_t:{level}'
 
 
-def image(level: str) -> str:
+def image(level: levels.Level | str = LEVEL) -> str:
+    """The context of a file."""
     return f'system_u:object_r:svirt_image_t:{level}'
 
 
 def name(number: int) -> str:
+    """Nova's name of a domain."""
     return f'instance-{number:08x}'
 
 
 def disk(
     path: str, target: str = 'vda', device: str = 'disk', more: str = ''
 ) -> str:
+    """The XML of a disk that is a file."""
     return _DISK.format(
         path=saxutils.quoteattr(path), target=target, device=device, more=more
     )
@@ -53,11 +61,12 @@ def disk(
 
 def domain(
     disks: str,
-    level: str = 's0:c12,c900',
+    level: levels.Level | str = LEVEL,
     kind: str = 'static',
     uuid: str = UUID,
     number: int = 7,
 ) -> str:
+    """The XML of a running domain."""
     return _DOMAIN.format(
         name=name(number),
         uuid=uuid,
@@ -68,39 +77,32 @@ def domain(
     )
 
 
-def guest(
-    instance: str = UUID,
+def running_domain(
+    uuid: str = UUID,
     host: str = 'one',
     number: int = 7,
-    level: str = 's0:c12,c900',
-    volumes: list[str] | None = None,
-    disk_level: str | None = None,
-) -> seen.Guest:
+    level: levels.Level | str = LEVEL,
+    volumes: Iterable[str] = (),
+    disk_level: levels.Level | str | None = None,
+) -> answers.RunningDomain:
     """A guest with a disk, a config drive and the files of volumes."""
     paths = {
-        f'{INSTANCES}/{instance}/disk': 'disk',
-        f'{INSTANCES}/{instance}/disk.config': 'cdrom',
+        f'{INSTANCES}/{uuid}/disk': 'disk',
+        f'{INSTANCES}/{uuid}/disk.config': 'cdrom',
     }
     paths |= {
-        f'/var/lib/nova/mnt/0a/volume-{volume}': 'disk'
-        for volume in volumes or []
+        f'/var/lib/nova/mnt/0a/volume-{volume}': 'disk' for volume in volumes
     }
     files = {path: image(level) for path in paths}
     if disk_level is not None:
-        files[f'{INSTANCES}/{instance}/disk'] = image(disk_level)
-    return seen.Guest(
-        instance=instance,
+        files[f'{INSTANCES}/{uuid}/disk'] = image(disk_level)
+    disks = [disk(path, device=device) for path, device in paths.items()]
+    return answers.RunningDomain(
+        instance_uuid=uuid,
         host=host,
         name=name(number),
-        domain=domain(
-            ''.join(
-                disk(path, device=device) for path, device in paths.items()
-            ),
-            level=level,
-            uuid=instance,
-            number=number,
-        ),
+        xml=domain(''.join(disks), level=level, uuid=uuid, number=number),
         process=process(level),
-        enforced=True,
+        is_enforcing=True,
         files=files,
     )
