@@ -15,7 +15,7 @@ _TARGET = re.compile(
     r'(?:\[(?P<bracketed>[^\]]+)\]|(?P<address>[^:\[\]]+))'
     r'(?::(?P<port>[0-9]{1,5}))?'
 )
-# What ssh could take for an option or a command is in neither.
+# Neither of them accepts what ssh could take for an option or a command.
 _USER = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.-]*')
 _ADDRESS = re.compile(r'[A-Za-z0-9:][A-Za-z0-9:.%_-]*')
 
@@ -24,8 +24,8 @@ _ADDRESS = re.compile(r'[A-Za-z0-9:][A-Za-z0-9:.%_-]*')
 class Target:
     """Where the ssh server of a host listens.
 
-    :param port: None for ssh's own
-    :param user: None for the one that is common to all hosts
+    :param port: its port; None for the one that ssh's configuration has
+    :param user: the user there; None for the one that all hosts share
     """
 
     address: str
@@ -39,9 +39,11 @@ class Target:
 
     @classmethod
     def parse(cls, text: str) -> Target:
-        """Read ``[USER@]ADDRESS[:PORT]``, an IPv6 address in brackets.
+        """Read ``[USER@]ADDRESS[:PORT]``.
 
-        :raises InvalidOption: it is not that
+        An IPv6 address is given in brackets.
+
+        :raises InvalidOption: the text is not of that form
         """
         match = _TARGET.fullmatch(text.strip())
         if match is not None:
@@ -64,17 +66,19 @@ class Target:
 class Access:
     """How hosts are reached, and where things are on them.
 
-    :param user: of ssh, where a target names none
-    :param key_file: empty for ssh's own
-    :param known_hosts: a path; empty for ssh's own
-    :param strict: ssh's StrictHostKeyChecking: yes, accept-new or no
-    :param connect_timeout: seconds
-    :param timeout: seconds for a command, its connection included
-    :param become: the words before a command that make it root's
-    :param libvirt_uri: for virsh
-    :param run_path: where libvirt keeps DOMAIN.pid
+    :param user: the user of ssh on targets that name none
+    :param key_file: the path of the private key; empty for those that ssh's
+        configuration and agent offer
+    :param known_hosts: the path of the file with the known keys of hosts;
+        empty for those of ssh's configuration
+    :param strict: ssh's option StrictHostKeyChecking: yes, accept-new or no
+    :param connect_timeout: seconds that ssh may take to connect
+    :param timeout: seconds for a command, including the connection
+    :param become: the words before a command that run it as root
+    :param libvirt_uri: the URI that virsh connects to
+    :param run_path: the directory where libvirt keeps DOMAIN.pid
     :param instances_path: Nova's directory of instances
-    :param program: the ssh program
+    :param program: the ssh program, a name or a path
     """
 
     user: str = 'root'
@@ -92,7 +96,7 @@ class Access:
     def arguments(self, target: Target, command: str) -> list[str]:
         """The words of the ssh command.
 
-        :param command: what the shell on the host gets
+        :param command: the line that the shell on the host is given
         """
         options = {
             'BatchMode': 'yes',

@@ -10,7 +10,7 @@ from oslo_config import cfg
 GROUP = 'svirt_nova'
 
 SERVICE_GROUP = 'service_available'
-"""Tempest's own group: which services a cloud has."""
+"""Tempest's own group, which says what services a cloud has."""
 
 SERVICE_OPTS: Sequence[cfg.Opt] = (
     cfg.BoolOpt(
@@ -20,8 +20,8 @@ SERVICE_OPTS: Sequence[cfg.Opt] = (
 Whether the compute nodes of this cloud run svirt-nova.
 
 Nova's API does not show it. With False, the default, all tests of the
-plugin are skipped: it comes with svirt-nova and may be installed where
-another cloud is tested.
+plugin are skipped: the plugin is installed with svirt-nova, possibly on a
+machine that tests another cloud.
 """,
     ),
 )
@@ -31,89 +31,99 @@ OPTS: Sequence[cfg.Opt] = (
         'hosts',
         default={},
         help="""
-The compute nodes that may be looked at, by the names that Nova has for them
-("openstack compute service list"), each with where its ssh server listens:
-``NAME:[USER@]ADDRESS[:PORT]``, separated by commas, such as
+The compute nodes that may be looked at. Each is given by the name that Nova
+has for it ("openstack compute service list") and by the address where its
+ssh server listens: ``NAME:[USER@]ADDRESS[:PORT]``, separated by commas, such
+as
 ``compute1:192.0.2.11,compute2:root@192.0.2.12:2222,compute3:[2001:db8::3]``.
 
-Empty, the default, only what Nova's API shows is checked: no level, process
-or file is seen. A test whose instance comes to lie on a host that is not
-named is skipped.
+If this is empty, the default, only what Nova's API shows is checked: no
+level, process or file is looked at. A test whose instance is on a host that
+is not named is skipped.
 """,
     ),
     cfg.StrOpt(
         'ssh_user',
         default='root',
-        help='The user of ssh on hosts for which ``hosts`` names none.',
+        help='The user of ssh on the hosts for which ``hosts`` names no user.',
     ),
     cfg.StrOpt(
         'ssh_key_file',
         default='',
         help="""
-The private key for the hosts, a path on the machine that runs tempest. It
-must need no passphrase.
+The private key for the hosts, a path on the machine that runs tempest. The
+key must have no passphrase.
 
-Empty, the default, ssh uses what its own configuration and agent offer.
+If this is empty, the default, ssh uses the keys that its own configuration
+and its agent offer.
 """,
     ),
     cfg.StrOpt(
         'ssh_known_hosts_file',
         default='',
         help="""
-The file of known host keys, a path on the machine that runs tempest.
+The file with the known keys of the hosts, a path on the machine that runs
+tempest.
 
-Empty, the default, ssh uses the files of its own configuration.
+If this is empty, the default, ssh uses the files that its own configuration
+names.
 """,
     ),
     cfg.StrOpt(
         'ssh_strict_host_key_checking',
         default='yes',
         choices=[
-            ('yes', 'Only hosts whose key is known are spoken to.'),
-            ('accept-new', 'Keys of hosts not met before are added.'),
+            ('yes', 'ssh connects only to hosts whose key is known.'),
+            (
+                'accept-new',
+                'ssh accepts the key of a host that it does not know, and '
+                'adds it to the known ones.',
+            ),
             (
                 'no',
-                'Any key is accepted: somebody between tempest and the host '
-                'could answer for it.',
+                'ssh accepts any key: somebody between tempest and the host '
+                'could answer in the place of the host.',
             ),
         ],
-        help='What ssh does about the key of a host: its option '
-        'StrictHostKeyChecking.',
+        help='How ssh checks the key of a host. This is the option '
+        'StrictHostKeyChecking of ssh.',
     ),
     cfg.IntOpt(
         'ssh_connect_timeout',
         default=30,
         min=1,
-        help='Seconds for ssh to connect to a host. A host that is slower '
-        'counts as unreachable, which skips the tests that look at hosts.',
+        help='Seconds that ssh may take to connect to a host. A host that '
+        'takes longer counts as unreachable, and then all tests that look at '
+        'hosts are skipped.',
     ),
     cfg.StrOpt(
         'become',
         default='',
         help="""
-What is put before every command on a host, to run it as root: such as
-``sudo -n``. It must not ask for a password.
+The words that are put before every command on a host to run it as root, such
+as ``sudo -n``. They must not ask for a password.
 
-Empty, the default, the user of ssh must be root: labels of other users'
-processes are not shown to anybody else. The commands are virsh, cat, ls and
-stat, and ``manage_command`` on ``manage_host``.
+If this is empty, the default, the user of ssh must be root, since the kernel
+shows the label of a process to no other user than its own and root. The
+commands are virsh, cat, ls and stat, and ``manage_command`` on
+``manage_host``.
 """,
     ),
     cfg.IntOpt(
         'remote_timeout',
         default=60,
         min=1,
-        help='Seconds for one command on a host, its connection included; '
-        'the test fails when it takes longer.',
+        help='Seconds that one command on a host may take, including the '
+        'connection. The test fails when it takes longer.',
     ),
     cfg.IntOpt(
         'settle_timeout',
         default=120,
         min=0,
         help="""
-Seconds within which a host must have cleaned up after Nova's API has called
-an operation done: a source drops the domain of what has moved away a moment
-later, and so does the host of a deleted instance.
+Seconds within which a host must clean up after Nova's API shows an operation
+as done. The source of a migration and the host of a deleted instance drop the
+domain and the claim a moment later than that.
 """,
     ),
     cfg.StrOpt(
@@ -125,8 +135,8 @@ later, and so does the host of a deleted instance.
     cfg.StrOpt(
         'libvirt_run_path',
         default='/run/libvirt/qemu',
-        help='The directory on a host where libvirt keeps DOMAIN.pid, the '
-        'process of each running domain.',
+        help='The directory on a host where libvirt keeps a file DOMAIN.pid '
+        'with the process ID of each running domain.',
     ),
     cfg.StrOpt(
         'instances_path',
@@ -139,50 +149,52 @@ later, and so does the host of a deleted instance.
         default='',
         help="""
 A directory in which the file of a volume can be seen after the volume has
-been detached, such as what a server exports by NFS.
+been detached, such as the directory that an NFS server exports.
 
-Empty, the default, it is looked for where the host had it while it was
-attached; a host that has unmounted it by then skips the check.
+If this is empty, the default, the file is looked for where the host had it
+while the volume was attached. The check is skipped if the host does not show
+it there any more, because it has unmounted the share.
 """,
     ),
     cfg.StrOpt(
         'volumes_host',
         default='',
-        help='The host, one of ``hosts``, that has ``volumes_path``. Empty, '
-        'the default, it is the one that the volume was attached on.',
+        help='The host, one of ``hosts``, that has ``volumes_path``. If this '
+        'is empty, the default, it is the host of the instance.',
     ),
     cfg.StrOpt(
         'manage_host',
         default='',
         help="""
-The host, one of ``hosts``, on which the command svirt-nova is run to ask
-what the allocator says.
+The host, one of ``hosts``, on which the command svirt-nova is run to ask the
+allocator.
 
-Empty, the default, the allocator is not asked: whether it agrees with the
-hosts, and whether it takes a level back, is not checked.
+If this is empty, the default, the allocator is not asked. Then it is not
+checked whether the allocator agrees with the hosts and takes the level of a
+deleted instance back.
 """,
     ),
     cfg.StrOpt(
         'manage_command',
         default='svirt-nova',
-        help='The command svirt-nova on ``manage_host``: its path there, '
-        'and arguments such as ``--config-file /etc/nova/nova.conf``.',
+        help='The command svirt-nova on ``manage_host``: its path on that '
+        'host, with arguments such as ``--config-file /etc/nova/nova.conf``.',
     ),
     cfg.IntOpt(
         'manage_timeout',
         default=120,
         min=1,
-        help='Seconds for one run of ``manage_command``; the test fails '
-        'when it takes longer.',
+        help='Seconds that one run of ``manage_command`` may take. The test '
+        'fails when it takes longer.',
     ),
 )
 
 
 def register_opts(conf: cfg.ConfigOpts) -> None:
-    """Register the options with tempest's."""
+    """Register the options beside those of tempest."""
     conf.register_opts(SERVICE_OPTS, group=SERVICE_GROUP)
     conf.register_group(
-        cfg.OptGroup(GROUP, title='svirt-nova: how its hosts are looked at')
+        cfg.OptGroup(GROUP, title='How tempest looks at hosts of svirt-nova')
     )
     conf.register_opts(OPTS, group=GROUP)
 

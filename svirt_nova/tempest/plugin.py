@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tempest asks of a plugin."""
+"""The entry point by which tempest finds the tests and the options."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ class SvirtNovaTempestPlugin(plugins.TempestPlugin):
     def load_tests(self) -> tuple[str, str]:
         """Where the tests are.
 
-        :returns: their directory, and the one that holds the package
+        :returns: the directory of the tests, and the one that the package
+            is in
         """
         package = pathlib.Path(svirt_nova.__file__).parent
         return str(package / 'tempest' / 'api'), str(package.parent)
 
     def register_opts(self, conf: cfg.ConfigOpts) -> None:
-        """Register [svirt_nova], and the service."""
+        """Register [svirt_nova] and [service_available] svirt_nova."""
         options.register_opts(conf)
 
     def get_opt_lists(self) -> list[tuple[str, Sequence[cfg.Opt]]]:

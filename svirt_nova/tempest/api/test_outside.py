@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Nova's API alone shows of a cloud whose hosts run svirt-nova.
+"""Operations on instances, checked by what Nova's API shows.
 
-It shows no level, and not which driver a host has. What it does show is
-that instances live: svirt-nova fails an operation rather than let a guest
-run without its own level, and each operation that it has a part in ends as
-it should, with no failed action.
+The API shows neither levels nor the class of a host's driver. It does show
+whether an operation has failed: svirt-nova lets an operation fail rather than
+a guest run without its own level. So each operation that svirt-nova takes
+part in must end in the status that it should, without a failed action.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ class OutsideTest(operations.Checks):
 
     @classmethod
     def skip_checks(cls) -> None:
-        """Skip where the same is done, and more is seen."""
+        """Skip the class where InsideTest checks the same and more."""
         super().skip_checks()
         if CONF.svirt_nova.hosts:
             raise cls.skipException(
-                'InsideTest goes through the same operations, and looks at '
-                'the hosts that [svirt_nova] hosts names'
+                'InsideTest does the same operations, and looks at the hosts '
+                'that [svirt_nova] hosts names'
             )
 
 
 class OutsideOperationsTest(OutsideTest, operations.Operations):
-    """What the owner of an instance may have done to it."""
+    """Operations that the owner of an instance may ask Nova for."""
 
 
 class OutsideAdministrationTest(OutsideTest, operations.Administration):
-    """What an administrator may have done to an instance."""
+    """Operations that only administrators may ask Nova for."""
