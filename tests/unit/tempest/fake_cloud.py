@@ -265,7 +265,12 @@ class Cloud:
         *_, last = [
             server for server in self.servers.values() if server.level == level
         ]
-        return self.allocation_of(last.id)
+        found = self.allocation_of(last.id)
+        if self.faults['level_given_again']:
+            found = dataclasses.replace(
+                found, instance_uuid=str(uuid.uuid4()), retired_at=None
+            )
+        return found
 
 
 class Host:
@@ -295,6 +300,7 @@ class Host:
             level=server.level,
             volumes=server.volumes,
             disk_level=self._faults['disk_level'],
+            is_enforcing=not self._faults['permissive'],
         )
 
     def process_contexts(self):

@@ -84,6 +84,7 @@ def running_domain(
     level: levels.Level | str = LEVEL,
     volumes: Iterable[str] = (),
     disk_level: levels.Level | str | None = None,
+    is_enforcing: bool = True,
 ) -> answers.RunningDomain:
     """A guest with a disk, a config drive and the files of volumes."""
     paths = {
@@ -103,6 +104,6 @@ def running_domain(
         name=name(number),
         xml=domain(''.join(disks), level=level, uuid=uuid, number=number),
         process=process(level),
-        is_enforcing=True,
+        is_enforcing=is_enforcing,
         files=files,
     )

@@ -51,7 +51,7 @@ SCENARIOS = {
     'unreachable': {'faults': {'unreachable': 'two'}},
     'same level': {'faults': {'same_level': True}},
     'another contains it': {'faults': {'another': 's0:c0.c1023'}},
-    'a level of no guest': {'faults': {'another': 's0'}},
+    'permissive': {'faults': {'permissive': True}},
     'new level': {'faults': {'new_level_at': 'rebuild'}},
     'new level on the way': {'faults': {'new_level_at': 'live-migration'}},
     'wrong disk': {'faults': {'disk_level': 's0:c1,c2'}},
@@ -63,6 +63,7 @@ SCENARIOS = {
     'claims lost': {'faults': {'claims_lost': True}},
     'another level allocated': {'faults': {'allocated': 's0:c7,c8'}},
     'level stays': {'faults': {'level_stays': True}},
+    'level given again': {'faults': {'level_given_again': True}},
 }
 
 
@@ -204,7 +205,6 @@ class SuiteTest(testtools.TestCase):
         for scenario, text in (
             ('same level', 'each can open'),
             ('another contains it', 's0:c0.c1023 on two at s0:c0.c1023 can'),
-            ('a level of no guest', 'domain another with'),
         ):
             self.assertIn('test_levels_apart', failed(self.outcomes[scenario]))
             self.says(scenario, 'test_levels_apart', text)
@@ -227,6 +227,10 @@ class SuiteTest(testtools.TestCase):
         self.says(
             'wrong disk', 'test_boot', 'svirt_image_t:s0:c1,c2 of instance'
         )
+
+    def test_a_kernel_that_does_not_enforce_fails_each_test(self):
+        self.assertEqual(17, len(failed(self.outcomes['permissive'])))
+        self.says('permissive', 'test_boot', 'kernel does not enforce')
 
     def test_a_volume_that_keeps_the_level_fails_a_test(self):
         self.only_failed('volume', 'test_volume')
@@ -258,6 +262,9 @@ class SuiteTest(testtools.TestCase):
         )
         self.only_failed('level stays', 'test_withdraw')
         self.says('level stays', 'test_withdraw', 'still held')
+
+    def test_a_level_that_another_instance_has_by_now_is_given_back(self):
+        self.only_failed('level given again')
 
     def test_a_host_without_a_claim_fails_a_test(self):
         self.only_failed(
