@@ -37,7 +37,7 @@ def host(
         tuple(guests),
         tuple(audit.Sight(uuid, 'the disk', level) for uuid, level in sights),
         confines,
-        traces or {},
+        traces=traces or {},
     )
 
 
