@@ -19,6 +19,7 @@ import svirt_nova.conf
 from svirt_nova import exception
 from svirt_nova.allocator import base
 from svirt_nova.allocator.rpc import endpoints
+from svirt_nova.allocator.rpc import server
 from svirt_nova.allocator.rpc import transport
 from svirt_nova.cmd import config
 
@@ -42,20 +43,15 @@ class Calls(cotyledon.Service):
         allocator = load(conf)
         unique = f'{socket.gethostname()}-{uuid.uuid4().hex}'
         self._servers = []
-        for calls, url in (
-            (
-                endpoints.ComputeCalls(
-                    allocator, retires=options.computes_retire
-                ),
-                options.transport_url,
+        for endpoint in (
+            endpoints.ComputeEndpoint(
+                allocator, retires=options.computes_retire
             ),
-            (
-                endpoints.OperatorCalls(allocator),
-                options.operator_transport_url or options.transport_url,
-            ),
+            endpoints.OperatorEndpoint(allocator),
         ):
+            url = transport.url_of(conf, endpoint.topic)
             bus = transport.connect(conf, url)
-            self._servers.append(endpoints.create(conf, bus, unique, calls))
+            self._servers.append(server.create(conf, bus, unique, endpoint))
 
     def run(self) -> None:
         """Answer, until it is ended."""

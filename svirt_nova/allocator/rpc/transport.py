@@ -12,7 +12,7 @@ from oslo_config import cfg
 from oslo_log import log as logging
 
 from svirt_nova import exception
-from svirt_nova.allocator.rpc import codec
+from svirt_nova.allocator.rpc import calls
 
 LOG = logging.getLogger(__name__)
 
@@ -20,18 +20,33 @@ _SWITCHES = {
     'oslo_messaging_tracing': 'tracing_enabled',
     'oslo_messaging_metrics': 'metrics_enabled',
 }
-"""What oslo.messaging reads of every configuration, by group.
+"""Options that oslo.messaging reads from every configuration, by group.
 
-It registers them with the global one alone, which Nova has and our own
-programs have not.
+oslo.messaging registers them only with the global configuration, which Nova
+uses, but our own programs do not.
 """
 
 
-def connect(conf: cfg.ConfigOpts, url: str | None) -> Any:
-    """Prepare a connection to the bus; nothing is sent yet.
+def topic_name(conf: cfg.ConfigOpts, topic: calls.Topic) -> str:
+    """The name that a topic has on the bus."""
+    return f'{conf.svirt_nova_allocator.topic}{topic.value}'
 
-    :param url: of the bus; None for Nova's own
-    :raises InvalidOption: it cannot be one
+
+def url_of(conf: cfg.ConfigOpts, topic: calls.Topic) -> str | None:
+    """The URL of the bus that has a topic; None for Nova's own bus."""
+    options = conf.svirt_nova_allocator
+    url: str | None = options.transport_url
+    if topic is calls.Topic.OPERATORS:
+        url = options.operator_transport_url or url
+    return url
+
+
+def connect(conf: cfg.ConfigOpts, url: str | None) -> Any:
+    """Prepare a connection to a bus; nothing is sent yet.
+
+    :param url: the URL of the bus; None for Nova's own bus
+    :returns: an oslo.messaging RPC transport
+    :raises InvalidOption: the URL cannot be used
     """
     for group, option in _SWITCHES.items():
         if group not in conf:
@@ -50,34 +65,32 @@ def connect(conf: cfg.ConfigOpts, url: str | None) -> Any:
 
 
 class Client:
-    """Calls to one topic, each of which ends in time.
+    """Makes calls on one topic, each of which ends in time.
 
-    oslo.messaging waits for as long as it takes for the first connection,
-    on which answers come. That is left to a thread, whose call changes
-    nothing: what a caller gave up must not be done hours later.
+    oslo.messaging waits without limit for its first connection to the bus,
+    on which the answers arrive. Therefore a thread of our own makes that
+    connection, with a ping, which changes nothing: a call that its caller
+    gave up must not be done hours later, when the bus is back.
 
-    :param url: of the bus; None for Nova's own
-    :param topic: of the service
-    :raises InvalidOption: the URL cannot be one
+    :raises InvalidOption: the URL of the bus cannot be used
     """
 
-    # Tries to send once more, a second later; each takes the bus's time
-    # to connect.
+    # oslo.messaging sends a message again once, a second later. Each time
+    # it takes as long as the bus needs to connect.
     _SEND_RETRIES = 1
+    # Seconds until the thread tries again to connect.
     _PAUSE = 1.0
-    # What an idle service takes to answer a ping at most.
+    # Seconds that an idle service needs at most to answer a ping.
     _PING_TIMEOUT = 0.5
 
-    def __init__(
-        self, conf: cfg.ConfigOpts, url: str | None, topic: str
-    ) -> None:
-        self._transport = connect(conf, url)
+    def __init__(self, conf: cfg.ConfigOpts, topic: calls.Topic) -> None:
+        self._transport = connect(conf, url_of(conf, topic))
         self._client = oslo_messaging.get_rpc_client(
             self._transport,
             oslo_messaging.Target(
-                exchange=codec.EXCHANGE,
-                topic=topic,
-                version=codec.FIRST_VERSION,
+                exchange=calls.EXCHANGE,
+                topic=topic_name(conf, topic),
+                version=calls.FIRST_VERSION,
             ),
         )
         self._starting = threading.Lock()
@@ -87,13 +100,15 @@ class Client:
 
     def call(
         self,
+        call: calls.Call[Any],
         context: dict[str, Any],
-        name: str,
-        timeout: float,
         arguments: dict[str, Any],
+        timeout: float,
     ) -> Any:
-        """Call the service and give its answer.
+        """Make a call and give its answer.
 
+        :param context: what the caller says of itself
+        :param arguments: as the call writes them
         :param timeout: seconds to wait for the connection, and once more
             for the answer
         :raises oslo_messaging.MessagingException: as oslo.messaging does
@@ -104,11 +119,11 @@ class Client:
         return self._client.prepare(
             timeout=timeout,
             retry=self._SEND_RETRIES,
-            version=codec.version_of(name),
-        ).call(context, name, **arguments)
+            version=call.version,
+        ).call(context, call.name, **arguments)
 
     def close(self) -> None:
-        """End its connections."""
+        """End the connections of this client."""
         self._is_closed.set()
         self._transport.cleanup()
 
@@ -122,14 +137,15 @@ class Client:
         while not self._is_closed.is_set():
             try:
                 self._client.prepare(timeout=self._PING_TIMEOUT, retry=0).call(
-                    {}, 'ping'
+                    {}, calls.PING.name
                 )
             except oslo_messaging.MessageDeliveryFailure:
                 time.sleep(self._PAUSE)
                 continue
             except oslo_messaging.MessagingException as error:
-                # Nobody answers, or not as we expect: the callers will
-                # see. The connection stands.
+                # The connection stands, though the service does not
+                # answer, or not as expected. The calls will meet that, too,
+                # and tell their callers.
                 LOG.debug('The ping failed: %s', error)
             self._is_open.set()
             return

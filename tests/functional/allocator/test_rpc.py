@@ -21,9 +21,10 @@ from oslo_config import cfg
 import svirt_nova.conf
 from svirt_nova import exception
 from svirt_nova.allocator import types
+from svirt_nova.allocator.rpc import calls
 from svirt_nova.allocator.rpc import client
-from svirt_nova.allocator.rpc import codec
 from svirt_nova.allocator.rpc import endpoints
+from svirt_nova.allocator.rpc import server
 from svirt_nova.allocator.rpc import transport as buses
 from svirt_nova.allocator.sql import sql_allocator
 from svirt_nova.allocator.sql.engine import stores
@@ -73,12 +74,15 @@ class Service(fixtures.Fixture):
 
     def _setUp(self):
         transport = connect(self._conf)
-        for calls in (endpoints.ComputeCalls, endpoints.OperatorCalls):
-            each = endpoints.create(
+        for endpoint in (
+            endpoints.ComputeEndpoint,
+            endpoints.OperatorEndpoint,
+        ):
+            each = server.create(
                 self._conf,
                 transport,
                 uuid.uuid4().hex,
-                calls(self._allocator),
+                endpoint(self._allocator),
             )
             each.start()
             self.addCleanup(_end, each)
@@ -184,8 +188,8 @@ class CallsTest(testtools.TestCase):
         """A compute's bus has nothing that answers operators' calls."""
         transport = connect(self.conf)
         self.addCleanup(transport.cleanup)
-        only = endpoints.create(
-            self.conf, transport, 'only', endpoints.ComputeCalls(self.below)
+        only = server.create(
+            self.conf, transport, 'only', endpoints.ComputeEndpoint(self.below)
         )
         only.start()
         self.addCleanup(only.wait)
@@ -196,7 +200,7 @@ class CallsTest(testtools.TestCase):
         target = oslo_messaging.get_rpc_client(
             transport,
             oslo_messaging.Target(
-                exchange=codec.EXCHANGE, topic=self.topic, version='1.0'
+                exchange=calls.EXCHANGE, topic=self.topic, version='1.0'
             ),
         )
         self.assertRaises(
@@ -247,8 +251,8 @@ class CallsTest(testtools.TestCase):
         below = self.below
 
         class Slow(sql_allocator.SqlAllocator):
-            def acquire(self, *arguments):
-                found = below.acquire(*arguments)
+            def acquire(self, instance_uuid, project_id, host):
+                found = below.acquire(instance_uuid, project_id, host)
                 given.append(found)
                 if len(given) == 1:
                     time.sleep(6)
@@ -261,7 +265,7 @@ class CallsTest(testtools.TestCase):
         self.assertEqual([got], below.list())
 
     def test_long_lists_come_in_parts(self):
-        self.useFixture(fixtures.MonkeyPatch(f'{codec.__name__}.PAGE', 3))
+        self.useFixture(fixtures.MonkeyPatch(f'{calls.__name__}.PAGE', 3))
         self.serve()
         client = self.client()
         for _ in range(7):
@@ -291,11 +295,11 @@ class CallsTest(testtools.TestCase):
         held = self.below.acquire(self.uuid, 'p', 'a')
         transport = connect(self.conf)
         self.addCleanup(transport.cleanup)
-        only = endpoints.create(
+        only = server.create(
             self.conf,
             transport,
             'stuck',
-            endpoints.ComputeCalls(Stuck(self.conf)),
+            endpoints.ComputeEndpoint(Stuck(self.conf)),
         )
         self.conf.set_override('executor_thread_pool_size', 1)
         only.start()
@@ -331,7 +335,7 @@ class CallsTest(testtools.TestCase):
         former = oslo_messaging.get_rpc_server(
             transport,
             oslo_messaging.Target(
-                exchange=codec.EXCHANGE, topic=self.topic, server='former'
+                exchange=calls.EXCHANGE, topic=self.topic, server='former'
             ),
             [Former()],
             executor='threading',

@@ -11,6 +11,7 @@ from nova.tests.functional.libvirt import base
 from svirt_nova.allocator import types
 from svirt_nova.allocator.rpc import client
 from svirt_nova.allocator.rpc import endpoints
+from svirt_nova.allocator.rpc import server
 from svirt_nova.allocator.rpc import transport
 from tests.functional.nova import confined
 
@@ -42,9 +43,12 @@ class ServiceTest(confined.ConfinedMixin, base.ServersTestBase):
 
     def _start_service(self):
         bus = transport.connect(CONF, 'fake:/')
-        for calls in (endpoints.ComputeCalls, endpoints.OperatorCalls):
-            each = endpoints.create(
-                CONF, bus, 'service', calls(self.allocator)
+        for endpoint in (
+            endpoints.ComputeEndpoint,
+            endpoints.OperatorEndpoint,
+        ):
+            each = server.create(
+                CONF, bus, 'service', endpoint(self.allocator)
             )
             each.start()
             self.servers.append(each)

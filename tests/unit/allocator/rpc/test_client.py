@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 
+import fixtures
 import oslo_messaging
 import testtools
 
 from svirt_nova import exception
+from svirt_nova.allocator import types
+from svirt_nova.allocator.rpc import calls
 from svirt_nova.allocator.rpc import client
 from tests.unit.allocator.rpc import golden
 from tests.unit.allocator.rpc import wire
@@ -35,9 +38,9 @@ class ClientTest(testtools.TestCase):
         self.assertIs(kind, type(error))
         return str(error)
 
-    def calls(self):
+    def sent(self):
         return [
-            each
+            each['message']
             for each in self.bus.requests
             if each['message']['method'] != 'ping'
         ]
@@ -55,7 +58,7 @@ class ClientTest(testtools.TestCase):
             'bus',
             text,
         )
-        self.assertEqual(3, len(self.calls()))
+        self.assertEqual(3, len(self.sent()))
         self.assertEqual([20, 20, 20], self.bus.waits[1:])
 
     def test_long_call_is_made_once_and_waits_for_ten_minutes(self):
@@ -70,7 +73,7 @@ class ClientTest(testtools.TestCase):
                 call_retries=2,
             )
             self.assertIn('in 600 s', text)
-            self.assertEqual(1, len(self.calls()))
+            self.assertEqual(1, len(self.sent()))
             self.assertEqual(600, self.bus.waits[-1])
 
     def test_service_that_does_not_know_a_call_is_to_be_upgraded(self):
@@ -133,3 +136,46 @@ class ClientTest(testtools.TestCase):
                 f'the allocator service sent a refusal without sense: {why}',
                 self.refusal(exception.StoreUnusable, {'error': answer}),
             )
+
+    def test_argument_of_another_kind_is_left_to_the_service_to_refuse(self):
+        for value in (None, 7, True, ['u']):
+            self.ask({'result': None}, lambda a, v=value: a.retire(v))
+            self.assertEqual({'instance_uuid': value}, self.sent()[-1]['args'])
+
+    def test_list_asks_for_pages_until_one_is_not_full(self):
+        self.useFixture(fixtures.MonkeyPatch(f'{calls.__name__}.PAGE', 2))
+        found = [golden.RESERVED, golden.COOLING, golden.CLAIMED]
+
+        def reply(request):
+            after = request['message']['args']['after']
+            names = [None, *(str(each.level) for each in found)]
+            page = found[names.index(after) :][:2]
+            return {'result': calls.LIST.result.write(page)}
+
+        with wire.Bus(reply) as bus:
+            asking = client.RpcAllocator(wire.make_conf(None))
+            self.assertEqual(found, asking.list())
+            self.assertEqual(found[:2], asking.list(limit=2))
+            self.assertEqual([], asking.list(limit=0))
+        self.assertEqual(
+            [None, 's0:c3,c4', None],
+            [
+                each['message']['args']['after']
+                for each in bus.requests
+                if each['message']['method'] == 'list'
+            ],
+        )
+
+    def test_claims_of_the_own_host_are_filtered_by_the_client(self):
+        result = {'result': calls.CLAIMS.result.write([golden.CLAIMED])}
+        for filters, found in (
+            ({'project_id': 'p1'}, [golden.CLAIMED]),
+            ({'project_id': 'p2'}, []),
+            ({'states': frozenset({types.State.HELD})}, [golden.CLAIMED]),
+            ({'states': frozenset({types.State.COOLING})}, []),
+        ):
+            got = self.ask(
+                result, lambda a, f=filters: a.list(host='host1', **f)
+            )
+            self.assertEqual(found, got)
+            self.assertEqual('claims', self.sent()[-1]['method'])

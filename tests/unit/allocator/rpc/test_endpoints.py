@@ -1,25 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 
 import dataclasses
-from types import SimpleNamespace
 from unittest import mock
 
 import fixtures
 import testtools
-from oslo_utils import timeutils
 
 from svirt_nova import exception
 from svirt_nova.allocator import base
 from svirt_nova.allocator import types
-from svirt_nova.allocator.rpc import codec
+from svirt_nova.allocator.rpc import answers
+from svirt_nova.allocator.rpc import calls
 from svirt_nova.allocator.rpc import endpoints
 from tests.unit.cmd import fake
 
 OWN = {'host': 'host1'}
 ALONE = dataclasses.replace(fake.WEB, hosts=frozenset({'host1'}))
+DONE = {'result': None}
 
 
-class ComputeCallsTest(testtools.TestCase):
+class EndpointTestCase(testtools.TestCase):
     def setUp(self):
         super().setUp()
         self.allocator = mock.create_autospec(base.Allocator, instance=True)
@@ -27,144 +27,188 @@ class ComputeCallsTest(testtools.TestCase):
         self.allocator.adopt.return_value = fake.WEB
         self.allocator.get.return_value = ALONE
         self.allocator.list.return_value = [fake.WEB]
-        self.calls = endpoints.ComputeCalls(self.allocator)
 
-    def refusal(self, answer):
+    def assert_refused(self, kind, answer):
         self.assertEqual({'error'}, answer.keys())
-        return codec.to_error(answer['error'])
+        return self.assertRaises(kind, answers.read, answer, lambda m: m)
 
-    def test_a_host_claims_for_itself(self):
-        answer = self.calls.acquire(OWN, 'u', 'p', 'host1')
-        self.assertEqual(fake.WEB, codec.to_allocation(answer['result']))
+
+class ComputeEndpointTest(EndpointTestCase):
+    def setUp(self):
+        super().setUp()
+        self.endpoint = endpoints.ComputeEndpoint(self.allocator)
+
+    def acquire(self, context=OWN, **arguments):
+        return self.endpoint.acquire(
+            context,
+            **{'instance_uuid': 'u', 'project_id': 'p', 'host': 'host1'}
+            | arguments,
+        )
+
+    def adopt(self, context=OWN, **arguments):
+        return self.endpoint.adopt(
+            context,
+            **{'instance_uuid': 'u', 'project_id': 'p', 'host': 'host1'}
+            | {'level': 's0:c1,c2'}
+            | arguments,
+        )
+
+    def unclaim(self, context=OWN, **arguments):
+        return self.endpoint.unclaim(
+            context, **{'instance_uuid': 'u', 'host': 'host1'} | arguments
+        )
+
+    def give_back(self, context=OWN, **arguments):
+        return self.endpoint.give_back(
+            context, **{'instance_uuid': 'u', 'host': 'host1'} | arguments
+        )
+
+    def claims(self, context=OWN, **arguments):
+        return self.endpoint.claims(context, **{'host': 'host1'} | arguments)
+
+    def test_host_that_claims_for_itself_gets_the_allocation(self):
+        got = answers.read(self.acquire(), calls.ACQUIRE.result.read)
+        self.assertEqual(fake.WEB, got)
         self.allocator.acquire.assert_called_once_with('u', 'p', 'host1')
 
-    def test_a_host_has_no_say_in_what_another_claims(self):
+    def test_call_about_the_claims_of_another_host_is_refused(self):
         for context in (OWN, {}, {'host': None}, None, [], 'host2'):
-            for refused in (
-                self.calls.acquire(context, 'u', 'p', 'host2'),
-                self.calls.adopt(context, 'u', 'p', 'host2', 's0:c1,c2'),
-                self.calls.unclaim(context, 'u', 'host2'),
-                self.calls.give_back(context, 'u', 'host2'),
-                self.calls.claims(context, 'host2'),
+            for call in (
+                self.acquire,
+                self.adopt,
+                self.unclaim,
+                self.give_back,
+                self.claims,
             ):
-                self.assertIsInstance(
-                    self.refusal(refused), exception.NotAllowed
+                self.assert_refused(
+                    exception.NotAllowed, call(context, host='host2')
                 )
         self.assertEqual([], self.allocator.mock_calls)
 
     def test_arguments_that_are_no_text_are_refused(self):
         for junk in (None, 7, [], {'a': 1}, b'u'):
-            for refused in (
-                self.calls.acquire(OWN, junk, 'p', 'host1'),
-                self.calls.acquire(OWN, 'u', junk, 'host1'),
-                self.calls.adopt(OWN, 'u', 'p', 'host1', junk),
-                self.calls.unclaim(OWN, junk, 'host1'),
-                self.calls.give_back(OWN, junk, 'host1'),
-                self.calls.get(OWN, junk),
-                self.calls.claims({'host': junk}, junk),
+            for answer in (
+                self.acquire(instance_uuid=junk),
+                self.acquire(project_id=junk),
+                self.adopt(level=junk),
+                self.unclaim(instance_uuid=junk),
+                self.give_back(instance_uuid=junk),
+                self.endpoint.get(OWN, instance_uuid=junk),
+                self.claims({'host': junk}, host=junk),
             ):
-                self.assertIsInstance(self.refusal(refused), ValueError)
+                self.assert_refused(ValueError, answer)
         self.assertEqual([], self.allocator.mock_calls)
 
-    def test_what_is_no_level_is_refused(self):
-        answer = self.calls.adopt(OWN, 'u', 'p', 'host1', 's0:c1,c2,')
-        self.assertIsInstance(self.refusal(answer), exception.InvalidLevel)
-        self.assertEqual([], self.allocator.mock_calls)
-
-    def test_a_host_that_claims_an_instance_gives_it_back(self):
-        self.assertEqual(
-            {'result': None}, self.calls.give_back(OWN, 'u', 'host1')
+    def test_text_that_is_no_level_is_refused(self):
+        self.assert_refused(
+            exception.InvalidLevel, self.adopt(level='s0:c1,c2,')
         )
+        self.assertEqual([], self.allocator.mock_calls)
+
+    def test_arguments_of_other_names_are_refused_by_name(self):
+        for answer, text in (
+            (
+                self.endpoint.get(OWN),
+                'the call makes no sense: get needs the argument '
+                'instance_uuid',
+            ),
+            (
+                self.endpoint.get(OWN, instance_uuid='u', host='host1'),
+                "the call makes no sense: get has no argument 'host'",
+            ),
+        ):
+            error = self.assert_refused(ValueError, answer)
+            self.assertEqual(text, str(error))
+        self.assertEqual([], self.allocator.mock_calls)
+
+    def test_instance_that_only_its_host_claims_is_given_back(self):
+        self.assertEqual(DONE, self.give_back())
         self.allocator.give_back.assert_called_once_with('u', 'host1')
 
-    def test_a_host_that_joins_retires_nothing_of_another(self):
+    def test_instance_that_another_host_claims_is_only_unclaimed(self):
         self.allocator.get.return_value = fake.WEB
-        self.assertEqual(
-            {'result': None}, self.calls.give_back(OWN, 'u', 'host1')
+        self.assertEqual(DONE, self.give_back())
+        self.allocator.give_back.assert_not_called()
+        self.allocator.unclaim.assert_called_once_with('u', 'host1')
+
+    def test_instance_that_the_host_does_not_claim_is_only_unclaimed(self):
+        self.allocator.get.return_value = fake.OLD
+        self.assertEqual(DONE, self.give_back())
+        self.allocator.get.side_effect = exception.UnknownInstance('none')
+        self.assertEqual(DONE, self.give_back())
+        self.allocator.give_back.assert_not_called()
+        self.allocator.unclaim.assert_called_with('u', 'host1')
+
+    def test_instance_is_only_unclaimed_where_computes_do_not_retire(self):
+        self.endpoint = endpoints.ComputeEndpoint(
+            self.allocator, retires=False
         )
+        self.assertEqual(DONE, self.give_back())
         self.allocator.give_back.assert_not_called()
         self.allocator.unclaim.assert_called_once_with('u', 'host1')
 
-    def test_computes_that_may_not_retire(self):
-        calls = endpoints.ComputeCalls(self.allocator, retires=False)
-        self.assertEqual({'result': None}, calls.give_back(OWN, 'u', 'host1'))
-        self.allocator.give_back.assert_not_called()
-        self.allocator.unclaim.assert_called_once_with('u', 'host1')
-
-    def test_who_changes_what_is_logged(self):
+    def test_changes_are_logged_with_the_host_that_made_them(self):
         log = self.useFixture(fixtures.FakeLogger())
-        self.calls.acquire(OWN, 'u', 'p', 'host1')
-        self.calls.adopt(OWN, 'u', 'p', 'host1', 's0:c1,c2')
-        self.calls.unclaim(OWN, 'u\n', 'host1')
-        self.calls.give_back(OWN, 'u', 'host1')
-        lines = log.output.splitlines()
-        for line, word in zip(
-            lines, ('acquire', 'adopt', 'unclaim', 'give_back'), strict=True
-        ):
-            self.assertThat(
-                line, testtools.matchers.StartsWith(f'{word}: host host1 ')
-            )
+        self.acquire()
+        self.adopt()
+        self.unclaim(instance_uuid='u\n')
+        self.give_back()
+        self.assertEqual(
+            [
+                f'acquire: host host1 claims instance '
+                f'{fake.WEB.instance_uuid}, level s0:c1,c2',
+                f'adopt: host host1 claims instance '
+                f'{fake.WEB.instance_uuid}, level s0:c1,c2',
+                "unclaim: host host1 has nothing of instance 'u\\n'",
+                "give_back: host host1 has nothing of instance 'u', which "
+                'is retired',
+            ],
+            log.output.splitlines(),
+        )
 
-    def test_a_part_of_the_claims(self):
-        self.calls.claims(OWN, 'host1', 's0:c1,c2', 5)
+    def test_claims_are_listed_in_the_part_that_is_asked_for(self):
+        self.claims(after='s0:c1,c2', limit=5)
         self.allocator.list.assert_called_once_with(
             host='host1', after=fake.WEB.level, limit=5
         )
         for junk in (0, -1, True, '5', 1.5):
-            refused = self.calls.claims(OWN, 'host1', None, junk)
-            self.assertIsInstance(self.refusal(refused), ValueError)
+            self.assert_refused(ValueError, self.claims(limit=junk))
 
-    def test_a_host_that_does_not_claim_it_gives_nothing_back(self):
-        self.allocator.get.return_value = fake.OLD
-        self.assertEqual(
-            {'result': None}, self.calls.give_back(OWN, 'u', 'host1')
-        )
-        self.allocator.get.side_effect = exception.UnknownInstance('none')
-        self.assertEqual(
-            {'result': None}, self.calls.give_back(OWN, 'u', 'host1')
-        )
-        self.allocator.give_back.assert_not_called()
-        self.allocator.unclaim.assert_called_with('u', 'host1')
-
-    def test_a_refusal_of_the_store_is_told(self):
+    def test_refusal_of_the_store_is_told_with_its_text(self):
         self.allocator.acquire.side_effect = exception.SpaceFull('all 45')
-        error = self.refusal(self.calls.acquire(OWN, 'u', 'p', 'host1'))
-        self.assertIsInstance(error, exception.SpaceFull)
+        error = self.assert_refused(exception.SpaceFull, self.acquire())
         self.assertEqual('all 45', str(error))
 
-    def test_a_fault_of_ours_is_answered_without_its_text(self):
+    def test_fault_of_the_service_is_told_without_its_text(self):
+        log = self.useFixture(fixtures.FakeLogger())
         self.allocator.get.side_effect = RuntimeError('hunter2')
-        error = self.refusal(self.calls.get(OWN, 'u'))
-        self.assertIsInstance(error, exception.StoreUnusable)
-        self.assertNotIn('hunter2', str(error))
-
-    def test_computes_can_ask_for_nothing_of_operators(self):
-        def names(calls):
-            return {name for name in dir(calls) if not name.startswith('_')}
-
-        self.assertEqual(
-            {'target', 'ping', 'acquire', 'adopt', 'get', 'unclaim'}
-            | {'give_back', 'claims', 'space'},
-            names(self.calls),
+        error = self.assert_refused(
+            exception.StoreUnusable, self.endpoint.get(OWN, instance_uuid='u')
         )
+        self.assertNotIn('hunter2', str(error))
+        self.assertIn('hunter2', log.output)
 
 
-class OperatorCallsTest(testtools.TestCase):
+class OperatorEndpointTest(EndpointTestCase):
     def setUp(self):
         super().setUp()
-        self.allocator = mock.create_autospec(base.Allocator, instance=True)
-        self.calls = endpoints.OperatorCalls(self.allocator)
+        self.endpoint = endpoints.OperatorEndpoint(self.allocator)
+
+    def list(self, **arguments):
+        return self.endpoint.list(
+            {},
+            **{'host': None, 'project_id': None, 'states': None} | arguments,
+        )
 
     def test_operators_drop_claims_of_any_host(self):
-        self.calls.unclaim({}, 'u', 'host2')
+        answer = self.endpoint.unclaim({}, instance_uuid='u', host='host2')
+        self.assertEqual(DONE, answer)
         self.allocator.unclaim.assert_called_once_with('u', 'host2')
 
-    def test_filters(self):
-        self.allocator.list.return_value = [fake.WEB]
-        answer = self.calls.list({}, 'host1', None, ['held'])
+    def test_list_filters_by_what_is_asked_for(self):
+        answer = self.list(host='host1', states=['held'])
         self.assertEqual(
-            [fake.WEB],
-            codec.list_of(codec.to_allocation)(answer['result']),
+            [fake.WEB], answers.read(answer, calls.LIST.result.read)
         )
         self.allocator.list.assert_called_once_with(
             host='host1',
@@ -174,36 +218,16 @@ class OperatorCallsTest(testtools.TestCase):
             limit=None,
         )
 
-    def test_junk_is_refused(self):
-        for refused in (
-            self.calls.list({}, 7, None, None),
-            self.calls.list({}, None, None, ['no state']),
-            self.calls.list({}, None, None, 5),
-            self.calls.find({}, None),
-            self.calls.find({}, 's0-s1'),
-            self.calls.reserve({}, 's0:c1,c2', 5),
-            self.calls.set_space({}, {'categories': 'c0.c9'}),
-            self.calls.set_space({}, 'c0.c9'),
+    def test_arguments_without_sense_are_refused(self):
+        for answer in (
+            self.list(host=7),
+            self.list(states=['no state']),
+            self.list(states=5),
+            self.endpoint.find({}, level=None),
+            self.endpoint.find({}, level='s0-s1'),
+            self.endpoint.reserve({}, level='s0:c1,c2', note=5),
+            self.endpoint.set_space({}, space={'categories': 'c0.c9'}),
+            self.endpoint.set_space({}, space='c0.c9'),
         ):
-            self.assertIsInstance(
-                codec.to_error(refused['error']), ValueError, refused
-            )
+            self.assert_refused(ValueError, answer)
         self.assertEqual([], self.allocator.mock_calls)
-
-
-class LateTest(testtools.TestCase):
-    """Calls that waited in the service."""
-
-    def waited(self, seconds, **context):
-        watch = mock.create_autospec(timeutils.StopWatch, instance=True)
-        watch.elapsed.return_value = seconds
-        incoming = SimpleNamespace(ctxt=context, stopwatch=watch)
-        return endpoints._is_late(incoming)
-
-    def test_half_of_the_callers_time(self):
-        self.assertFalse(self.waited(4.9, timeout=10.0))
-        self.assertTrue(self.waited(5.1, timeout=10.0))
-
-    def test_a_caller_that_does_not_say_how_long_it_waits(self):
-        self.assertFalse(self.waited(1000))
-        self.assertFalse(self.waited(1000, timeout='1'))

@@ -16,6 +16,7 @@ from oslo_utils import timeutils
 from svirt_nova import conf as svirt_conf
 from svirt_nova.allocator import base
 from svirt_nova.allocator.rpc import endpoints
+from svirt_nova.allocator.rpc import server
 from svirt_nova.allocator.rpc import transport
 
 TOPIC = 'levels'
@@ -48,11 +49,11 @@ def serve(
     conf = make_conf(None)
     bus = transport.connect(conf, 'fake:/')
     for endpoint in (
-        endpoints.ComputeCalls(allocator),
-        endpoints.OperatorCalls(allocator),
+        endpoints.ComputeEndpoint(allocator),
+        endpoints.OperatorEndpoint(allocator),
     ):
-        server = endpoints.create(conf, bus, 'service', endpoint)
-        target = server._target
+        made = server.create(conf, bus, 'service', endpoint)
+        target = made._target
         if (target.exchange, target.topic) == (
             request['exchange'],
             request['topic'],
@@ -70,7 +71,7 @@ def serve(
         stopwatch=watch,
     )
     try:
-        reply = server.dispatcher.dispatch(incoming)
+        reply = made.dispatcher.dispatch(incoming)
     except oslo_messaging.MessagingException as error:
         kind = type(error)
         return {
