@@ -51,14 +51,13 @@ class Endpoint(abc.ABC):
         self, call: calls.Call[Any], context: Any, message: dict[str, Any]
     ) -> answers.Answer:
         try:
-            arguments = call.read_arguments(message)
+            arguments = _read_arguments(call, message)
             self._authorize(call, context, arguments)
             result = call.result.write(self._perform(call, arguments))
             return answers.write_result(result)
-        except TypeError as error:
-            return _refuse(ValueError(f'the call makes no sense: {error}'))
         except (exception.SvirtError, ValueError) as error:
-            return _refuse(error)
+            LOG.info('Refused: %s', error)
+            return answers.write_refusal(error)
         except Exception as error:
             # The caller gets an answer, but no traceback of this process.
             LOG.exception('A call failed')
@@ -96,9 +95,13 @@ def _method_of(call: calls.Call[Any]) -> Callable[..., answers.Answer]:
     return exposed
 
 
-def _refuse(error: Exception) -> answers.Answer:
-    LOG.info('Refused: %s', error)
-    return answers.write_refusal(error)
+def _read_arguments(
+    call: calls.Call[Any], message: dict[str, Any]
+) -> dict[str, Any]:
+    try:
+        return call.read_arguments(message)
+    except TypeError as error:
+        raise ValueError(f'the call makes no sense: {error}') from error
 
 
 class ComputeEndpoint(Endpoint):

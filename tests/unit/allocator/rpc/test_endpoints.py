@@ -180,13 +180,13 @@ class ComputeEndpointTest(EndpointTestCase):
         self.assertEqual('all 45', str(error))
 
     def test_fault_of_the_service_is_told_without_its_text(self):
-        log = self.useFixture(fixtures.FakeLogger())
-        self.allocator.get.side_effect = RuntimeError('hunter2')
-        error = self.assert_refused(
-            exception.StoreUnusable, self.endpoint.get(OWN, instance_uuid='u')
-        )
-        self.assertNotIn('hunter2', str(error))
-        self.assertIn('hunter2', log.output)
+        for kind in (RuntimeError, TypeError, KeyError):
+            log = self.useFixture(fixtures.FakeLogger())
+            self.allocator.get.side_effect = kind('hunter2')
+            answer = self.endpoint.get(OWN, instance_uuid='u')
+            error = self.assert_refused(exception.StoreUnusable, answer)
+            self.assertNotIn('hunter2', str(error))
+            self.assertIn('hunter2', log.output)
 
 
 class OperatorEndpointTest(EndpointTestCase):
