@@ -56,7 +56,9 @@ class Endpoint(abc.ABC):
             result = call.result.write(self._perform(call, arguments))
             return answers.write_result(result)
         except (exception.SvirtError, ValueError) as error:
-            LOG.info('Refused: %s', error)
+            # Quoted: the text may hold line ends that the caller sent, which
+            # would look like another line of the log.
+            LOG.info('Refused: %r', str(error))
             return answers.write_refusal(error)
         except Exception as error:
             # The caller gets an answer, but no traceback of this process.

@@ -166,6 +166,16 @@ class ComputeEndpointTest(EndpointTestCase):
             log.output.splitlines(),
         )
 
+    def test_refused_call_cannot_write_a_line_of_the_log(self):
+        log = self.useFixture(fixtures.FakeLogger())
+        forged = 'b\ngive_back: host c has nothing of instance u'
+        self.unclaim({'host': forged}, host='host1')
+        self.unclaim({'host': 'host1'}, host=forged)
+        lines = log.output.splitlines()
+        self.assertEqual(2, len(lines))
+        for line in lines:
+            self.assertTrue(line.startswith('Refused: '), line)
+
     def test_claims_are_listed_in_the_part_that_is_asked_for(self):
         self.claims(after='s0:c1,c2', limit=5)
         self.allocator.list.assert_called_once_with(
