@@ -95,11 +95,10 @@ class RpcAllocator(base.Allocator):
         """Send a call until it is answered, so many times at most."""
         seconds: float = context['timeout']
         silence = oslo_messaging.MessagingTimeout()
+        client = self._client(topic)
         for _ in range(tries):
             try:
-                return self._client(topic).call(
-                    call, context, arguments, seconds
-                )
+                return client.call(call, context, arguments, seconds)
             except oslo_messaging.MessagingTimeout as error:
                 silence = error
             except oslo_messaging.RemoteError as error:
@@ -117,6 +116,13 @@ class RpcAllocator(base.Allocator):
                     f'the message bus cannot be reached: '
                     f'{type(error).__name__}; check that it runs, and '
                     f'[svirt_nova_allocator] transport_url'
+                ) from error
+            except Exception as error:
+                # oslo.messaging raises built-in exceptions by the names
+                # that the other side sent.
+                raise exception.StoreUnusable(
+                    f'the allocator service failed at the call {call.name} '
+                    f'({type(error).__name__}); its log says why'
                 ) from error
         raise exception.StoreUnreachable(
             f'the allocator service did not answer the call {call.name} in '

@@ -86,6 +86,14 @@ class ClientTest(testtools.TestCase):
             ),
         )
 
+    def test_builtin_exception_that_a_service_sent_is_its_failure(self):
+        for error in (TypeError('hunter2'), StopIteration(), MemoryError()):
+            self.assertEqual(
+                f'the allocator service failed at the call get '
+                f'({type(error).__name__}); its log says why',
+                self.refusal(exception.StoreUnusable, error),
+            )
+
     def test_bus_that_cannot_be_reached_is_named_without_its_url(self):
         for error in (
             oslo_messaging.MessageDeliveryFailure('hunter2'),
