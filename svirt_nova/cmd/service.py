@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``svirt-nova-allocator``: the allocator as a service."""
+"""``svirt-nova-allocator``: the allocator as a service.
+
+cotyledon runs the processes of the service: it starts them again when they
+die, and ends them in order at SIGTERM.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +29,16 @@ from svirt_nova.cmd import config
 
 LOG = logging.getLogger(__name__)
 
+_PROGRAM = 'svirt-nova-allocator'
 _OWN_DRIVER = 'rpc'
+_SHUTDOWN_TIMEOUT = 30
+"""Seconds that a process has to end in order."""
+
 _LONGEST_PAUSE = 60.0
-"""Seconds before the first look, and between the passes of one."""
+"""The most seconds before the first look, and between passes of a look."""
 
 
-class Calls(cotyledon.Service):
+class CallService(cotyledon.Service):
     """A process that answers calls."""
 
     name = 'calls'
@@ -39,13 +47,12 @@ class Calls(cotyledon.Service):
         self, worker_id: types.WorkerId, conf: cfg.ConfigOpts
     ) -> None:
         super().__init__(worker_id)
-        options = conf.svirt_nova_allocator
-        allocator = load(conf)
+        allocator = _load_allocator(conf)
         unique = f'{socket.gethostname()}-{uuid.uuid4().hex}'
         self._servers = []
         for endpoint in (
             endpoints.ComputeEndpoint(
-                allocator, retires=options.computes_retire
+                allocator, retires=conf.svirt_nova_allocator.computes_retire
             ),
             endpoints.OperatorEndpoint(allocator),
         ):
@@ -54,21 +61,21 @@ class Calls(cotyledon.Service):
             self._servers.append(server.create(conf, bus, unique, endpoint))
 
     def run(self) -> None:
-        """Answer, until it is ended."""
+        """Begin to answer."""
         for each in self._servers:
             each.start()
         LOG.info('Calls are answered, process %d', os.getpid())
 
     def terminate(self) -> None:
-        """Answer what has been asked, and end."""
+        """Answer the calls that have arrived, and end."""
         for each in self._servers:
             each.stop()
         for each in self._servers:
             each.wait()
 
 
-class Reaper(cotyledon.Service):
-    """A process that retires levels of instances that Nova has not."""
+class ReaperService(cotyledon.Service):
+    """A process that retires levels of instances that Nova has deleted."""
 
     name = 'reaper'
 
@@ -77,17 +84,16 @@ class Reaper(cotyledon.Service):
     ) -> None:
         super().__init__(worker_id)
         self._conf = conf
-        self._allocator = load(conf)
-        self._pause = min(
-            _LONGEST_PAUSE, conf.svirt_nova_allocator.reap_interval
-        )
+        self._allocator = _load_allocator(conf)
+        self._interval: int = conf.svirt_nova_allocator.reap_interval
+        self._pause = min(_LONGEST_PAUSE, self._interval)
         self._ended = threading.Event()
 
     def run(self) -> None:
-        """Look, and wait, until it is ended."""
+        """Look for such levels at intervals, until the service ends."""
         wait = self._pause
         while not self._ended.wait(wait):
-            wait = self._conf.svirt_nova_allocator.reap_interval
+            wait = self._interval
             try:
                 self._allocator.tidy()
                 self._reap()
@@ -118,14 +124,15 @@ class Reaper(cotyledon.Service):
             raise exception.ComputeApiError('the service ends')
 
     def terminate(self) -> None:
-        """End at the next step."""
+        """End before the next pass."""
         self._ended.set()
 
 
-def load(conf: cfg.ConfigOpts) -> base.Allocator:
-    """The allocator that does the service's work.
+def _load_allocator(conf: cfg.ConfigOpts) -> base.Allocator:
+    """Load the allocator that does the work of the service.
 
-    :raises InvalidOption: it would be the service itself, or is none
+    :raises InvalidOption: the option names the service itself, or a driver
+        that is not installed
     """
     name = conf.svirt_nova_allocator.driver
     if name == _OWN_DRIVER:
@@ -144,7 +151,7 @@ def _read_configuration(argv: Sequence[str]) -> cfg.ConfigOpts:
         conf(
             list(argv),
             project=config.PROJECT,
-            prog='svirt-nova-allocator',
+            prog=_PROGRAM,
             default_config_files=cfg.find_config_files(
                 config.PROJECT, config.PROGRAM
             ),
@@ -155,26 +162,34 @@ def _read_configuration(argv: Sequence[str]) -> cfg.ConfigOpts:
     return conf
 
 
+def _check(conf: cfg.ConfigOpts) -> None:
+    """Find out before the start what would fail in every process.
+
+    :raises InvalidOption: an option cannot be used
+    """
+    _load_allocator(conf)
+    transport.connect(conf, conf.svirt_nova_allocator.transport_url).cleanup()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the service until it is ended.
 
-    :returns: the exit status: 1 when it cannot be started
+    :returns: the exit status: 1 when the service cannot be started
     """
-    arguments = sys.argv[1:] if argv is None else argv
     try:
-        conf = _read_configuration(arguments)
-        logging.setup(conf, 'svirt-nova-allocator')
-        load(conf)
-        transport.connect(
-            conf, conf.svirt_nova_allocator.transport_url
-        ).cleanup()
+        conf = _read_configuration(sys.argv[1:] if argv is None else argv)
+        logging.setup(conf, _PROGRAM)
+        _check(conf)
     except exception.SvirtError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1
-    manager = cotyledon.ServiceManager(graceful_shutdown_timeout=30)
-    manager.add(Calls, workers=conf.svirt_nova_allocator.workers, args=(conf,))
-    if conf.svirt_nova_allocator.reap_interval:
-        manager.add(Reaper, args=(conf,))
+    options = conf.svirt_nova_allocator
+    manager = cotyledon.ServiceManager(
+        graceful_shutdown_timeout=_SHUTDOWN_TIMEOUT
+    )
+    manager.add(CallService, workers=options.workers, args=(conf,))
+    if options.reap_interval:
+        manager.add(ReaperService, args=(conf,))
     LOG.info('The allocator service starts, process %d', os.getpid())
     manager.run()
     return 0
