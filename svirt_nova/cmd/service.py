@@ -22,6 +22,7 @@ from oslo_log import log as logging
 import svirt_nova.conf
 from svirt_nova import exception
 from svirt_nova.allocator import base
+from svirt_nova.allocator.rpc import calls
 from svirt_nova.allocator.rpc import endpoints
 from svirt_nova.allocator.rpc import server
 from svirt_nova.allocator.rpc import transport
@@ -168,7 +169,8 @@ def _check(conf: cfg.ConfigOpts) -> None:
     :raises InvalidOption: an option cannot be used
     """
     _load_allocator(conf)
-    transport.connect(conf, conf.svirt_nova_allocator.transport_url).cleanup()
+    for topic in calls.Topic:
+        transport.connect(conf, transport.url_of(conf, topic)).cleanup()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

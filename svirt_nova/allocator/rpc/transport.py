@@ -59,8 +59,9 @@ def connect(conf: cfg.ConfigOpts, url: str | None) -> Any:
     ) as error:
         # The text may hold a password.
         raise exception.InvalidOption(
-            f'[svirt_nova_allocator] transport_url, or [DEFAULT] '
-            f'transport_url, cannot be used: {type(error).__name__}'
+            f'[svirt_nova_allocator] transport_url or '
+            f'operator_transport_url, or [DEFAULT] transport_url, cannot be '
+            f'used: {type(error).__name__}'
         ) from error
 
 

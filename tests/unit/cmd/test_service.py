@@ -48,6 +48,11 @@ class StartTest(testtools.TestCase):
         self.assertIn('transport_url', text)
         self.assertNotIn('secret', text)
 
+    def test_operators_bus_that_is_none_is_refused_without_its_secrets(self):
+        text = self.refusal(operator_transport_url='nothing://secret@x')
+        self.assertIn('operator_transport_url', text)
+        self.assertNotIn('secret', text)
+
     def test_value_of_another_kind_is_refused_by_its_option(self):
         self.assertIn('workers', self.refusal(workers='many'))
 
