@@ -140,13 +140,13 @@ class Client:
                 self._client.prepare(timeout=self._PING_TIMEOUT, retry=0).call(
                     {}, calls.PING.name
                 )
-            except oslo_messaging.MessageDeliveryFailure:
+            except (oslo_messaging.MessageDeliveryFailure, OSError):
                 time.sleep(self._PAUSE)
                 continue
-            except oslo_messaging.MessagingException as error:
+            except Exception:
                 # The connection stands, though the service does not
                 # answer, or not as expected. The calls will meet that, too,
                 # and tell their callers.
-                LOG.debug('The ping failed: %s', error)
+                LOG.debug('The ping failed', exc_info=True)
             self._is_open.set()
             return

@@ -8,6 +8,7 @@ from svirt_nova import exception
 from svirt_nova.allocator import types
 from svirt_nova.allocator.rpc import calls
 from svirt_nova.allocator.rpc import client
+from svirt_nova.allocator.rpc import transport
 from tests.unit.allocator.rpc import golden
 from tests.unit.allocator.rpc import wire
 
@@ -187,3 +188,37 @@ class ClientTest(testtools.TestCase):
             )
             self.assertEqual(found, got)
             self.assertEqual('claims', self.sent()[-1]['method'])
+
+
+class ConnectionTest(testtools.TestCase):
+    """The ping that makes the first connection to the bus."""
+
+    def pings_until_a_call_is_answered(self, *errors):
+        self.useFixture(
+            fixtures.MonkeyPatch(f'{transport.__name__}.Client._PAUSE', 0)
+        )
+        answer = {'result': calls.SPACE.result.write(golden.INSTANCE_SPACE)}
+        bus = self.useFixture(wire.Bus(lambda _: answer, errors))
+        asking = client.RpcAllocator(wire.make_conf('host1'))
+        self.assertEqual(golden.INSTANCE_SPACE, asking.space())
+        return [each['message']['method'] for each in bus.requests].count(
+            'ping'
+        )
+
+    def test_ping_without_a_connection_is_made_again(self):
+        self.assertEqual(
+            3,
+            self.pings_until_a_call_is_answered(
+                oslo_messaging.MessageDeliveryFailure('refused'),
+                OSError('refused'),
+            ),
+        )
+
+    def test_ping_that_is_not_answered_makes_the_connection(self):
+        for error in (
+            oslo_messaging.MessagingTimeout(),
+            oslo_messaging.RemoteError('NoSuchMethod'),
+            # What oslo.messaging makes of a failure that names it.
+            TypeError('ping() takes no arguments'),
+        ):
+            self.assertEqual(1, self.pings_until_a_call_is_answered(error))

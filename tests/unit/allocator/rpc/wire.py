@@ -3,6 +3,7 @@
 
 import json
 from collections.abc import Callable
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -87,17 +88,21 @@ class Bus(fixtures.Fixture):
     """A message bus that keeps what is sent on it.
 
     :param answer: gives what the service replies to a request
+    :param pings: errors that the first pings meet, in order
     :ivar requests: what has been sent, in order
     :ivar waits: for how many seconds the client waits for each reply
     """
 
     def __init__(
-        self, answer: Callable[[dict[str, Any]], dict[str, Any]]
+        self,
+        answer: Callable[[dict[str, Any]], dict[str, Any]],
+        pings: Sequence[Exception] = (),
     ) -> None:
         super().__init__()
         self.requests: list[dict[str, Any]] = []
         self.waits: list[float] = []
         self._answer = answer
+        self._pings = list(pings)
 
     def _setUp(self) -> None:
         self.useFixture(
@@ -120,5 +125,7 @@ class Bus(fixtures.Fixture):
         self.requests.append(request)
         self.waits.append(options['timeout'])
         if message['method'] == 'ping':
+            if self._pings:
+                raise self._pings.pop(0)
             return {'result': None}
         return self._answer(request)
