@@ -31,6 +31,11 @@ ONE_MEANING = {'compute_api', 'service', '__init__'}
 
 LONGEST = 400
 
+ARCHITECTURE = (
+    pathlib.Path(__file__).parents[2]
+    / 'doc/source/contributor/architecture.rst'
+)
+
 
 def modules():
     """Each module's dotted name and path."""
@@ -132,6 +137,17 @@ class RoomsTest(testtools.TestCase):
                     and (module or alias.name).startswith('svirt_nova')
                 ]
         self.assertEqual([], wrong)
+
+    def test_the_guide_names_each_module(self):
+        guide = ARCHITECTURE.read_text()
+        missing = [
+            name
+            for name, path in modules()
+            if path.stem != '__init__'
+            and 'versions' not in path.parts
+            and f'``{path.stem}``' not in guide
+        ]
+        self.assertEqual([], missing)
 
     def test_no_module_is_longer_than_a_reader_wants(self):
         lengths = {

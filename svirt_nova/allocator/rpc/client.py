@@ -18,8 +18,8 @@ from oslo_messaging import exceptions as messaging_exceptions
 from svirt_nova import exception
 from svirt_nova.allocator import base
 from svirt_nova.allocator import types
-from svirt_nova.allocator.rpc import answers
 from svirt_nova.allocator.rpc import calls
+from svirt_nova.allocator.rpc import envelope
 from svirt_nova.allocator.rpc import transport
 from svirt_nova.mcs import levels
 from svirt_nova.mcs import spaces
@@ -82,7 +82,7 @@ class RpcAllocator(base.Allocator):
             call.write_arguments(arguments),
             tries,
         )
-        return answers.read(answer, call.result.read)
+        return envelope.read(answer, call.result.read)
 
     def _ask(
         self,

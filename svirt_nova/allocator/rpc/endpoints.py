@@ -19,8 +19,8 @@ from oslo_log import log as logging
 from svirt_nova import exception
 from svirt_nova.allocator import base
 from svirt_nova.allocator import types
-from svirt_nova.allocator.rpc import answers
 from svirt_nova.allocator.rpc import calls
+from svirt_nova.allocator.rpc import envelope
 
 LOG = logging.getLogger(__name__)
 
@@ -49,21 +49,21 @@ class Endpoint(abc.ABC):
 
     def _answer(
         self, call: calls.Call[Any], context: Any, message: dict[str, Any]
-    ) -> answers.Answer:
+    ) -> envelope.Answer:
         try:
             arguments = _read_arguments(call, message)
             self._authorize(call, context, arguments)
             result = call.result.write(self._perform(call, arguments))
-            return answers.write_result(result)
+            return envelope.write_result(result)
         except (exception.SvirtError, ValueError) as error:
             # Quoted: the text may hold line ends that the caller sent, which
             # would look like another line of the log.
             LOG.info('Refused: %r', str(error))
-            return answers.write_refusal(error)
+            return envelope.write_refusal(error)
         except Exception as error:
             # The caller gets an answer, but no traceback of this process.
             LOG.exception('A call failed')
-            return answers.write_refusal(error)
+            return envelope.write_refusal(error)
 
     @abc.abstractmethod
     def _authorize(
@@ -85,15 +85,15 @@ class Endpoint(abc.ABC):
         return getattr(self._allocator, call.name)(*arguments.values())
 
 
-def _method_of(call: calls.Call[Any]) -> Callable[..., answers.Answer]:
+def _method_of(call: calls.Call[Any]) -> Callable[..., envelope.Answer]:
     def method(
         self: Endpoint, context: Any, /, **message: Any
-    ) -> answers.Answer:
+    ) -> envelope.Answer:
         return self._answer(call, context, message)
 
     method.__name__ = call.name
     method.__doc__ = call.summary
-    exposed: Callable[..., answers.Answer] = oslo_messaging.expose(method)
+    exposed: Callable[..., envelope.Answer] = oslo_messaging.expose(method)
     return exposed
 
 

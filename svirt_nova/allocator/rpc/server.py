@@ -12,9 +12,9 @@ from oslo_messaging.rpc import dispatcher as rpc_dispatcher
 from oslo_messaging.rpc import server as rpc_server
 
 from svirt_nova import exception
-from svirt_nova.allocator.rpc import answers
 from svirt_nova.allocator.rpc import calls
 from svirt_nova.allocator.rpc import endpoints
+from svirt_nova.allocator.rpc import envelope
 from svirt_nova.allocator.rpc import transport
 
 LOG = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class _Dispatcher(rpc_dispatcher.RPCDispatcher):  # type: ignore[misc]
                 'too long and was not done'
             )
             LOG.warning('Refused: %s', error)
-            return answers.write_refusal(error)
+            return envelope.write_refusal(error)
         return super().dispatch(incoming)
 
 

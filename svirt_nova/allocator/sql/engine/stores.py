@@ -16,8 +16,8 @@ from oslo_config import cfg
 from sqlalchemy import exc as sa_exc
 
 from svirt_nova import exception
+from svirt_nova.allocator.sql.engine import database_server
 from svirt_nova.allocator.sql.engine import errors
-from svirt_nova.allocator.sql.engine import server
 from svirt_nova.allocator.sql.engine import sqlite
 from svirt_nova.allocator.sql.migrations import upgrade
 from svirt_nova.mcs import spaces
@@ -104,8 +104,8 @@ class Store:
 
     def _outlast_numbers(self) -> None:
         deadline = time.monotonic() + _LONGEST_TRANSACTIONS * self.timeout
-        last = self.write(server.transaction_number)
-        while self.read(server.oldest_transaction) <= last:
+        last = self.write(database_server.transaction_number)
+        while self.read(database_server.oldest_transaction) <= last:
             if time.monotonic() > deadline:
                 raise exception.StoreUnreachable(
                     f'a transaction on the server of the store {self} does '
@@ -241,7 +241,7 @@ class Store:
                 **{k: v for k, v in pool.items() if v is not None},
             )
             return engine
-        return server.create_engine(self._url, options, self.timeout)
+        return database_server.create_engine(self._url, options, self.timeout)
 
 
 def sync(

@@ -14,10 +14,10 @@ from oslo_utils import versionutils
 
 from svirt_nova import exception
 from svirt_nova.allocator import base
-from svirt_nova.allocator.rpc import answers
 from svirt_nova.allocator.rpc import calls
 from svirt_nova.allocator.rpc import client
 from svirt_nova.allocator.rpc import endpoints
+from svirt_nova.allocator.rpc import envelope
 from tests.unit.allocator.rpc import golden
 from tests.unit.allocator.rpc import values
 
@@ -84,7 +84,7 @@ class CallsTest(testtools.TestCase):
     def assert_refused(self, served, answer):
         self.assertRaises(
             (ValueError, exception.NotAllowed),
-            answers.read,
+            envelope.read,
             answer,
             served.call.result.read,
         )
@@ -105,7 +105,7 @@ class CallsTest(testtools.TestCase):
             arguments, result = each.draw(data)
             answer = over_the_bus(each.answer(over_the_bus(arguments)))
             self.assertEqual(
-                result, answers.read(answer, each.call.result.read)
+                result, envelope.read(answer, each.call.result.read)
             )
 
     @few

@@ -9,9 +9,9 @@ import testtools
 from svirt_nova import exception
 from svirt_nova.allocator import base
 from svirt_nova.allocator import types
-from svirt_nova.allocator.rpc import answers
 from svirt_nova.allocator.rpc import calls
 from svirt_nova.allocator.rpc import endpoints
+from svirt_nova.allocator.rpc import envelope
 from tests.unit.cmd import fake
 
 OWN = {'host': 'host1'}
@@ -30,7 +30,7 @@ class EndpointTestCase(testtools.TestCase):
 
     def assert_refused(self, kind, answer):
         self.assertEqual({'error'}, answer.keys())
-        return self.assertRaises(kind, answers.read, answer, lambda m: m)
+        return self.assertRaises(kind, envelope.read, answer, lambda m: m)
 
 
 class ComputeEndpointTest(EndpointTestCase):
@@ -67,7 +67,7 @@ class ComputeEndpointTest(EndpointTestCase):
         return self.endpoint.claims(context, **{'host': 'host1'} | arguments)
 
     def test_host_that_claims_for_itself_gets_the_allocation(self):
-        got = answers.read(self.acquire(), calls.ACQUIRE.result.read)
+        got = envelope.read(self.acquire(), calls.ACQUIRE.result.read)
         self.assertEqual(fake.WEB, got)
         self.allocator.acquire.assert_called_once_with('u', 'p', 'host1')
 
@@ -218,7 +218,7 @@ class OperatorEndpointTest(EndpointTestCase):
     def test_list_filters_by_what_is_asked_for(self):
         answer = self.list(host='host1', states=['held'])
         self.assertEqual(
-            [fake.WEB], answers.read(answer, calls.LIST.result.read)
+            [fake.WEB], envelope.read(answer, calls.LIST.result.read)
         )
         self.allocator.list.assert_called_once_with(
             host='host1',

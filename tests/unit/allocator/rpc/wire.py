@@ -14,7 +14,7 @@ from oslo_config import cfg
 from oslo_messaging._drivers import impl_fake
 from oslo_utils import timeutils
 
-from svirt_nova import conf as svirt_conf
+import svirt_nova.conf
 from svirt_nova.allocator import base
 from svirt_nova.allocator.rpc import endpoints
 from svirt_nova.allocator.rpc import server
@@ -30,7 +30,7 @@ def make_conf(host: str | None) -> cfg.ConfigOpts:
     :param host: Nova's name for the client's host
     """
     conf = cfg.ConfigOpts()
-    svirt_conf.register_opts(conf)
+    svirt_nova.conf.register_opts(conf)
     conf([], default_config_files=[])
     if host is not None:
         conf.register_opt(cfg.StrOpt('host', default=host))
