@@ -2,13 +2,16 @@
 """Tests with real databases, processes and packages.
 
 Nova's own tests in ``tests.functional.nova`` patch the whole process for
-eventlet when they are imported, so they are run by themselves, with
-``--test-path tests/functional/nova``.
+eventlet when they are imported, so they are run by themselves: see tox.ini.
 """
 
 import fnmatch
 import pathlib
 import unittest
+
+from tests import time_limit
+
+time_limit.install()
 
 _APART = 'nova'
 

@@ -410,6 +410,8 @@ class CloudMachine(stateful.RuleBasedStateMachine):
 
 
 class ClusterTest(testtools.TestCase):
+    time_limit = 600
+
     def test_random_walks(self) -> None:
         done = CloudMachine.done
         done.clear()

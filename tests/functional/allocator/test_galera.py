@@ -47,6 +47,8 @@ class GaleraTest(contract.AllocatorContract, testtools.TestCase):
 
 
 class GaleraStormTest(testtools.TestCase):
+    time_limit = 900
+
     def test_a_storm_with_a_node_killed_and_one_cut_off(self):
         cluster = galera.Galera()
         self.addCleanup(cluster.remove)

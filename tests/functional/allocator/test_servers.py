@@ -68,6 +68,7 @@ class StormMixin:
     """Many processes at once, killed; and the server too."""
 
     kind: str
+    time_limit = 900
 
     def test_a_storm(self):
         server = servers.KINDS[self.kind]()

@@ -195,6 +195,8 @@ class AllocatorMachine(stateful.RuleBasedStateMachine):
 class StatesTest(testtools.TestCase):
     """Random walks of calls: 80 walks of 50 calls."""
 
+    time_limit = 600
+
     def test_random_walks(self):
         stateful.run_state_machine_as_test(
             AllocatorMachine,
