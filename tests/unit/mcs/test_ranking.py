@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import sys
 import time
 
 import testtools
@@ -76,4 +77,6 @@ class RankingTest(testtools.TestCase):
             back = [ranking.rank(ranking.unrank(rank)) for rank in ranks]
             took = time.process_time() - start
             self.assertEqual(ranks, back)
-            self.assertLess(took, 2)
+            # A tracer, such as coverage's, costs more than the code.
+            if sys.gettrace() is None:
+                self.assertLess(took, 2)
