@@ -6,6 +6,7 @@ import hashlib
 import os
 import pathlib
 import subprocess
+import sys
 import textwrap
 
 import fixtures
@@ -24,11 +25,11 @@ variable=TOX_${name//-/_}
 eval "${!variable-}"
 """
 
-PYTHON = """
+PYTHON = f"""
 if [[ "$*" == '-m tools.run_lab '* ]]; then
     eval "$LAB"
 else
-    exec /usr/bin/python3 "$@"
+    exec {sys.executable} "$@"
 fi
 """
 
