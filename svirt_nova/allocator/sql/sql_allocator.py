@@ -34,10 +34,11 @@ _NAMED = 10
 """Levels that a refusal names at most."""
 
 # How fast the space fills is measured over a week, and not within the first
-# hour. What lies farther away than this may not be a date any more.
+# hour. What lies more days away than this may not be a date any more, nor
+# even a timedelta.
 _RATE_PERIOD = datetime.timedelta(days=7)
 _SHORTEST_PERIOD = 1 / 24
-_FARTHEST = datetime.timedelta(days=365_000)
+_FARTHEST = 365_000
 
 
 class SqlAllocator(base.Allocator):
@@ -313,10 +314,10 @@ class SqlAllocator(base.Allocator):
                 before, _ = history_rows.count_used(connection, begin, cooling)
                 per_day = (used - before) / days
             if per_day is not None and per_day > 0:
-                left = datetime.timedelta(days=free / per_day)
+                left = free / per_day
                 # Later than that, and the calendar may end.
                 if left < _FARTHEST:
-                    full_at = schema.utc(now + left)
+                    full_at = schema.utc(now + datetime.timedelta(days=left))
             return types.Usage(
                 by_project=allocation_queries.count_by_project(
                     connection, now - cooling

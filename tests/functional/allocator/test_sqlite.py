@@ -368,6 +368,21 @@ class SqliteFileTest(testtools.TestCase):
         days = allocator.stats().free / 4.5
         self.assertAlmostEqual(days, left.total_seconds() / 86400, delta=1)
 
+    def test_a_space_that_fills_in_ages_has_no_end(self):
+        stores.sync(self.conf, spaces.LevelSpace.parse('c0.c1023', 4))
+        allocator = sql_allocator.SqlAllocator(self.conf)
+        first, second = fixture.new_uuid(), fixture.new_uuid()
+        allocator.acquire(first, 'p', 'a')
+        allocator.acquire(second, 'p', 'a')
+        self.run_sql(
+            "UPDATE allocation SET created_at = strftime('%Y-%m-%d "
+            "%H:%M:%f000', created_at, '-2 days') "
+            f"WHERE instance_uuid = '{first}'"
+        )
+        usage = allocator.usage()
+        self.assertAlmostEqual(0.5, usage.per_day, places=3)
+        self.assertIsNone(usage.full_at)
+
     def test_without_growth_there_is_no_end(self):
         allocator = self.fixture.allocator()
         allocator.acquire(fixture.new_uuid(), 'p', 'a')
