@@ -304,11 +304,12 @@ class _Changes(_Base):
         url = servers.running(self.kind).create_database()
         code = (
             'import sys\n'
-            'from svirt_nova import space\n'
-            'from svirt_nova.allocator.sql import store\n'
+            'from svirt_nova.allocator.sql.engine import stores\n'
+            'from svirt_nova.mcs import spaces\n'
             'from tests.functional.allocator import test_servers\n'
             'conf = test_servers.make_conf(sys.argv[1])\n'
-            'print(store.sync(conf, space.LevelSpace.parse("c20.c29")))\n'
+            'space = spaces.LevelSpace.parse("c20.c29")\n'
+            'print(stores.sync(conf, space))\n'
         )
         makers = [
             subprocess.Popen(
