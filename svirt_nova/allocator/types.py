@@ -82,6 +82,26 @@ class Allocation:
             return State.HELD
         return State.RETIRED if self.hosts else State.COOLING
 
+    @property
+    def holding(self) -> Holding | None:
+        """The instance's entry in the history of the level.
+
+        None for a reserved level, and in the answer of the call that gave
+        the level, which does not know the time.
+        """
+        if (
+            self.instance_uuid is None
+            or self.project_id is None
+            or self.created_at is None
+        ):
+            return None
+        return Holding(
+            instance_uuid=self.instance_uuid,
+            project_id=self.project_id,
+            since=self.created_at,
+            until=None if self.hosts else self.retired_at,
+        )
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Holding:
@@ -124,6 +144,17 @@ class Stats:
     retired: int
     cooling: int
     reserved: int
+
+    @classmethod
+    def of(cls, size: int, counts: Mapping[State, int]) -> Stats:
+        """Make them of the number of levels in each state.
+
+        :param size: how many levels the space has
+        :param counts: how many of them are in which state
+        """
+        return cls(
+            size, **{state.value: counts.get(state, 0) for state in State}
+        )
 
     @property
     def free(self) -> int:

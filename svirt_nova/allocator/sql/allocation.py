@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from svirt_nova import exception
+from svirt_nova.allocator import refusals
 from svirt_nova.allocator import types
 from svirt_nova.allocator.sql import candidates
 from svirt_nova.allocator.sql import fill_warnings
@@ -271,10 +272,7 @@ class OptimisticAllocation:
         cache.project_parts.pop(project, None)
         deadline = time.monotonic() + self._store.timeout
         if self._parts.acquire(cache, project, deadline) != part:
-            raise exception.LevelTaken(
-                f'level {level} of instance {instance} cannot be recorded: '
-                f'{part} is not the part of its project'
-            )
+            raise refusals.cannot_adopt_part(level, instance, part)
         return part
 
     # Free levels
@@ -338,6 +336,20 @@ class OptimisticAllocation:
                 ),
             )
 
+    def count(self, space: spaces.LevelSpace) -> types.Stats:
+        """How full a level space of the store is.
+
+        :param space: the present one
+        """
+        return types.Stats.of(
+            space.size,
+            self._store.read(
+                lambda c: allocation_queries.count_states(
+                    c, allocation_queries.cutoff(c, self.cooling)
+                )
+            ),
+        )
+
     def _full(
         self,
         space: spaces.LevelSpace,
@@ -345,24 +357,5 @@ class OptimisticAllocation:
         project: str,
     ) -> exception.SpaceFull:
         if part is not None:
-            return exception.SpaceFull(
-                f'project {project} uses all {space.per_owner} levels that '
-                f'the level space "{space}" has for a project; delete '
-                f'instances, or wait until the levels of deleted ones have '
-                f'cooled'
-            )
-        counts = self._store.read(
-            lambda c: allocation_queries.count_states(
-                c, allocation_queries.cutoff(c, self.cooling)
-            )
-        )
-        return exception.SpaceFull(
-            f'the level space "{space}" is full: of its {space.size} levels '
-            f'{counts[types.State.HELD]} are held, '
-            f'{counts[types.State.RETIRED]} are of deleted instances that a '
-            f'host still claims, {counts[types.State.COOLING]} cool for '
-            f'{self.cooling.total_seconds():g} s and '
-            f'{counts[types.State.RESERVED]} are reserved; delete instances, '
-            f'wait for cooling levels, or see with "svirt-nova label list" '
-            f'who holds them'
-        )
+            return refusals.project_full(space, project)
+        return refusals.space_full(space, self.count(space), self.cooling)

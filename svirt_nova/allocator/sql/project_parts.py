@@ -13,6 +13,7 @@ import functools
 import time
 
 from svirt_nova import exception
+from svirt_nova.allocator import refusals
 from svirt_nova.allocator.sql import candidates
 from svirt_nova.allocator.sql.engine import errors
 from svirt_nova.allocator.sql.engine import stores
@@ -78,10 +79,7 @@ class ProjectParts:
         if len(taken) >= space.projects:
             if self._free_unused():
                 return None
-            raise exception.SpaceFull(
-                f'the level space "{space}" has no part left for project '
-                f'{project}: {space.projects} projects have instances'
-            )
+            raise refusals.no_part_left(space, project)
         rank = _pick(space, taken)
         if rank is None:
             return None

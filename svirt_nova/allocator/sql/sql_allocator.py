@@ -15,6 +15,8 @@ from oslo_utils import uuidutils
 from svirt_nova import exception
 from svirt_nova.allocator import arguments
 from svirt_nova.allocator import base
+from svirt_nova.allocator import forecast
+from svirt_nova.allocator import refusals
 from svirt_nova.allocator import types
 from svirt_nova.allocator.sql import allocation
 from svirt_nova.allocator.sql import candidates
@@ -29,16 +31,6 @@ from svirt_nova.allocator.sql.tables import space_rows
 from svirt_nova.mcs import levels
 from svirt_nova.mcs import ranking
 from svirt_nova.mcs import spaces
-
-_NAMED = 10
-"""Levels that a refusal names at most."""
-
-# How fast the space fills is measured over a week, and not within the first
-# hour. What lies more days away than this may not be a date any more, nor
-# even a timedelta.
-_RATE_PERIOD = datetime.timedelta(days=7)
-_SHORTEST_PERIOD = 1 / 24
-_FARTHEST = 365_000
 
 
 class SqlAllocator(base.Allocator):
@@ -83,14 +75,7 @@ class SqlAllocator(base.Allocator):
             or self._of(instance)
         )
         if known is None or known.level != level:
-            held = self.find(level)
-            owner = 'another instance'
-            if held is not None:
-                owner = held.instance_uuid or f'nobody: {held.note}'
-            raise exception.LevelTaken(
-                f'level {level} of instance {instance} cannot be recorded: '
-                f'it is in use by {owner}, or the instance has another one'
-            )
+            raise refusals.cannot_adopt(level, instance, self.find(level))
         return self._allocation.acquire(instance, project_id, host)
 
     def get(self, instance_uuid: str) -> types.Allocation:
@@ -99,9 +84,7 @@ class SqlAllocator(base.Allocator):
             found = self._of(arguments.canonical_uuid(instance_uuid))
             if found is not None:
                 return found
-        raise exception.UnknownInstance(
-            f'no level is held for an instance {instance_uuid!r}'
-        )
+        raise refusals.unknown_instance(instance_uuid)
 
     def find(self, level: levels.Level) -> types.Allocation | None:
         """Who has a level; None when it is free."""
@@ -173,10 +156,7 @@ class SqlAllocator(base.Allocator):
                     f'time; try again'
                 )
         if found.state is not types.State.RESERVED:
-            raise exception.LevelTaken(
-                f'level {level} cannot be reserved: it is {found.state} '
-                f'for instance {found.instance_uuid}'
-            )
+            raise refusals.cannot_reserve(found)
         return found
 
     def release(self, level: levels.Level) -> None:
@@ -190,10 +170,7 @@ class SqlAllocator(base.Allocator):
             # Unless it was done, by a commit whose answer was lost.
             found = self.find(level)
             if found is not None:
-                raise exception.LevelTaken(
-                    f'level {level} cannot be released: it is not reserved, '
-                    f'but {found.state} for instance {found.instance_uuid}'
-                )
+                raise refusals.cannot_release(found)
 
     def list(
         self,
@@ -245,15 +222,7 @@ class SqlAllocator(base.Allocator):
             ) from error
         self._space.forget()
         if against:
-            named = ', '.join(map(str, against[:_NAMED]))
-            more = len(against) - _NAMED
-            raise exception.InvalidSpace(
-                f'the level space cannot become "{space}": instances could '
-                f'open files of others, because these levels are in use: '
-                f'{named}{f" and {more} more" if more > 0 else ""}. Choose '
-                f'other categories, or see with "svirt-nova label show" who '
-                f'has them; nothing was changed'
-            )
+            raise refusals.cannot_change_space(space, against)
 
     def history(self, level: levels.Level) -> Sequence[types.Holding]:
         """Who has, and had, a level, oldest first."""
@@ -262,42 +231,21 @@ class SqlAllocator(base.Allocator):
         def work(connection: sa.Connection) -> list[types.Holding]:
             # The present holder is read first: if the level comes free in
             # between, it is read twice rather than not at all.
-            held = allocation_queries.find_level(connection, level)
+            present = allocation_queries.find_level(connection, level)
             found = history_rows.past(connection, level)
             if (
-                held is not None
-                and held.instance_uuid is not None
-                and held.created_at not in {past.since for past in found}
+                present is not None
+                and (holding := present.holding) is not None
+                and holding.since not in {past.since for past in found}
             ):
-                assert held.project_id is not None
-                assert held.created_at is not None
-                found.append(
-                    types.Holding(
-                        instance_uuid=held.instance_uuid,
-                        project_id=held.project_id,
-                        since=held.created_at,
-                        until=None if held.hosts else held.retired_at,
-                    )
-                )
+                found.append(holding)
             return found
 
         return self._store.read(work)
 
     def stats(self) -> types.Stats:
         """How full the space is."""
-        size = self.space().size
-        counts = self._store.read(
-            lambda c: allocation_queries.count_states(
-                c, allocation_queries.cutoff(c, self._cooling)
-            )
-        )
-        return types.Stats(
-            size=size,
-            held=counts[types.State.HELD],
-            retired=counts[types.State.RETIRED],
-            cooling=counts[types.State.COOLING],
-            reserved=counts[types.State.RESERVED],
-        )
+        return self._allocation.count(self.space())
 
     def usage(self) -> types.Usage:
         """Who uses the space, and how fast it fills."""
@@ -306,25 +254,21 @@ class SqlAllocator(base.Allocator):
         def work(connection: sa.Connection) -> types.Usage:
             now = allocation_queries.now(connection)
             cooling = self._cooling
-            used, oldest = history_rows.count_used(connection, now, cooling)
-            begin = max(now - _RATE_PERIOD, oldest or now)
-            days = (now - begin) / datetime.timedelta(days=1)
-            per_day = full_at = None
-            if days >= _SHORTEST_PERIOD:
-                before, _ = history_rows.count_used(connection, begin, cooling)
-                per_day = (used - before) / days
-            if per_day is not None and per_day > 0:
-                left = free / per_day
-                # Later than that, and the calendar may end.
-                if left < _FARTHEST:
-                    full_at = schema.utc(now + datetime.timedelta(days=left))
+            per_day = forecast.levels_per_day(
+                now,
+                allocation_queries.oldest(connection),
+                lambda moment: history_rows.count_used(
+                    connection, moment, cooling
+                ),
+            )
+            full_at = forecast.full_at(now, free, per_day)
             return types.Usage(
                 by_project=allocation_queries.count_by_project(
                     connection, now - cooling
                 ),
                 by_host=allocation_queries.count_by_host(connection),
                 per_day=per_day,
-                full_at=full_at,
+                full_at=full_at and schema.utc(full_at),
             )
 
         return self._store.read(work)

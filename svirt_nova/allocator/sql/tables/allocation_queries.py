@@ -229,6 +229,20 @@ def count_by_host(connection: sa.Connection) -> dict[str, int]:
 # Time
 
 
+def oldest(connection: sa.Connection) -> datetime.datetime | None:
+    """When the first of the present instances got its level, if any did.
+
+    By the database's clock, without a time zone.
+    """
+    found: datetime.datetime | None
+    found = connection.execute(
+        sa.select(sa.func.min(_allocation.c.created_at)).where(
+            _allocation.c.instance_uuid.is_not(None)
+        )
+    ).scalar_one()
+    return found
+
+
 def now(connection: sa.Connection) -> datetime.datetime:
     """The database's clock, without a time zone."""
     return connection.execute(sa.select(schema.utcnow())).scalar_one()

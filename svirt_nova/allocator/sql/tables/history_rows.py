@@ -87,23 +87,23 @@ def count_used(
     connection: sa.Connection,
     moment: datetime.datetime,
     cooling: datetime.timedelta,
-) -> tuple[int, datetime.datetime | None]:
-    """How many levels were not free at a moment, and since when any was.
+) -> int:
+    """How many levels instances had at a moment, cooling ones included.
 
     :param moment: by the database's clock
+    :param cooling: how long a level cools before it is free again
     """
     cutoff = moment - cooling
     now = connection.execute(
-        sa.select(
-            sa.func.sum(sa.case((schema.is_used(cutoff), 1), else_=0)),
-            sa.func.min(_allocation.c.created_at),
+        sa.select(sa.func.count()).where(
+            _allocation.c.instance_uuid.is_not(None),
+            _allocation.c.created_at <= moment,
+            schema.is_used(cutoff),
         )
-        .where(_allocation.c.instance_uuid.is_not(None))
-        .where(_allocation.c.created_at <= moment)
-    ).one()
+    ).scalar_one()
     then = connection.execute(
         sa.select(sa.func.count()).where(
             _history.c.created_at <= moment, _history.c.retired_at > cutoff
         )
     ).scalar_one()
-    return int(now[0] or 0) + then, now[1]
+    return now + then

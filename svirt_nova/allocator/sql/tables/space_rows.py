@@ -13,11 +13,11 @@ own, if nobody else has closed it since.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import sqlalchemy as sa
 
 from svirt_nova import exception
+from svirt_nova.allocator import space_change
 from svirt_nova.allocator.sql.engine import errors
 from svirt_nova.allocator.sql.tables import project_rows
 from svirt_nova.allocator.sql.tables import schema
@@ -143,14 +143,21 @@ def change(
             # Done, by a commit whose answer was lost.
             return []
         raise errors.SpaceChanged
-    found = connection.execute(
-        sa.select(_allocation.c.level_rank, _allocation.c.is_outside)
+    rows = connection.execute(
+        sa.select(
+            _allocation.c.level_rank,
+            _allocation.c.project_rank,
+            _allocation.c.is_outside,
+        )
     ).all()
-    against = []
+    against = space_change.levels_against(
+        space, ((level, part) for level, part, _ in rows)
+    )
+    if against:
+        _open(connection)
+        return against
     changed: dict[bool, list[levels.Level]] = {False: [], True: []}
-    for level, was_outside in found:
-        if space.clashes(level):
-            against.append(level)
+    for level, _, was_outside in rows:
         is_outside = level not in space
         if is_outside != was_outside:
             changed[is_outside].append(level)
@@ -159,10 +166,6 @@ def change(
         for part in project_rows.parts(connection)
         if not space.has_part(part)
     ]
-    against += _parts_in_use(connection, leaving)
-    if against:
-        _open(connection)
-        return against
     connection.execute(
         sa.delete(_project).where(_project.c.level_rank.in_(leaving))
     )
@@ -186,20 +189,6 @@ def _open(connection: sa.Connection, **columns: object) -> None:
         sa.update(_space).values(
             generation=_space.c.generation + 1, closed_at=None, **columns
         )
-    )
-
-
-def _parts_in_use(
-    connection: sa.Connection, parts: Sequence[levels.Level]
-) -> Sequence[levels.Level]:
-    return (
-        connection.execute(
-            sa.select(_allocation.c.project_rank)
-            .where(_allocation.c.project_rank.in_(parts))
-            .distinct()
-        )
-        .scalars()
-        .all()
     )
 
 
