@@ -18,6 +18,7 @@ from nova import exception as nova_exception
 from oslo_concurrency import lockutils
 
 from svirt_nova import exception
+from svirt_nova.lifecycle import rules
 from svirt_nova.virt import claims
 from svirt_nova.virt import remains
 
@@ -155,7 +156,7 @@ class Cloud:
 
     def of_instance(self, host: Host, instance: Instance) -> Any:
         found = host.left.get(instance.uuid, set())
-        return claims.lifecycle.Remains(
+        return rules.Remains(
             domain='domain' in found,
             local=('directory',) if 'files' in found else (),
         )
