@@ -33,3 +33,18 @@ def check_name(what: str, text: str, shortest: int = 1) -> None:
             f'{text!r} is not the name of a {what}: {shortest} to '
             f'{NAME_LENGTH} printable characters'
         )
+
+
+def check_claim(
+    instance_uuid: str, host: str, project_id: str | None = None
+) -> str:
+    """Check who claims what.
+
+    :param project_id: the instance's project, where the call names it
+    :returns: the instance's UUID in the one spelling that stores know
+    :raises ValueError: a name is none, or the UUID is none
+    """
+    if project_id is not None:
+        check_name('project', project_id)
+    check_name('host', host)
+    return canonical_uuid(instance_uuid)

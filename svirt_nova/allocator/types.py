@@ -117,6 +117,17 @@ class Holding:
     since: datetime.datetime
     until: datetime.datetime | None
 
+    def keeps_level(
+        self, moment: datetime.datetime, cooling: datetime.timedelta
+    ) -> bool:
+        """Whether the level was held or cooling at a moment.
+
+        :param cooling: how long a level cools before it is free again
+        """
+        return self.since <= moment and (
+            self.until is None or self.until > moment - cooling
+        )
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Usage:

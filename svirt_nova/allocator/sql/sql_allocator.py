@@ -52,9 +52,7 @@ class SqlAllocator(base.Allocator):
         self, instance_uuid: str, project_id: str, host: str
     ) -> types.Allocation:
         """Hold a level for an instance and claim it for a host."""
-        instance = arguments.canonical_uuid(instance_uuid)
-        arguments.check_name('project', project_id)
-        arguments.check_name('host', host)
+        instance = arguments.check_claim(instance_uuid, host, project_id)
         return self._allocation.acquire(instance, project_id, host)
 
     def adopt(
@@ -65,9 +63,7 @@ class SqlAllocator(base.Allocator):
         level: levels.Level,
     ) -> types.Allocation:
         """Hold the level that a running instance has, and claim it."""
-        instance = arguments.canonical_uuid(instance_uuid)
-        arguments.check_name('project', project_id)
-        arguments.check_name('host', host)
+        instance = arguments.check_claim(instance_uuid, host, project_id)
         known = (
             self._of(instance)
             or self._allocation.adopt(instance, project_id, host, level)
@@ -98,8 +94,7 @@ class SqlAllocator(base.Allocator):
 
     def unclaim(self, instance_uuid: str, host: str) -> None:
         """Drop a host's claim."""
-        instance = arguments.canonical_uuid(instance_uuid)
-        arguments.check_name('host', host)
+        instance = arguments.check_claim(instance_uuid, host)
         self._store.write(lambda c: allocation_rows.unclaim(c, instance, host))
 
     def retire(self, instance_uuid: str) -> None:
@@ -109,8 +104,7 @@ class SqlAllocator(base.Allocator):
 
     def give_back(self, instance_uuid: str, host: str) -> None:
         """Unclaim and retire in one transaction."""
-        instance = arguments.canonical_uuid(instance_uuid)
-        arguments.check_name('host', host)
+        instance = arguments.check_claim(instance_uuid, host)
         self._store.write(
             lambda c: allocation_rows.give_back(c, instance, host)
         )

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A store of levels in dictionaries, and how a level is chosen in it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import math
+import random
+import threading
+from collections.abc import Callable
+from collections.abc import Collection
+from collections.abc import Iterator
+from typing import Any
+
+from svirt_nova.allocator import refusals
+from svirt_nova.allocator import types
+from svirt_nova.mcs import levels
+from svirt_nova.mcs import spaces
+
+
+def _utcnow() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
+@dataclasses.dataclass
+class MemoryStore:
+    """What several allocators share, as processes share a database.
+
+    :param space: the level space
+    :param now: the clock, in UTC
+    :param chance: chooses levels; one with a seed repeats its choices
+    """
+
+    space: spaces.LevelSpace
+    now: Callable[[], datetime.datetime] = _utcnow
+    chance: random.Random = dataclasses.field(default_factory=random.Random)
+    allocations: dict[levels.Level, types.Allocation] = dataclasses.field(
+        default_factory=dict
+    )
+    """The levels that are not free."""
+    past: list[tuple[levels.Level, types.Holding]] = dataclasses.field(
+        default_factory=list
+    )
+    """Who had the levels that have come free, oldest first."""
+    _lock: contextlib.AbstractContextManager[bool] = dataclasses.field(
+        default_factory=threading.RLock
+    )
+
+    @contextlib.contextmanager
+    def locked(self, cooling: datetime.timedelta) -> Iterator[None]:
+        """Keep other threads out, and begin with freeing what has cooled.
+
+        No timer frees levels: nobody can see that one came free before the
+        next call.
+
+        :param cooling: how long a level cools before it is free again
+        """
+        with self._lock:
+            now = self.now()
+            for level, found in [*self.allocations.items()]:
+                past = found.holding
+                if past and not past.keeps_level(now, cooling):
+                    del self.allocations[level]
+                    self.past.append((level, past))
+            yield
+
+    def find(self, instance: str) -> types.Allocation | None:
+        """The allocation of an instance."""
+        found = self.allocations.values()
+        return next((a for a in found if a.instance_uuid == instance), None)
+
+    def put(
+        self, allocation: types.Allocation, **changes: Any
+    ) -> types.Allocation:
+        """Store an allocation, with changes to it."""
+        changed = dataclasses.replace(allocation, **changes)
+        self.allocations[changed.level] = changed
+        return changed
+
+    def allocate(
+        self,
+        level: levels.Level,
+        instance: str | None = None,
+        project: str | None = None,
+        note: str = '',
+    ) -> types.Allocation:
+        """Give a free level to an instance, or reserve it."""
+        part = None if project is None else self.space.project_part(level)
+        return self.put(
+            types.Allocation(
+                level=level,
+                instance_uuid=instance,
+                project_id=project,
+                hosts=frozenset(),
+                created_at=self.now(),
+                note=note,
+                project_level=part,
+            )
+        )
+
+    def choose(self, project: str) -> levels.Level | None:
+        """A random free level for a new instance of a project.
+
+        :returns: None when all levels that the project can have are taken
+        :raises SpaceFull: the project is new, and no part is left for it
+        """
+        part = frozenset[int]()
+        if self.space.scheme is spaces.Scheme.PROJECT:
+            part = self._choose_part(project)
+        taken = {
+            level.categories - part
+            for level in self.allocations
+            if level in self.space and part <= level.categories
+        }
+        own = self._draw(self.space.categories, self.space.per_level, taken)
+        return None if own is None else levels.Level(part | own)
+
+    def _choose_part(self, project: str) -> frozenset[int]:
+        parts = self._parts()
+        if project in parts:
+            return parts[project].categories
+        part = self._draw(
+            self.space.project_categories,
+            self.space.per_project,
+            {taken.categories for taken in parts.values()},
+        )
+        if part is None:
+            raise refusals.no_part_left(self.space, project)
+        return part
+
+    def _draw(
+        self,
+        categories: frozenset[int],
+        number: int,
+        taken: Collection[frozenset[int]],
+    ) -> frozenset[int] | None:
+        """A random set of so many categories; None when all are taken."""
+        if len(taken) == math.comb(len(categories), number):
+            return None
+        while True:
+            sample = self.chance.sample(sorted(categories), number)
+            if (drawn := frozenset(sample)) not in taken:
+                return drawn
+
+    def may_have(self, project: str, part: levels.Level) -> bool:
+        """Whether a part is a project's, or neither has another."""
+        return all(
+            (owner == project) == (owned == part)
+            for owner, owned in self._parts().items()
+        )
+
+    def _parts(self) -> dict[str, levels.Level]:
+        """The part of each project that has levels."""
+        return {
+            str(found.project_id): found.project_level
+            for found in self.allocations.values()
+            if found.project_level is not None
+        }
