@@ -1,48 +1,110 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A store in an SQLite file of its own."""
+"""Stores for tests, of each kind: a new one, or one that is emptied."""
 
-import pathlib
-import uuid
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
 
 import fixtures
-from oslo_config import cfg
+import sqlalchemy as sa
 
-import svirt_nova.conf
+from svirt_nova.allocator import contract
 from svirt_nova.allocator.sql import sql_allocator
 from svirt_nova.allocator.sql.engine import stores
-from svirt_nova.mcs import spaces
+from svirt_nova.allocator.sql.tables import schema
+from svirt_nova.allocator.sql.tables import space_rows
+from tests.functional.allocator import servers
+from tests.quick_store import make_conf
+from tests.quick_store import QuickStore
+
+new_uuid = contract.new_uuid
 
 
-def make_conf(path, cooling_time=3600, timeout=30, **options):
-    conf = cfg.ConfigOpts()
-    svirt_nova.conf.register_opts(conf)
-    conf([], default_config_files=[])
-    conf.set_override(
-        'connection', f'sqlite:///{path}?timeout={timeout}', 'svirt_database'
-    )
-    options['cooling_time'] = cooling_time
-    for name, value in options.items():
-        conf.set_override(name, value, 'svirt')
-    return conf
+class ChangesWithoutWait(fixtures.MockPatchObject):
+    """Lets the level space change at once: nobody else uses the store."""
+
+    def __init__(self) -> None:
+        super().__init__(stores.Store, '_outlast_statements')
 
 
-def new_uuid():
-    return str(uuid.uuid4())
+class KindOfStore:
+    """A mixin: each test has a new store, of one kind.
+
+    :cvar kind: sqlite, or a kind of server
+    """
+
+    kind: str
+
+    def setUp(self) -> None:
+        if self.kind == 'sqlite':
+            store = QuickStore()
+            store.setUp()
+            self.addCleanup(store.cleanUp)
+            self.url = store.url
+        else:
+            self.url = servers.running(self.kind).create_database()
+            stores.sync(make_conf(self.url), contract.SPACE)
+        super().setUp()
+
+    def make(
+        self, cooling_time: int = 3600, **options: Any
+    ) -> sql_allocator.SqlAllocator:
+        return sql_allocator.SqlAllocator(
+            make_conf(
+                self.url,
+                cooling_time=cooling_time,
+                sqlite_synchronous=False,
+                **options,
+            )
+        )
 
 
-class SqliteStore(fixtures.Fixture):
-    """A directory for a store, and allocators on it."""
+def empty(url: str) -> None:
+    """Make a store as it was when its schema had been made."""
 
-    def __init__(self, categories='c0.c1023', per_level=2, root=None):
-        self.root = root
-        self.level_space = spaces.LevelSpace.parse(categories, per_level)
+    def work(connection: sa.Connection) -> None:
+        for table in reversed(schema.metadata.sorted_tables):
+            connection.execute(sa.delete(table))
+        space_rows.create(connection, contract.SPACE)
 
-    def _setUp(self):
-        made = self.useFixture(fixtures.TempDir(rootdir=self.root))
-        self.directory = pathlib.Path(made.path)
-        self.path = self.directory / 'levels.sqlite'
+    store = stores.Store(make_conf(url))
+    store.write(work)
+    store.close()
 
-    def allocator(self, cooling_time=3600, timeout=30, **options):
-        conf = make_conf(self.path, cooling_time, timeout, **options)
-        stores.sync(conf, self.level_space)
-        return sql_allocator.SqlAllocator(conf)
+
+class ServerContract(contract.AllocatorContract):
+    """A mixin: one database, which is emptied before each test.
+
+    Each allocator of a test has the next of several ways to the store.
+    """
+
+    urls: Sequence[str]
+
+    @classmethod
+    def make_urls(cls) -> Sequence[str]:
+        """Make an empty database; its URLs, one for each way to it."""
+        raise NotImplementedError
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        cls.urls = cls.make_urls()
+        stores.sync(make_conf(cls.urls[0]), contract.SPACE)
+
+    def setUp(self) -> None:
+        empty(self.urls[0])
+        self._next = itertools.cycle(self.urls)
+        super().setUp()
+        self.useFixture(ChangesWithoutWait())
+
+    def make(
+        self, cooling_time: int, **options: Any
+    ) -> sql_allocator.SqlAllocator:
+        conf = make_conf(
+            next(self._next), cooling_time=cooling_time, **options
+        )
+        made = sql_allocator.SqlAllocator(conf)
+        self.addCleanup(made._store.close)
+        return made

@@ -19,14 +19,17 @@ class Node(servers.MariaDB):
 
     :param group: the ports of all nodes' group communication
     :param number: which of them it is; the first founds the cluster
+    :param root: see :class:`servers.Server`
     """
 
-    def __init__(self, group: Sequence[int], number: int) -> None:
+    def __init__(
+        self, group: Sequence[int], number: int, root: str | None
+    ) -> None:
         self._group = group
         self._number = number
         self._founds = number == 0
         self._incremental, self._transfer = processes.free_ports(2)
-        super().__init__()
+        super().__init__(root)
         self._founds = False
 
     def command(self) -> list[str]:
@@ -105,14 +108,17 @@ class Node(servers.MariaDB):
 
 
 class Galera:
-    """Three nodes, synced."""
+    """Three nodes, synced.
 
-    def __init__(self) -> None:
+    :param root: see :class:`servers.Server`
+    """
+
+    def __init__(self, root: str | None = None) -> None:
         group = processes.free_ports(3)
         self.nodes: list[Node] = []
         try:
             for number in range(3):
-                self.nodes.append(Node(group, number))
+                self.nodes.append(Node(group, number, root))
         except BaseException:
             self.remove()
             raise

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Database servers and a message bus of the tests' own, on loopback.
 
-One server of a kind serves all tests of a process; each test gets a
-database of its own in it. They wait for the disk at each commit, as they
-do in production, and end with the process that started them.
+One server of a kind serves all tests of a process, from files in memory.
+Others wait for the disk at each commit, as they do in production. All end
+with the process that started them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import uuid
 
 import sqlalchemy as sa
 
+from tests import quick_store
 from tests.lab import backends
 from tests.lab import processes
 
@@ -31,6 +32,8 @@ _PATIENCE = 90
 class Server(abc.ABC):
     """A server in a directory of its own.
 
+    :param root: where the directory is made; None for that of temporary
+        files
     :ivar port: where it listens on 127.0.0.1
     """
 
@@ -39,8 +42,10 @@ class Server(abc.ABC):
     # How it ends without waiting for its clients.
     quickly = signal.SIGTERM
 
-    def __init__(self) -> None:
-        self.directory = pathlib.Path(tempfile.mkdtemp(prefix='svirt-nova-'))
+    def __init__(self, root: str | None = None) -> None:
+        self.directory = pathlib.Path(
+            tempfile.mkdtemp(prefix='svirt-nova-', dir=root)
+        )
         [self.port] = processes.free_ports(1)
         self._process: subprocess.Popen[bytes] | None = None
         self._log = self.directory / 'log'
@@ -279,7 +284,7 @@ _running: dict[str, Server] = {}
 def running(kind: str) -> Server:
     """The server of a kind that this process has."""
     if kind not in _running:
-        _running[kind] = KINDS[kind]()
+        _running[kind] = KINDS[kind](quick_store.MEMORY)
     return _running[kind]
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
-import functools
 import itertools
 import os
 import sqlite3
@@ -22,10 +21,10 @@ from hypothesis import strategies as st
 
 from svirt_nova import exception
 from svirt_nova.allocator import types
-from svirt_nova.allocator.sql import sql_allocator
 from svirt_nova.lifecycle import reaper
+from svirt_nova.mcs import spaces
+from tests import quick_store
 from tests.functional.allocator import cluster
-from tests.functional.allocator import fixture
 
 IS_LONG = 'SVIRT_NOVA_CLUSTER_STEPS' in os.environ
 STEPS = int(os.environ.get('SVIRT_NOVA_CLUSTER_STEPS', '5000'))
@@ -33,8 +32,8 @@ WALK = 100
 TRIES = 200
 HOSTS = ('a', 'b', 'c')
 COOLING = 3600
-# Nothing here has to outlive a power cut.
-MEMORY = '/dev/shm' if os.access('/dev/shm', os.W_OK) else None
+# 28 levels: few enough to run out of and to be given out again.
+SPACE = spaces.LevelSpace.parse('c0.c7')
 
 # By how often it is tried.
 ACTIONS = {
@@ -102,18 +101,6 @@ chances = st.builds(
 )
 
 
-@functools.cache
-def new_store() -> bytes:
-    """The content of a store, made once: that takes longer than a walk."""
-    with fixture.SqliteStore('c0.c7', root=MEMORY) as made:
-        # 28 levels: few enough to run out of and to be given out again.
-        made.allocator()
-        with contextlib.closing(sqlite3.connect(made.path)) as connection:
-            connection.execute('PRAGMA wal_checkpoint(TRUNCATE)')
-        content: bytes = made.path.read_bytes()
-        return content
-
-
 class CloudMachine(stateful.RuleBasedStateMachine):
     """Nova, its hosts, the reaper and the operator, in any order."""
 
@@ -123,11 +110,8 @@ class CloudMachine(stateful.RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.stack = contextlib.ExitStack()
-        self.store = self.stack.enter_context(fixture.SqliteStore(root=MEMORY))
-        self.store.path.write_bytes(new_store())
-        conf = fixture.make_conf(self.store.path, COOLING)
-        conf.set_override('sqlite_synchronous', False, 'svirt_database')
-        self.allocator = sql_allocator.SqlAllocator(conf)
+        self.store = self.stack.enter_context(quick_store.QuickStore(SPACE))
+        self.allocator = self.store.make(COOLING)
         self.cloud = cluster.Cloud(self.allocator, HOSTS)
         for patch in self.cloud.patches():
             self.stack.enter_context(patch)
@@ -137,7 +121,6 @@ class CloudMachine(stateful.RuleBasedStateMachine):
         try:
             self.come_to_rest()
         finally:
-            self.allocator._store._engine.dispose()
             self.stack.close()
 
     # Picking

@@ -9,12 +9,11 @@ import time
 import testtools
 
 from svirt_nova import exception
+from svirt_nova.allocator import contract
 from svirt_nova.allocator.sql import sql_allocator
 from svirt_nova.allocator.sql.engine import stores
-from svirt_nova.mcs import spaces
-from tests.functional.allocator import fixture
 from tests.functional.allocator import servers
-from tests.functional.allocator.test_servers import make_conf
+from tests.quick_store import make_conf
 
 
 def _processes(parent):
@@ -35,14 +34,12 @@ class FrozenTest:
 
     kind: str
 
-    def test_a_call_ends_in_time_and_works_again(self):
-        server = servers.KINDS[self.kind]()
-        self.addCleanup(server.remove)
-        url = server.create_database()
-        conf = make_conf(url, call_timeout=4)
-        stores.sync(conf, spaces.LevelSpace.parse('c0.c9'))
+    def test_a_call_to_a_frozen_server_ends_in_time_and_works_again(self):
+        server = servers.running(self.kind)
+        conf = make_conf(server.create_database(), call_timeout=3)
+        stores.sync(conf, contract.SPACE)
         allocator = sql_allocator.SqlAllocator(conf)
-        allocator.acquire(fixture.new_uuid(), 'p', 'a')
+        allocator.acquire(contract.new_uuid(), 'p', 'a')
         frozen = _processes(server._process.pid)
         for each in frozen:
             os.kill(each, signal.SIGSTOP)
@@ -52,7 +49,7 @@ class FrozenTest:
                 self.assertRaises(
                     exception.StoreUnreachable,
                     allocator.acquire,
-                    fixture.new_uuid(),
+                    contract.new_uuid(),
                     'p',
                     'a',
                 )
@@ -60,7 +57,9 @@ class FrozenTest:
         finally:
             for each in frozen:
                 os.kill(each, signal.SIGCONT)
-        allocator.acquire(fixture.new_uuid(), 'p', 'a')
+        self.assertEqual(
+            'p', allocator.acquire(contract.new_uuid(), 'p', 'a').project_id
+        )
 
 
 class FrozenMariaDBTest(FrozenTest, testtools.TestCase):

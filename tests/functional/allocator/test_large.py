@@ -5,18 +5,15 @@ import sqlite3
 import subprocess
 import sys
 import time
-import uuid
 
-import fixtures
 import testtools
 
 from svirt_nova import exception
-from svirt_nova.allocator.sql import candidates
-from svirt_nova.allocator.sql import sql_allocator
-from svirt_nova.allocator.sql.engine import stores
+from svirt_nova.allocator import contract
+from svirt_nova.allocator.sql.migrations import upgrade
 from svirt_nova.mcs import ranking
 from svirt_nova.mcs import spaces
-from tests.functional.allocator import fixture
+from tests import quick_store
 
 FREE = 20
 
@@ -24,27 +21,27 @@ FREE = 20
 class WholeSpaceTest(testtools.TestCase):
     """The default space, to its last level."""
 
-    def test_the_last_of_523776(self):
-        fixed = self.useFixture(fixture.SqliteStore())
-        allocator = fixed.allocator()
+    def test_the_last_of_523776_levels_are_found_and_then_none(self):
+        store = self.useFixture(quick_store.QuickStore(upgrade.DEFAULT_SPACE))
+        allocator = store.make()
         first, size = ranking.first(2), allocator.space().size
         ranks = range(first, first + size)
         free = set(random.sample(ranks, FREE))
-        connection = sqlite3.connect(fixed.path)
+        connection = sqlite3.connect(store.path)
         with connection:
-            connection.executemany(
+            connection.execute(
+                'WITH RECURSIVE ranks(n) AS (SELECT ? UNION ALL '
+                'SELECT n + 1 FROM ranks WHERE n + 1 < ?) '
                 'INSERT INTO allocation (level_rank, instance_uuid, '
                 'project_id, is_outside, created_at, note) '
-                "VALUES (?, ?, 'p', 0, '2026-01-01 00:00:00.000000', '')",
-                (
-                    (rank, str(uuid.UUID(int=rank)))
-                    for rank in ranks
-                    if rank not in free
-                ),
+                "SELECT n, printf('%036d', n), 'p', 0, "
+                "'2026-01-01 00:00:00.000000', '' FROM ranks "
+                f'WHERE n NOT IN ({", ".join(map(str, free))})',
+                (first, first + size),
             )
         connection.close()
         got = {
-            allocator.acquire(fixture.new_uuid(), 'p', 'a').level.categories
+            allocator.acquire(contract.new_uuid(), 'p', 'a').level.categories
             for _ in range(FREE)
         }
         self.assertEqual(free, set(map(ranking.rank, got)))
@@ -52,7 +49,7 @@ class WholeSpaceTest(testtools.TestCase):
         error = self.assertRaises(
             exception.SpaceFull,
             allocator.acquire,
-            fixture.new_uuid(),
+            contract.new_uuid(),
             'p',
             'a',
         )
@@ -62,56 +59,22 @@ class WholeSpaceTest(testtools.TestCase):
         self.assertEqual(0, allocator.stats().free)
 
 
-class LargeSpaceTest(testtools.TestCase):
-    """A space too large for a bitmap."""
-
-    def test_178_million(self):
-        fixed = self.useFixture(fixture.SqliteStore(per_level=3))
-        allocator = fixed.allocator()
-        kind = candidates.of_sets(range(1024), 3)
-        self.assertFalse(kind.is_loadable)
-        got = {
-            allocator.acquire(fixture.new_uuid(), 'p', 'a').level
-            for _ in range(50)
-        }
-        self.assertEqual(50, len(got))
-        self.assertTrue(all(len(level.categories) == 3 for level in got))
-
-    def test_a_full_space_is_known_without_a_bitmap(self):
-        fixed = self.useFixture(fixture.SqliteStore('c0.c9'))
-        allocator = fixed.allocator()
-        self.useFixture(
-            fixtures.MonkeyPatch(f'{candidates.__name__}.MAX_BITS', 44)
-        )
-        got = {
-            allocator.acquire(fixture.new_uuid(), 'p', 'a').level
-            for _ in range(45)
-        }
-        self.assertEqual(45, len(got))
-        self.assertRaises(
-            exception.SpaceFull,
-            allocator.acquire,
-            fixture.new_uuid(),
-            'p',
-            'a',
-        )
-
-
 class GreenThreadsTest(testtools.TestCase):
     """Under eventlet, as nova-compute 33 runs."""
 
-    def test_green_threads_queue(self):
-        fixed = self.useFixture(fixture.SqliteStore('c0.c40'))
-        stores.sync(fixture.make_conf(fixed.path), fixed.level_space)
+    def test_green_threads_of_two_processes_get_different_levels(self):
+        space = spaces.LevelSpace.parse('c0.c40')
+        store = self.useFixture(quick_store.QuickStore(space))
         code = (
             'import eventlet\n'
             'eventlet.monkey_patch()\n'
             'import sys\n'
-            'from tests.functional.allocator import fixture\n'
+            'from svirt_nova.allocator import contract\n'
             'from svirt_nova.allocator.sql import sql_allocator\n'
-            'a = sql_allocator.SqlAllocator(fixture.make_conf(sys.argv[1]))\n'
+            'from tests.quick_store import make_conf\n'
+            'a = sql_allocator.SqlAllocator(make_conf(sys.argv[1]))\n'
             'def work(n):\n'
-            '    return [a.acquire(fixture.new_uuid(), "p", "a").level\n'
+            '    return [a.acquire(contract.new_uuid(), "p", "a").level\n'
             '            for _ in range(10)]\n'
             'pool = eventlet.GreenPool(10)\n'
             'got = [l for ls in pool.imap(work, range(10)) for l in ls]\n'
@@ -119,7 +82,7 @@ class GreenThreadsTest(testtools.TestCase):
         )
         workers = [
             subprocess.Popen(
-                [sys.executable, '-W', 'ignore', '-c', code, str(fixed.path)],
+                [sys.executable, '-W', 'ignore', '-c', code, store.url],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -131,6 +94,5 @@ class GreenThreadsTest(testtools.TestCase):
             if 'No module named' in errors and 'eventlet' in errors:
                 self.skipTest('eventlet is not installed')
             self.assertEqual('100\n', output, errors)
-        allocator = sql_allocator.SqlAllocator(fixture.make_conf(fixed.path))
-        self.assertEqual(200, allocator.stats().held)
-        self.assertEqual(spaces.LevelSpace.parse('c0.c40'), allocator.space())
+        self.assertEqual(200, store.make().stats().held)
+        self.assertEqual(space, store.make().space())

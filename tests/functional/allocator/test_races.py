@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
 import os
-import pathlib
 import random
 import signal
 import subprocess
@@ -11,7 +10,8 @@ import uuid
 
 import testtools
 
-from tests.functional.allocator import fixture
+from svirt_nova.mcs import spaces
+from tests import quick_store
 
 PROCESSES = 8
 OPERATIONS = 200
@@ -20,12 +20,12 @@ OPERATIONS = 200
 # writes each answer down only when it has it.
 WORKER = """
 import random, sys, uuid
-from tests.functional.allocator import fixture
 from svirt_nova.allocator.sql import sql_allocator
+from tests.quick_store import make_conf
 
-path, log, seed, operations, shared = sys.argv[1:]
+url, log, seed, operations, shared = sys.argv[1:]
 random.seed(seed)
-allocator = sql_allocator.SqlAllocator(fixture.make_conf(path))
+allocator = sql_allocator.SqlAllocator(make_conf(url))
 host = f'host-{seed}'
 mine = []
 with open(log, 'a', buffering=1) as out:
@@ -53,15 +53,15 @@ with open(log, 'a', buffering=1) as out:
 class RaceTest(testtools.TestCase):
     """Many processes at once, some of them killed."""
 
-    def _start(self, store, directory, seed, shared):
-        log = pathlib.Path(directory, f'{seed}.log')
+    def _start(self, store, seed, shared):
+        log = store.path.with_name(f'{seed}.log')
         log.touch()
         process = subprocess.Popen(
             [
                 sys.executable,
                 '-c',
                 WORKER,
-                str(store.path),
+                store.url,
                 str(log),
                 str(seed),
                 str(OPERATIONS),
@@ -94,12 +94,13 @@ class RaceTest(testtools.TestCase):
     def test_no_level_is_held_twice_and_none_is_lost(self):
         # 1,485 levels: the last operations meet a space that is well
         # filled, so that guesses are wrong.
-        store = self.useFixture(fixture.SqliteStore('c0.c54'))
-        allocator = store.allocator()
+        store = self.useFixture(
+            quick_store.QuickStore(spaces.LevelSpace.parse('c0.c54'))
+        )
+        allocator = store.make()
         shared = [str(uuid.uuid4()) for _ in range(5)]
         started = [
-            self._start(store, store.directory, seed, shared)
-            for seed in range(PROCESSES)
+            self._start(store, seed, shared) for seed in range(PROCESSES)
         ]
         self._wait_for_lines([log for _, log in started], 1)
         for process, _ in started:
@@ -145,14 +146,14 @@ class RaceTest(testtools.TestCase):
         self.assertGreater(answered, OPERATIONS * len(living) // 2)
 
     def test_hosts_that_race_for_one_instance_get_one_level(self):
-        store = self.useFixture(fixture.SqliteStore())
-        allocator = store.allocator()
+        store = self.useFixture(quick_store.QuickStore())
+        allocator = store.make()
         instances = [str(uuid.uuid4()) for _ in range(20)]
         code = (
             'import sys\n'
-            'from tests.functional.allocator import fixture\n'
             'from svirt_nova.allocator.sql import sql_allocator\n'
-            'a = sql_allocator.SqlAllocator(fixture.make_conf(sys.argv[1]))\n'
+            'from tests.quick_store import make_conf\n'
+            'a = sql_allocator.SqlAllocator(make_conf(sys.argv[1]))\n'
             'a.stats(); print("ready", flush=True); sys.stdin.readline()\n'
             'for instance in sys.argv[3:]:\n'
             '    print(a.acquire(instance, "p", sys.argv[2]).level)\n'
@@ -164,7 +165,7 @@ class RaceTest(testtools.TestCase):
                     sys.executable,
                     '-c',
                     code,
-                    str(store.path),
+                    store.url,
                     host,
                     *instances,
                 ],

@@ -10,6 +10,7 @@ import oslo_messaging
 import testtools
 
 from svirt_nova import exception
+from svirt_nova.allocator import contract
 from svirt_nova.allocator import types
 from svirt_nova.allocator.rpc import calls
 from svirt_nova.allocator.rpc import client
@@ -18,7 +19,6 @@ from svirt_nova.allocator.sql import sql_allocator
 from svirt_nova.allocator.sql.engine import stores
 from svirt_nova.mcs import levels
 from svirt_nova.mcs import spaces
-from tests.functional.allocator import contract
 from tests.functional.allocator import fixture
 from tests.functional.allocator import rpc_service
 

@@ -98,9 +98,12 @@ class Store:
         """
         if self._file is not None:
             return
-        time.sleep(self.timeout)
+        self._outlast_statements()
         if self._url.get_backend_name() == 'postgresql':
             self._outlast_numbers()
+
+    def _outlast_statements(self) -> None:
+        time.sleep(self.timeout)
 
     def _outlast_numbers(self) -> None:
         deadline = time.monotonic() + _LONGEST_TRANSACTIONS * self.timeout

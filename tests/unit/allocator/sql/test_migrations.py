@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql
 
 from svirt_nova.allocator.sql.migrations import upgrade
 from svirt_nova.allocator.sql.tables import schema
-from tests.functional.allocator import fixture
+from tests import quick_store
 
 
 class MigrationTest(testtools.TestCase):
@@ -21,19 +21,17 @@ class MigrationTest(testtools.TestCase):
         self.assertEqual([schema.REVISION], scripts.get_heads())
 
     def test_migrations_make_the_tables_of_the_code(self):
-        store = self.useFixture(fixture.SqliteStore())
-        store.allocator()
-        migrated = self._described(f'sqlite:///{store.path}')
-        made = store.directory / 'made'
+        store = self.useFixture(quick_store.QuickStore())
+        migrated = self._described(store.url)
+        made = store.path.with_name('made')
         engine = sa.create_engine(f'sqlite:///{made}')
         schema.metadata.create_all(engine)
         engine.dispose()
         self.assertEqual(self._described(f'sqlite:///{made}'), migrated)
 
     def test_alembic_sees_no_difference(self):
-        store = self.useFixture(fixture.SqliteStore())
-        store.allocator()
-        engine = sa.create_engine(f'sqlite:///{store.path}')
+        store = self.useFixture(quick_store.QuickStore())
+        engine = sa.create_engine(store.url)
         self.addCleanup(engine.dispose)
         with engine.connect() as connection:
             context = migration.MigrationContext.configure(

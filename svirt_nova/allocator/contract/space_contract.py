@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the level space is changed under levels that are in use."""
+
+from __future__ import annotations
+
+from svirt_nova import exception
+from svirt_nova.allocator.contract import case
+from svirt_nova.mcs import levels
+from svirt_nova.mcs import spaces
+
+
+class SpaceContract(case.ContractCase):
+    """:meth:`base.Allocator.set_space`."""
+
+    def test_a_changed_space_gives_out_its_own_levels(self) -> None:
+        held = self.allocator.acquire(self.uuid, 'p', 'a')
+        [kept] = self.fill(1)
+        fresh = spaces.LevelSpace.parse('c0.c20', 2, 'c0')
+        self.allocator.set_space(fresh)
+        # Also by a process that knew the former one.
+        for allocator in (self.allocator, self.warm):
+            self.assertEqual(fresh, allocator.space())
+            for _ in range(20):
+                got = allocator.acquire(case.new_uuid(), 'p', 'a')
+                self.assertIn(got.level, fresh)
+        for before in (held, kept):
+            assert before.instance_uuid is not None
+            self.assertEqual(
+                before, self.warm.acquire(before.instance_uuid, 'p', 'a')
+            )
+            self.assertEqual(before, self.warm.find(before.level))
+        outside = [f for f in (held, kept) if f.level not in fresh]
+        stats = self.allocator.stats()
+        self.assertEqual(fresh.size, stats.size)
+        self.assertEqual(42 - len(outside), stats.held)
+
+    def test_levels_outside_a_changed_space_stay_in_use(self) -> None:
+        held = self.allocator.acquire(self.uuid, 'p', 'a')
+        reserved = self.allocator.reserve(self.free_level(), 'kept')
+        self.allocator.set_space(spaces.LevelSpace.parse('c20.c29'))
+        for found in (held, reserved):
+            self.assertEqual(found, self.warm.find(found.level))
+        self.assertEqual({'p': 1}, self.allocator.usage().by_project)
+        self.assertEqual(45, self.allocator.stats().free)
+        self.allocator.release(reserved.level)
+        self.assertEqual([held], self.allocator.list())
+        self.assertRaises(
+            exception.NotInSpace, self.allocator.find, reserved.level
+        )
+
+    def test_a_space_that_levels_in_use_stand_against_is_refused(
+        self,
+    ) -> None:
+        held = self.allocator.acquire(self.uuid, 'p', 'a')
+        before = self.allocator.space()
+        for fresh in (
+            spaces.LevelSpace.parse('c0.c9', 1),
+            spaces.LevelSpace.parse('c0.c9', 3),
+            spaces.LevelSpace.parse('c5.c9', 2, '', 'c0.c4'),
+        ):
+            error = self.assertRaises(
+                exception.InvalidSpace, self.allocator.set_space, fresh
+            )
+            self.assertIn(str(held.level), str(error))
+            self.assertEqual(before, self.allocator.space())
+            self.warm.acquire(case.new_uuid(), 'p', 'a')
+
+    def test_a_reserved_level_stands_against_a_space_as_well(self) -> None:
+        level = levels.Level.parse('s0:c3,c7')
+        self.allocator.reserve(level, 'a container')
+        error = self.assertRaises(
+            exception.InvalidSpace,
+            self.allocator.set_space,
+            spaces.LevelSpace.parse('c0.c9', 3),
+        )
+        self.assertIn(str(level), str(error))
+
+    def test_a_space_beside_all_levels_in_use_is_taken(self) -> None:
+        held = self.allocator.acquire(self.uuid, 'p', 'a')
+        fresh = spaces.LevelSpace.parse('c20.c29', 2, '', 'c10.c19')
+        self.warm.set_space(fresh)
+        [got] = self.fill(1)
+        self.assertIn(got.level, fresh)
+        self.assertEqual(held, self.allocator.acquire(self.uuid, 'p', 'a'))
+        self.assertFalse(held.level.is_comparable(got.level))
+
+    def test_a_level_that_has_cooled_stands_against_no_space(self) -> None:
+        self.warm.acquire(self.uuid, 'p', 'a')
+        self.warm.give_back(self.uuid, 'a')
+        self.wait_a_tick()
+        triples = spaces.LevelSpace.parse('c0.c9', 3)
+        self.warm.set_space(triples)
+        self.assertEqual(triples, self.warm.space())
+
+    def test_the_present_space_can_be_set_again(self) -> None:
+        [held] = self.fill(1)
+        self.allocator.set_space(self.allocator.space())
+        self.assertEqual(case.SPACE, self.warm.space())
+        self.assertEqual([held], self.allocator.list())
