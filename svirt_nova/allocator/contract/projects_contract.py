@@ -52,6 +52,22 @@ class ProjectsContract(case.ContractCase):
             self.assertEqual(PROJECT_SPACE.per_owner, len(got))
             self.assertIn(project, self.refuse_new(project))
 
+    def test_a_reserved_level_counts_as_one_of_the_project_with_its_part(
+        self,
+    ) -> None:
+        self.allocator.set_space(PROJECT_SPACE)
+        [held] = self.fill(1)
+        reserved = next(
+            level
+            for level in PROJECT_SPACE
+            if PROJECT_SPACE.project_part(level) == held.project_level
+            and level != held.level
+        )
+        self.allocator.reserve(reserved, 'a container')
+        got = {found.level for found in self.fill(PROJECT_SPACE.per_owner - 2)}
+        self.assertNotIn(reserved, got)
+        self.assertIn('p', self.refuse_new('p'))
+
     def test_a_new_project_takes_the_part_of_one_without_levels(self) -> None:
         self.allocator.set_space(PROJECT_SPACE)
         uuids = {}

@@ -27,6 +27,7 @@ from svirt_nova.allocator.sql.engine import stores
 from svirt_nova.allocator.sql.tables import allocation_queries
 from svirt_nova.allocator.sql.tables import allocation_rows
 from svirt_nova.mcs import levels
+from svirt_nova.mcs import ranking
 from svirt_nova.mcs import spaces
 
 FREE_LIMIT = 5_000
@@ -323,18 +324,32 @@ class OptimisticAllocation:
         cache.project_parts.pop(project, None)
         own = () if part is None else (allocation_queries.of_part(part),)
         freed = self.free_cooled(*own, limit=FREE_LIMIT)
-        size = cache.space.per_owner
+        reserved = self._reserved_ranks(part)
+        left = cache.space.per_owner - len(reserved)
         if not freed and self._store.read(
-            lambda c: allocation_queries.count(c, *own) >= size
+            lambda c: allocation_queries.count(c, *own) >= left
         ):
             raise self._full(cache.space, part, project)
         if cache.of_part(part).is_loadable:
-            cache.load(
-                part,
-                self._store.read(
-                    lambda c: allocation_queries.raw_ranks(c, *own)
-                ),
+            ranks = self._store.read(
+                lambda c: allocation_queries.raw_ranks(c, *own)
             )
+            cache.load(part, [*ranks, *reserved])
+
+    def _reserved_ranks(self, part: levels.Level | None) -> list[int]:
+        """The reserved levels that have the part of a project.
+
+        They are no project's, so that their rows do not name the part.
+
+        :param part: None in the scheme ``instance``, where all rows count
+        """
+        if part is None:
+            return []
+        return [
+            ranking.rank(level.categories)
+            for level in self._store.read(allocation_queries.reserved)
+            if part.categories <= level.categories
+        ]
 
     def count(self, space: spaces.LevelSpace) -> types.Stats:
         """How full a level space of the store is.

@@ -164,6 +164,20 @@ def raw_ranks(
     )
 
 
+def reserved(connection: sa.Connection) -> Sequence[levels.Level]:
+    """The levels of the space that are reserved."""
+    return (
+        connection.execute(
+            sa.select(_allocation.c.level_rank).where(
+                _allocation.c.instance_uuid.is_(None),
+                ~_allocation.c.is_outside,
+            )
+        )
+        .scalars()
+        .all()
+    )
+
+
 # Numbers
 
 
