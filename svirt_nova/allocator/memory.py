@@ -193,7 +193,10 @@ class MemoryAllocator(base.Allocator):
         with self._locked():
             against = space_change.levels_against(
                 space,
-                ((a.level, a.project_level) for a in self.list()),
+                (
+                    (a.level, a.project_id, a.project_level)
+                    for a in self.list()
+                ),
             )
             if against:
                 raise refusals.cannot_change_space(space, against)

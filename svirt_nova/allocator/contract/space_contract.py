@@ -65,6 +65,30 @@ class SpaceContract(case.ContractCase):
             self.assertEqual(before, self.allocator.space())
             self.warm.acquire(case.new_uuid(), 'p', 'a')
 
+    def test_a_level_that_would_have_another_projects_part_stands_against_it(
+        self,
+    ) -> None:
+        self.allocator.set_space(spaces.LevelSpace.parse('c0.c9', 4))
+        level = levels.Level.parse('s0:c0,c1,c5,c6')
+        self.allocator.adopt(self.uuid, 'p', 'a', level)
+        fresh = spaces.LevelSpace.parse('c5.c9', 2, '', 'c0.c4')
+        self.assertIn(level, fresh)
+        error = self.assertRaises(
+            exception.InvalidSpace, self.allocator.set_space, fresh
+        )
+        self.assertIn(str(level), str(error))
+
+    def test_a_reserved_level_of_the_new_space_does_not_stand_against_it(
+        self,
+    ) -> None:
+        self.allocator.set_space(spaces.LevelSpace.parse('c0.c9', 4))
+        level = levels.Level.parse('s0:c0,c1,c5,c6')
+        reserved = self.allocator.reserve(level, 'a container')
+        self.allocator.set_space(
+            spaces.LevelSpace.parse('c5.c9', 2, '', 'c0.c4')
+        )
+        self.assertEqual(reserved, self.allocator.find(level))
+
     def test_a_reserved_level_stands_against_a_space_as_well(self) -> None:
         level = levels.Level.parse('s0:c3,c7')
         self.allocator.reserve(level, 'a container')

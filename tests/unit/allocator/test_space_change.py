@@ -10,16 +10,18 @@ from svirt_nova.mcs import spaces
 def against(space, *in_use):
     """What stands against a space, as texts.
 
-    :param in_use: texts of levels, each with that of its project's part
+    :param in_use: texts of levels, each with its project and the text of
+        the project's part
     """
     found = space_change.levels_against(
         space,
         [
             (
                 levels.Level.parse(level),
+                project,
                 None if part is None else levels.Level.parse(part),
             )
-            for level, part in in_use
+            for level, project, part in in_use
         ],
     )
     return [str(level) for level in found]
@@ -34,7 +36,8 @@ class LevelsAgainstTest(testtools.TestCase):
         self,
     ):
         self.assertEqual(
-            [], against(PAIRS, ('s0:c1,c2', None), ('s0:c50,c51', None))
+            [],
+            against(PAIRS, ('s0:c1,c2', 'p', None), ('s0:c50,c51', 'p', None)),
         )
 
     def test_levels_that_could_contain_one_of_the_space_stand_against_it(
@@ -42,7 +45,7 @@ class LevelsAgainstTest(testtools.TestCase):
     ):
         self.assertEqual(
             ['s0:c3', 's0:c1.c3'],
-            against(PAIRS, ('s0:c1.c3', None), ('s0:c3', None)),
+            against(PAIRS, ('s0:c1.c3', 'p', None), ('s0:c3', None, None)),
         )
 
     def test_a_part_that_the_space_lacks_stands_against_it_once(self):
@@ -50,9 +53,9 @@ class LevelsAgainstTest(testtools.TestCase):
             ['s0:c30,c31'],
             against(
                 PROJECTS,
-                ('s0:c50,c51,c30,c31', 's0:c30,c31'),
-                ('s0:c50,c52,c30,c31', 's0:c30,c31'),
-                ('s0:c1,c2,c20,c21', 's0:c20,c21'),
+                ('s0:c50,c51,c30,c31', 'p', 's0:c30,c31'),
+                ('s0:c50,c52,c30,c31', 'p', 's0:c30,c31'),
+                ('s0:c1,c2,c20,c21', 'q', 's0:c20,c21'),
             ),
         )
 
@@ -61,6 +64,16 @@ class LevelsAgainstTest(testtools.TestCase):
             ['s0:c20,c21'],
             against(
                 spaces.LevelSpace.parse('c40.c49'),
-                ('s0:c1,c2,c20,c21', 's0:c20,c21'),
+                ('s0:c1,c2,c20,c21', 'q', 's0:c20,c21'),
             ),
+        )
+
+    def test_an_instances_level_without_a_part_stands_against_it(self):
+        level = 's0:c1,c2,c20,c21'
+        self.assertEqual([level], against(PROJECTS, (level, 'p', None)))
+        self.assertEqual([], against(PROJECTS, (level, 'p', 's0:c20,c21')))
+
+    def test_a_reserved_level_without_a_part_does_not_stand_against_it(self):
+        self.assertEqual(
+            [], against(PROJECTS, ('s0:c1,c2,c20,c21', None, None))
         )

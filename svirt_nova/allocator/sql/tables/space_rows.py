@@ -146,18 +146,19 @@ def change(
     rows = connection.execute(
         sa.select(
             _allocation.c.level_rank,
+            _allocation.c.project_id,
             _allocation.c.project_rank,
             _allocation.c.is_outside,
         )
     ).all()
     against = space_change.levels_against(
-        space, ((level, part) for level, part, _ in rows)
+        space, ((level, project, part) for level, project, part, _ in rows)
     )
     if against:
         _open(connection)
         return against
     changed: dict[bool, list[levels.Level]] = {False: [], True: []}
-    for level, _, was_outside in rows:
+    for level, _, _, was_outside in rows:
         is_outside = level not in space
         if is_outside != was_outside:
             changed[is_outside].append(level)
