@@ -85,6 +85,20 @@ class ProjectsContract(case.ContractCase):
         # A process that remembers the former part does not give it out.
         self.refuse_new('p3')
 
+    def test_a_new_project_takes_the_part_of_one_whose_levels_have_cooled(
+        self,
+    ) -> None:
+        self.warm.set_space(PROJECT_SPACE)
+        uuids = [case.new_uuid() for _ in range(PROJECT_SPACE.projects)]
+        for n, uuid in enumerate(uuids):
+            self.warm.acquire(uuid, f'p{n}', 'a')
+        for uuid in uuids:
+            self.warm.give_back(uuid, 'a')
+        self.wait_a_tick()
+        got = self.warm.acquire(self.uuid, 'another', 'a')
+        self.assertIn(got.level, PROJECT_SPACE)
+        self.assertEqual([got], self.warm.list())
+
     def test_the_last_part_is_found_and_then_the_space_is_full(self) -> None:
         space = spaces.LevelSpace.parse('c0.c9', 2, '', 'c1019.c1023', 3)
         self.allocator.set_space(space)

@@ -58,7 +58,9 @@ class OptimisticAllocation:
         self.cooling = cooling
         self._store = store
         self._space = space
-        self._parts = project_parts.ProjectParts(store)
+        self._parts = project_parts.ProjectParts(
+            store, lambda: self.free_cooled(limit=FREE_LIMIT)
+        )
         self._warnings = fill_warnings.FillWarnings(thresholds)
 
     # Instances

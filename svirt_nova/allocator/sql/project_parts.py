@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
+from collections.abc import Callable
+from collections.abc import Sequence
 
 from svirt_nova import exception
 from svirt_nova.allocator import refusals
@@ -33,10 +35,14 @@ class ProjectParts:
     """Gives each project its part.
 
     :param store: where the parts are kept
+    :param free_cooled: frees levels that have cooled; tells how many
     """
 
-    def __init__(self, store: stores.Store) -> None:
+    def __init__(
+        self, store: stores.Store, free_cooled: Callable[[], int]
+    ) -> None:
         self._store = store
+        self._free_cooled = free_cooled
 
     def acquire(
         self, cache: candidates.CandidateCache, project: str, deadline: float
@@ -77,7 +83,7 @@ class ProjectParts:
         space = cache.space
         taken = set(self._store.read(project_rows.raw_ranks))
         if len(taken) >= space.projects:
-            if self._free_unused():
+            if self._free_parts():
                 return None
             raise refusals.no_part_left(space, project)
         rank = _pick(space, taken)
@@ -94,19 +100,30 @@ class ProjectParts:
             return None
         return part
 
-    def _free_unused(self) -> bool:
-        """Take parts from projects without levels; whether there were any.
+    def _free_parts(self) -> bool:
+        """Take parts from projects without levels.
 
-        Each is taken in a transaction of its own: a project which has just
-        got a level again must not keep the parts of the others.
+        Each part is taken in a transaction of its own: a project that has
+        just got a level again must not keep the parts of the others.
+
+        :returns: whether anything was freed, so that there may be a part
         """
-        unused = self._store.read(lambda c: project_rows.unused(c, _FREED))
+        unused = self._unused()
+        freed = 0
+        if not unused:
+            # A level that has cooled has a row, and keeps its project's part,
+            # until somebody needs it.
+            freed = self._free_cooled()
+            unused = self._unused()
         for part in unused:
             with contextlib.suppress(errors.Conflict):
                 self._store.write(
                     functools.partial(project_rows.free, part=part)
                 )
-        return bool(unused)
+        return bool(unused or freed)
+
+    def _unused(self) -> Sequence[levels.Level]:
+        return self._store.read(lambda c: project_rows.unused(c, _FREED))
 
 
 def _pick(space: spaces.LevelSpace, taken: set[int]) -> int | None:

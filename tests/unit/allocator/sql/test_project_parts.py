@@ -28,7 +28,8 @@ class PartsCase(testtools.TestCase):
         self.quick = self.useFixture(quick_store.QuickStore(self.space))
         self.store = stores.Store(self.quick.conf())
         self.addCleanup(self.store.close)
-        self.parts = project_parts.ProjectParts(self.store)
+        self.free_cooled = mock.Mock(return_value=0)
+        self.parts = project_parts.ProjectParts(self.store, self.free_cooled)
         self.cache = self.make_cache()
 
     def make_cache(self):
@@ -60,6 +61,7 @@ class ProjectPartsTest(PartsCase):
     def test_a_new_project_takes_the_part_of_one_without_levels(self):
         got = [self.acquire(f'p{n}') for n in range(SPACE.projects)]
         self.assertIn(self.acquire('new'), got)
+        self.free_cooled.assert_not_called()
 
     def test_no_part_is_left_when_all_projects_have_levels(self):
         allocator = self.quick.make()
