@@ -62,7 +62,9 @@ class Allocator(abc.ABC):
 
         :raises NotInSpace: the level is not one of the space
         :raises LevelTaken: another instance has the level, or this one
-            has another
+            has another; or, in the scheme ``project``, the level has the
+            part of another project, or the project's levels have another
+            part
         """
 
     @abc.abstractmethod

@@ -7,6 +7,7 @@ import time
 
 from svirt_nova import exception
 from svirt_nova.allocator.contract import case
+from svirt_nova.mcs import levels
 from svirt_nova.mcs import spaces
 
 PROJECT_SPACE = case.PROJECT_SPACE
@@ -172,3 +173,34 @@ class ProjectsContract(case.ContractCase):
             other,
         )
         self.assertEqual([held], self.allocator.list())
+
+    def test_adopt_gives_a_project_without_levels_the_part_of_the_guest(
+        self,
+    ) -> None:
+        self.allocator.set_space(PROJECT_SPACE)
+        for n, level in enumerate(self._one_level_of_each_part()):
+            got = self.allocator.adopt(case.new_uuid(), f'p{n}', 'a', level)
+            self.assertEqual(level, got.level)
+            self.assertEqual(
+                PROJECT_SPACE.project_part(level), got.project_level
+            )
+            [more] = self.fill(1, f'p{n}')
+            self.assertEqual(got.project_level, more.project_level)
+        self.refuse_new('another')
+
+    def test_adopt_takes_the_part_of_a_project_whose_levels_have_cooled(
+        self,
+    ) -> None:
+        self.warm.set_space(PROJECT_SPACE)
+        first, other, *_ = self._one_level_of_each_part()
+        self.warm.adopt(self.uuid, 'p', 'a', first)
+        self.warm.give_back(self.uuid, 'a')
+        self.wait_a_tick()
+        for project, level in (('q', first), ('p', other)):
+            got = self.warm.adopt(case.new_uuid(), project, 'a', level)
+            self.assertEqual(level, got.level)
+            self.assertEqual(project, got.project_id)
+
+    def _one_level_of_each_part(self) -> list[levels.Level]:
+        found = {PROJECT_SPACE.project_part(x): x for x in PROJECT_SPACE}
+        return [*found.values()]

@@ -271,11 +271,17 @@ class OptimisticAllocation:
         part = cache.space.project_part(level)
         if part is None:
             return None
-        # The part is read anew, because the project may have lost it.
-        cache.project_parts.pop(project, None)
-        deadline = time.monotonic() + self._store.timeout
-        if self._parts.acquire(cache, project, deadline) != part:
-            raise refusals.cannot_adopt_part(level, instance, part)
+        if not self._parts.adopt(cache, project, part):
+            # Levels that have cooled may stand in the way.
+            self.free_cooled(
+                sa.or_(
+                    allocation_queries.of_part(part),
+                    allocation_queries.of_project(project),
+                ),
+                limit=FREE_LIMIT,
+            )
+            if not self._parts.adopt(cache, project, part):
+                raise refusals.cannot_adopt_part(level, instance, part)
         return part
 
     # Free levels

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from collections.abc import Sequence
 
+import sqlalchemy as sa
+
 from svirt_nova import exception
 from svirt_nova.allocator import refusals
 from svirt_nova.allocator.sql import candidates
@@ -60,9 +62,7 @@ class ProjectParts:
             return None
         part = cache.project_parts.get(project)
         while part is None:
-            part = self._store.read(
-                lambda c: project_rows.find(c, project)
-            ) or self._give(cache, project)
+            part = self._find(project) or self._give(cache, project)
             if part is None and time.monotonic() > deadline:
                 raise exception.StoreUnreachable(
                     f'the store {self._store} gave project {project} no '
@@ -71,6 +71,44 @@ class ProjectParts:
                 )
         cache.project_parts[project] = part
         return part
+
+    def adopt(
+        self,
+        cache: candidates.CandidateCache,
+        project: str,
+        part: levels.Level,
+    ) -> bool:
+        """Give a project the part that one of its instances runs with.
+
+        A project without levels may have got another part before, and a
+        part may be that of a project without levels.
+
+        :param cache: remembers the parts that were read
+        :returns: whether the project has the part; False when it has levels
+            with another one, or another project has levels with this one
+        :raises errors.SpaceChanged: the cache is of a former space
+        """
+
+        def work(connection: sa.Connection) -> None:
+            former = project_rows.find(connection, project)
+            for each in {part, former or part}:
+                project_rows.free(connection, each)
+            project_rows.insert(
+                connection, project, part, generation=cache.generation
+            )
+
+        # The project may have lost the part that is remembered.
+        cache.project_parts.pop(project, None)
+        if self._find(project) != part:
+            try:
+                self._store.write(work)
+            except errors.Conflict:
+                return self._find(project) == part
+        cache.project_parts[project] = part
+        return True
+
+    def _find(self, project: str) -> levels.Level | None:
+        return self._store.read(lambda c: project_rows.find(c, project))
 
     def _give(
         self, cache: candidates.CandidateCache, project: str
