@@ -27,9 +27,13 @@ class Allocator(abc.ABC):
     """Gives out levels and knows who holds them.
 
     Every call may raise :class:`exception.StoreUnreachable` (try again
-    later; nothing is known of what was asked) and
+    later; whether a change was made is not known) and
     :class:`exception.StoreUnusable`. Every changing call is idempotent
     and one transaction: when its answer was lost, it can be repeated.
+
+    A changing call raises ValueError for what is not the UUID of an
+    instance, or not the name of a project or a host; see
+    :mod:`svirt_nova.allocator.arguments`.
     """
 
     def __init__(self, conf: cfg.ConfigOpts) -> None:
@@ -44,7 +48,8 @@ class Allocator(abc.ABC):
         An instance that holds a level keeps it; one that had been retired
         and whose level is not free again yet gets the same one back.
 
-        :raises SpaceFull: every level is in use
+        :raises SpaceFull: every level is in use or, in the scheme
+            ``project``, every level that the project can have
         """
 
     @abc.abstractmethod
@@ -57,8 +62,8 @@ class Allocator(abc.ABC):
     ) -> types.Allocation:
         """Hold the level that a running instance has, and claim it.
 
-        For guests that were started before they could be given one.
-        Adopting the same level again is no error.
+        This is for guests that were started before svirt-nova, or whose
+        level the store has lost. Adopting the same level again is no error.
 
         :raises NotInSpace: the level is not one of the space
         :raises LevelTaken: another instance has the level, or this one
@@ -69,21 +74,25 @@ class Allocator(abc.ABC):
 
     @abc.abstractmethod
     def get(self, instance_uuid: str) -> types.Allocation:
-        """The level of an instance, retired or cooling ones included.
+        """The level of an instance, also while it is retired or cools.
 
-        :raises UnknownInstance: it has none
+        :raises UnknownInstance: the instance has no level
         """
 
     @abc.abstractmethod
     def find(self, level: levels.Level) -> types.Allocation | None:
         """Who has a level; None when it is free.
 
-        :raises NotInSpace: the level is not one of the space
+        :raises NotInSpace: the level is free, and not one of the space
         """
 
     @abc.abstractmethod
     def unclaim(self, instance_uuid: str, host: str) -> None:
-        """Say that a host has nothing of an instance any more."""
+        """Say that a host has nothing of an instance any more.
+
+        If the instance is retired and no other host claims it, its level
+        cools from then on.
+        """
 
     @abc.abstractmethod
     def retire(self, instance_uuid: str) -> None:
@@ -110,7 +119,10 @@ class Allocator(abc.ABC):
     def release(self, level: levels.Level) -> None:
         """Let a reserved level be given out again.
 
-        :raises LevelTaken: it is not reserved, but in use
+        Releasing a free level is no error.
+
+        :raises NotInSpace: the level is free, and not one of the space
+        :raises LevelTaken: the level is not reserved, but in use
         """
 
     @abc.abstractmethod
@@ -129,7 +141,8 @@ class Allocator(abc.ABC):
         :param project_id: only those of this project
         :param states: only those in one of these states
         :param after: only those ranked after this level
-        :param limit: the first so many at most
+        :param limit: no more than the first so many
+        :raises NotInSpace: ``after`` has too many categories for a rank
         """
 
     @abc.abstractmethod
@@ -140,8 +153,8 @@ class Allocator(abc.ABC):
     def set_space(self, space: spaces.LevelSpace) -> None:
         """Change the level space; instances keep the levels they have.
 
-        No level is given out meanwhile. If that takes long, or is broken
-        off, it can be asked for again.
+        No level is given out meanwhile. A change that takes long, or was
+        broken off, can be asked for again.
 
         :raises InvalidSpace: levels in use stand against it, which the
             error names; the space stays what it was
@@ -151,7 +164,9 @@ class Allocator(abc.ABC):
     def history(self, level: levels.Level) -> Sequence[types.Holding]:
         """Who has, and had, a level, oldest first.
 
-        For as long back as ``[svirt] history_time`` has it.
+        It goes as far back as ``[svirt] history_time``.
+
+        :raises NotInSpace: the level has too many categories for a rank
         """
 
     @abc.abstractmethod
@@ -166,7 +181,7 @@ class Allocator(abc.ABC):
     def tidy(self) -> None:
         """Free levels that have cooled, and forget old history.
 
-        Nothing depends on it: it keeps the store small.
+        No other call depends on it; it keeps the store small.
         """
 
 

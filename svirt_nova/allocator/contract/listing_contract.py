@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from svirt_nova import exception
 from svirt_nova.allocator import types
 from svirt_nova.allocator.contract import case
 from svirt_nova.mcs import levels
@@ -45,6 +46,13 @@ class ListingContract(case.ContractCase):
         between = levels.Level.parse('s0:c2,c5')
         [found] = self.allocator.list(after=between)
         self.assertEqual(last, found.level)
+
+    def test_a_list_after_what_can_be_no_level_is_refused(self) -> None:
+        self.assertRaises(
+            exception.NotInSpace,
+            self.allocator.list,
+            after=levels.Level.parse('s0:c0.c7'),
+        )
 
     def test_a_list_has_the_levels_that_all_filters_choose(self) -> None:
         held, retired, cooling = self._make_one_of_each()
