@@ -25,12 +25,11 @@ from svirt_nova.mcs import spaces
 MEMORY = '/dev/shm' if os.access('/dev/shm', os.W_OK) else None
 """Where files are kept that need not outlive a power cut."""
 
-_TIMES = [
-    (table.name, column.name)
+_TIMES = {
+    table.name: [c.name for c in table.c if isinstance(c.type, sa.DateTime)]
     for table in (schema.allocation, schema.history, schema.project)
-    for column in table.c
-    if isinstance(column.type, sa.DateTime)
-]
+}
+"""The columns of times, by table."""
 
 
 def make_conf(connection: str, **options: Any) -> cfg.ConfigOpts:
@@ -94,12 +93,14 @@ class QuickStore(fixtures.Fixture):
 
     def pass_time(self, seconds: float) -> None:
         """Set back all times in the store, whose clock is the real one."""
-        with contextlib.closing(sqlite3.connect(self.path)) as connection:
-            for table, column in _TIMES:
-                connection.execute(
-                    f'UPDATE {table} SET {column} = strftime('
-                    f"'%Y-%m-%d %H:%M:%f000', {column}, ?) "
-                    f'WHERE {column} IS NOT NULL',
-                    (f'-{seconds} seconds',),
+        with (
+            contextlib.closing(sqlite3.connect(self.path)) as connection,
+            connection,
+        ):
+            for table, columns in _TIMES.items():
+                earlier = ', '.join(
+                    f"{column} = strftime('%Y-%m-%d %H:%M:%f000', {column}, "
+                    f"'-{seconds} seconds')"
+                    for column in columns
                 )
-            connection.commit()
+                connection.execute(f'UPDATE {table} SET {earlier}')

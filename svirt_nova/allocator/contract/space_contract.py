@@ -34,6 +34,26 @@ class SpaceContract(case.ContractCase):
         self.assertEqual(fresh.size, stats.size)
         self.assertEqual(42 - len(outside), stats.held)
 
+    def test_a_process_that_knew_a_former_space_takes_levels_of_the_new_one(
+        self,
+    ) -> None:
+        self.allocator.acquire(self.uuid, 'p', 'a')
+        self.warm.set_space(spaces.LevelSpace.parse('c20.c29'))
+        adopted, reserved = (
+            levels.Level.parse(text) for text in ('s0:c20,c21', 's0:c22,c23')
+        )
+        got = self.allocator.adopt(case.new_uuid(), 'p', 'a', adopted)
+        self.assertEqual(adopted, got.level)
+        self.warm.set_space(spaces.LevelSpace.parse('c22.c31'))
+        kept = self.allocator.reserve(reserved, '')
+        self.assertEqual(reserved, kept.level)
+        self.assertRaises(
+            exception.NotInSpace,
+            self.allocator.reserve,
+            levels.Level.parse('s0:c20,c22'),
+            '',
+        )
+
     def test_levels_outside_a_changed_space_stay_in_use(self) -> None:
         held = self.allocator.acquire(self.uuid, 'p', 'a')
         reserved = self.allocator.reserve(self.free_level(), 'kept')

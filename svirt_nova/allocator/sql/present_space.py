@@ -66,11 +66,18 @@ class PresentSpace:
         """Do something that needs the present space.
 
         :param work: called again when the space has changed
+        :raises NotInSpace: the work found a level outside the present space
         """
         deadline = time.monotonic() + self._store.timeout
         while True:
+            cache = self.cache()
             try:
-                return work(self.cache())
+                return work(cache)
+            except exception.NotInSpace:
+                if self.stored().generation == cache.generation:
+                    raise
+                # The level was looked for in a former space.
+                self.forget()
             except errors.SpaceChanged:
                 self.forget()
                 self.wait_until_open(deadline)

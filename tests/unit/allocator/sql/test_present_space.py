@@ -53,6 +53,26 @@ class PresentSpaceTest(testtools.TestCase):
         self.assertEqual('done', self.space.run(work))
         self.assertEqual([contract.SPACE, OTHER], seen)
 
+    def test_a_level_outside_a_former_space_is_looked_for_in_the_present(
+        self,
+    ):
+        level = next(iter(OTHER))
+        self.space.cache()
+        self.open(self.close())
+        self.assertIsNone(
+            self.space.run(lambda cache: cache.space.check(level))
+        )
+
+    def test_a_level_outside_the_present_space_is_refused_at_once(self):
+        looks = []
+
+        def work(cache):
+            looks.append(cache)
+            cache.space.check(next(iter(OTHER)))
+
+        self.assertRaises(exception.NotInSpace, self.space.run, work)
+        self.assertEqual(1, len(looks))
+
     def test_a_space_that_is_being_changed_is_waited_for(self):
         generation = self.close()
         with mock.patch.object(present_space.time, 'sleep') as sleep:
