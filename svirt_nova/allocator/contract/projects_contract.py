@@ -114,6 +114,19 @@ class ProjectsContract(case.ContractCase):
         # At once, rather than after as long as a call may take.
         self.assertLess(time.monotonic() - began, 10)
 
+    def test_a_process_that_knew_no_part_left_gives_out_those_of_a_new_space(
+        self,
+    ) -> None:
+        self.allocator.set_space(PROJECT_SPACE)
+        for n in range(PROJECT_SPACE.projects):
+            self.fill(1, f'p{n}')
+        self.refuse_new('another')
+        self.warm.set_space(
+            spaces.LevelSpace.parse('c14.c17', 2, '', 'c10.c13,c20')
+        )
+        [got] = self.fill(1, 'another')
+        self.assertIn(got.level, self.warm.space())
+
     def test_an_instance_keeps_its_level_when_no_part_is_left(self) -> None:
         before = self.allocator.acquire(self.uuid, 'late', 'a')
         self.allocator.set_space(

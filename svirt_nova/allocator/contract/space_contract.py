@@ -34,6 +34,25 @@ class SpaceContract(case.ContractCase):
         self.assertEqual(fresh.size, stats.size)
         self.assertEqual(42 - len(outside), stats.held)
 
+    def test_a_process_that_knew_a_full_space_gives_out_the_next_one(
+        self,
+    ) -> None:
+        for fresh in (
+            spaces.LevelSpace.parse('c0.c10'),
+            spaces.LevelSpace.parse('c30.c39'),
+        ):
+            self.fill(self.allocator.stats().free)
+            self.assertRaises(
+                exception.SpaceFull,
+                self.allocator.acquire,
+                case.new_uuid(),
+                'p',
+                'a',
+            )
+            self.warm.set_space(fresh)
+            [got] = self.fill(1)
+            self.assertIn(got.level, fresh)
+
     def test_a_process_that_knew_a_former_space_takes_levels_of_the_new_one(
         self,
     ) -> None:

@@ -72,9 +72,10 @@ class OptimisticAllocation:
         deadline = time.monotonic() + self._store.timeout
         collisions = 0
         while True:
+            cache = self._space.cache()
             try:
                 found = self._try(
-                    collisions, instance, project, host, deadline
+                    cache, collisions, instance, project, host, deadline
                 )
             except errors.SpaceChanged:
                 self._space.forget()
@@ -85,7 +86,10 @@ class OptimisticAllocation:
                 # An instance that has a level keeps it all the same.
                 found = self._claim_known(instance, host)
                 if found is None:
-                    raise
+                    if self._space.is_present(cache):
+                        raise
+                    # It is a former space that is full.
+                    self._space.forget()
             if found is not None:
                 return found
             collisions += 1
@@ -98,6 +102,7 @@ class OptimisticAllocation:
 
     def _try(
         self,
+        cache: candidates.CandidateCache,
         collisions: int,
         instance: str,
         project: str,
@@ -111,7 +116,6 @@ class OptimisticAllocation:
         :raises errors.SpaceChanged: the candidates are of a former space
         :raises SpaceFull: every level is in use
         """
-        cache = self._space.cache()
         part = self._parts.acquire(cache, project, deadline)
         pool = cache.of_part(part)
         if pool.should_check_first or collisions >= _BLIND_TRIES:
@@ -326,8 +330,13 @@ class OptimisticAllocation:
     ) -> None:
         """Free what has cooled, and learn anew what is taken.
 
+        :raises errors.SpaceChanged: the candidates are of a former space.
+            When all of these are taken, none is tried, and no insertion
+            shows that there is another space.
         :raises SpaceFull: every level is in use
         """
+        if not self._space.is_present(cache):
+            raise errors.SpaceChanged
         # The project may have another part by now.
         cache.project_parts.pop(project, None)
         own = () if part is None else (allocation_queries.of_part(part),)

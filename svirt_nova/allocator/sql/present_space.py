@@ -41,6 +41,10 @@ class PresentSpace:
             cache = self._cache = candidates.CandidateCache(self.stored())
         return cache
 
+    def is_present(self, cache: candidates.CandidateCache) -> bool:
+        """Whether candidates are of the level space that the store has."""
+        return self.stored().generation == cache.generation
+
     def forget(self) -> None:
         """Read the space anew when it is needed next."""
         self._cache = None
@@ -74,7 +78,7 @@ class PresentSpace:
             try:
                 return work(cache)
             except exception.NotInSpace:
-                if self.stored().generation == cache.generation:
+                if self.is_present(cache):
                     raise
                 # The level was looked for in a former space.
                 self.forget()
