@@ -110,9 +110,10 @@ class Allocator(abc.ABC):
     def reserve(self, level: levels.Level, note: str) -> types.Allocation:
         """Keep a level that is used elsewhere from being given out.
 
-        :raises NotInSpace: the level is not one of the space
-        :raises LevelTaken: it is in use; reserving a reserved level again
-            is no error
+        Reserving a reserved level again is no error, and changes nothing.
+
+        :raises NotInSpace: the level is free, and not one of the space
+        :raises LevelTaken: the level is in use
         """
 
     @abc.abstractmethod

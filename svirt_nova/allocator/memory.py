@@ -145,7 +145,6 @@ class MemoryAllocator(base.Allocator):
         """Keep a level that is used elsewhere from being given out."""
         arguments.check_name('note', note, shortest=0)
         with self._locked():
-            self._store.space.check(level)
             found = self.find(level) or self._store.allocate(level, note=note)
             if found.state is not types.State.RESERVED:
                 raise refusals.cannot_reserve(found)

@@ -76,9 +76,17 @@ class SpaceContract(case.ContractCase):
     def test_levels_outside_a_changed_space_stay_in_use(self) -> None:
         held = self.allocator.acquire(self.uuid, 'p', 'a')
         reserved = self.allocator.reserve(self.free_level(), 'kept')
-        self.allocator.set_space(spaces.LevelSpace.parse('c20.c29'))
-        for found in (held, reserved):
-            self.assertEqual(found, self.warm.find(found.level))
+        self.warm.set_space(spaces.LevelSpace.parse('c20.c29'))
+        for allocator in (self.allocator, self.warm):
+            for found in (held, reserved):
+                self.assertEqual(found, allocator.find(found.level))
+            # What is in use is judged by that alone.
+            self.assertEqual(
+                reserved, allocator.reserve(reserved.level, 'again')
+            )
+            self.assertRaises(
+                exception.LevelTaken, allocator.reserve, held.level, ''
+            )
         self.assertEqual({'p': 1}, self.allocator.usage().by_project)
         self.assertEqual(45, self.allocator.stats().free)
         self.allocator.release(reserved.level)

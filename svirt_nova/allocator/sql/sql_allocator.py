@@ -112,12 +112,11 @@ class SqlAllocator(base.Allocator):
     def reserve(self, level: levels.Level, note: str) -> types.Allocation:
         """Keep a level that is used elsewhere from being given out."""
         arguments.check_name('note', note, shortest=0)
+        ranking.check(level.categories)
 
         def insert(
             cache: candidates.CandidateCache,
         ) -> types.Allocation | None:
-            cache.space.check(level)
-
             def work(connection: sa.Connection) -> types.Allocation | None:
                 allocation_rows.free(
                     connection,
@@ -126,6 +125,7 @@ class SqlAllocator(base.Allocator):
                     limit=1,
                 )
                 if allocation_queries.find_level(connection, level) is None:
+                    cache.space.check(level)
                     allocation_rows.insert(
                         connection,
                         level,
