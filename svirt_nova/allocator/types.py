@@ -19,7 +19,7 @@ from svirt_nova.mcs import levels
 
 
 class State(enum.StrEnum):
-    """What a level that is not free is doing."""
+    """What a level that is not free is used for."""
 
     HELD = 'held'
     RETIRED = 'retired'
@@ -29,11 +29,11 @@ class State(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class InstanceLevels:
-    """What an instance runs with, and what it may share.
+    """The level that an instance runs with, and that of what it shares.
 
-    :param own: its level
+    :param own: the instance's level
     :param project: the level of what the instances of its project share,
-        which the own one contains; None in the scheme ``instance``
+        which ``own`` contains; None in the scheme ``instance``
     """
 
     own: levels.Level

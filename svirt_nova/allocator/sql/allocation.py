@@ -83,12 +83,12 @@ class OptimisticAllocation:
                 if found is None:
                     self._space.wait_until_open(deadline)
             except exception.SpaceFull:
-                # An instance that has a level keeps it all the same.
+                # An instance that has a level keeps it in a full space, too.
                 found = self._claim_known(instance, host)
                 if found is None:
                     if self._space.is_present(cache):
                         raise
-                    # It is a former space that is full.
+                    # The space that is full is not the present one.
                     self._space.forget()
             if found is not None:
                 return found
@@ -309,7 +309,7 @@ class OptimisticAllocation:
             try:
                 return self._store.write(work)
             except errors.Conflict:
-                # One of them has just been claimed again.
+                # One of the instances has just been claimed again.
                 if limit == 1:
                     return 0
                 limit = max(1, limit // 10)

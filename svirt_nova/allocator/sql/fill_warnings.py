@@ -49,7 +49,7 @@ class FillWarnings:
         """
         with self._lock:
             if space != self._space:
-                # What was said of another space does not count.
+                # Warnings about another space do not count.
                 self._space = space
                 self._warned.clear()
             passed = self._newly_passed((project, is_counted), 100 * fill)

@@ -27,7 +27,7 @@ class PresentSpace:
 
     def __init__(self, store: stores.Store) -> None:
         self._store = store
-        # None as long as the space is not known.
+        # It is None as long as the space is not known.
         self._cache: candidates.CandidateCache | None = None
 
     def stored(self) -> space_rows.Stored:

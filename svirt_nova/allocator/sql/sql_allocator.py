@@ -67,7 +67,8 @@ class SqlAllocator(base.Allocator):
         known = (
             self._of(instance)
             or self._allocation.adopt(instance, project_id, host, level)
-            # Such as by a commit whose answer was lost.
+            # The adoption may have been made by a commit whose answer was
+            # lost.
             or self._of(instance)
         )
         if known is None or known.level != level:
@@ -137,7 +138,7 @@ class SqlAllocator(base.Allocator):
             try:
                 return self._store.write(work)
             except errors.Conflict:
-                # Somebody else's row is there, which the next try finds.
+                # Another call has made a row, which the next try finds.
                 return None
 
         found = None
@@ -161,7 +162,7 @@ class SqlAllocator(base.Allocator):
         if found.state is not types.State.RESERVED or not self._store.write(
             lambda c: allocation_rows.release(c, level)
         ):
-            # Unless it was done, by a commit whose answer was lost.
+            # It may have been released by a commit whose answer was lost.
             found = self.find(level)
             if found is not None:
                 raise refusals.cannot_release(found)
@@ -202,7 +203,7 @@ class SqlAllocator(base.Allocator):
             return
         generation = self._store.write(space_rows.close)
         self._store.outlast_transactions()
-        # Levels that are free but have a row stand against nothing.
+        # Levels that have cooled are free, and stand against no space.
         while self._allocation.free_cooled(limit=allocation.FREE_LIMIT):
             pass
         try:

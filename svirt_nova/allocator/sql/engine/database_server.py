@@ -28,11 +28,11 @@ def create_engine(url: sa.URL, options: Any, timeout: float) -> sa.Engine:
     :param timeout: seconds that a transaction may take
     :raises InvalidOption: there is no such kind of store
     """
-    # Slow to import, and of no use to an SQLite store.
+    # This is slow to import, and SQLite stores do not need it.
     from oslo_db.sqlalchemy import engines
 
     kind = url.get_backend_name()
-    # What the operator has in the URL counts.
+    # What the operator wrote into the URL overrides our settings.
     url = url.update_query_dict({**_settings(kind, timeout), **url.query})
     if kind == 'postgresql' and url.get_driver_name() == 'psycopg2':
         _bound_waits()
@@ -57,8 +57,9 @@ def create_engine(url: sa.URL, options: Any, timeout: float) -> sa.Engine:
 def _settings(kind: str, timeout: float) -> dict[str, str]:
     """What a URL asks of its driver and server.
 
-    Read committed: a transaction looks, and then changes what the keys
-    let it; a snapshot would only show it what is no longer so.
+    Transactions read committed rows: each looks first, and then makes the
+    changes that the keys allow. A snapshot would only show it rows that may
+    have been changed since.
     """
     seconds = str(max(1, round(timeout)))
     milliseconds = str(round(timeout * 1000))
@@ -90,25 +91,27 @@ def _settings(kind: str, timeout: float) -> dict[str, str]:
 
 
 _LIMIT = re.compile(r'\btcp_user_timeout=\'?(\d+)')
-# The server's own limits are to come first.
+# Seconds by which the wait is longer than the server's own limits, so that
+# these end a statement first.
 _GRACE = 1.0
 
 
 def _bound_waits() -> None:
-    """Let psycopg2 wait for a server that is silent no longer than it may.
+    """Bound the time for which psycopg2 waits for a silent server.
 
-    Its own wait ends only when the connection does, which the kernel of a
-    server that is frozen keeps up.
+    By itself, psycopg2 waits until the connection ends; the kernel of a host
+    whose server is frozen keeps the connection up.
     """
     from psycopg2 import extensions  # type: ignore[import-untyped]
 
-    # Somebody else's, such as one for green threads, stays.
+    # A callback that somebody else has set, such as one for green threads,
+    # stays.
     if extensions.get_wait_callback() is None:
         extensions.set_wait_callback(_wait)
 
 
 def _wait(connection: Any) -> None:
-    """Wait for a server's answer; for all connections of psycopg2.
+    """Wait for a server's answer, on any connection of psycopg2.
 
     :raises OperationalError: there was none in time
     """
@@ -116,7 +119,7 @@ def _wait(connection: Any) -> None:
     from psycopg2 import extensions
 
     found = _LIMIT.search(connection.dsn)
-    # Others' connections have no limit.
+    # Connections that are not ours have no limit.
     limit = int(found[1]) / 1000 + _GRACE if found else None
     if limit is not None and connection.status == extensions.STATUS_SETUP:
         limit = min(limit, CONNECT_TIMEOUT)
@@ -138,10 +141,10 @@ def _wait(connection: Any) -> None:
 def _sync_wait(options: Any) -> int:
     """What a node of Galera waits for before it answers.
 
-    A host that has claimed is looked for on another node a moment later,
-    or drops its claim there: what reads (1), updates and deletes (2) waits
-    until the node has all that was committed before. Inserts do not: the
-    keys judge them on every node.
+    A claim that was made by way of one node is looked for, or dropped, by
+    way of another one a moment later. So reads (1), updates and deletes (2)
+    wait until the node has everything that was committed before. Inserts do
+    not wait: the keys judge them on all nodes.
     """
     if options.mysql_wsrep_sync_wait is None:
         return 1 | 2

@@ -16,7 +16,10 @@ class Conflict(Exception):
 
     @property
     def is_of_level(self) -> bool:
-        """Whether it was for certain the key of the level."""
+        """Whether the key that refused the change is that of the level.
+
+        Where the database does not name the key, this is False.
+        """
         return any(name in str(self) for name in _LEVEL_KEYS)
 
 
@@ -25,7 +28,7 @@ class SpaceChanged(Exception):
 
 
 class Busy(Exception):
-    """A lock or a deadlock undid the transaction: the same again works."""
+    """A lock or a deadlock undid the transaction, which can be run again."""
 
     longest_pause = 0.05
     """Seconds to wait at most before the next try."""
@@ -37,7 +40,8 @@ class Lost(Exception):
     longest_pause = 1.0
 
 
-# As MariaDB, PostgreSQL and SQLite name the primary key of allocations.
+# How MariaDB, PostgreSQL and SQLite name the primary key of allocations
+# in their errors.
 _LEVEL_KEYS = ("'PRIMARY'", 'allocation_pkey', 'allocation.level_rank')
 
 DATABASE_ERRORS = (sa_exc.SQLAlchemyError, db_exception.DBError)
@@ -124,7 +128,7 @@ def understand(error: Exception, store: str) -> Exception:
         case db_exception.DBConnectionError():
             return Lost(text)
         case sa_exc.ResourceClosedError():
-            # What follows on a connection that was lost.
+            # SQLAlchemy raises it when a lost connection is used further.
             return Lost(text)
         case sa_exc.TimeoutError():
             return Busy(text)
@@ -192,8 +196,8 @@ def _has_no_answer(error: sa_exc.OperationalError, text: str) -> bool:
 
 
 def _one_line(error: Exception) -> str:
-    # SQLAlchemy's own text carries the statement, what it was given and a
-    # link to its manual.
+    # The database's own error is told: SQLAlchemy's adds the statement, its
+    # parameters and a link to its manual.
     cause = getattr(error, 'inner_exception', None) or error
     cause = getattr(cause, 'orig', None) or cause
     return ' '.join(str(cause).split())

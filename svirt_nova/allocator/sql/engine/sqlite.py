@@ -24,7 +24,8 @@ DEFAULT_TIMEOUT = 30.0
 """Seconds to wait for other writers; ``?timeout=`` in the URL changes it."""
 
 _MODE = 0o640
-# Of many who wait, each costs those who work something.
+# Seconds between two tries to get the lock. Short pauses of many waiting
+# processes would take the processor from those that work.
 _LOCK_PAUSE = (0.004, 0.016)
 
 
@@ -53,7 +54,7 @@ class File:
         self._identity: tuple[int, int] | None = None
 
     def make(self) -> None:
-        """Make the file, empty, unless it is there.
+        """Make an empty file, unless there is a file already.
 
         When root makes it, it gets its directory's owner: otherwise the
         operator's first command would lock nova-compute out.
@@ -139,8 +140,8 @@ class File:
                 except BlockingIOError:
                     if time.monotonic() >= deadline:
                         raise self._busy() from None
-                    # Not a blocking call: that knows no timeout, and would
-                    # stop eventlet's other green threads.
+                    # A blocking call has no timeout, and would stop the
+                    # other green threads of eventlet.
                     time.sleep(random.uniform(*_LOCK_PAUSE))
                 else:
                     return descriptor
@@ -184,9 +185,9 @@ def _timeout(url: sa.URL) -> float:
 def _make_owned(path: pathlib.Path, fill: Callable[[str], None]) -> None:
     if os.path.exists(os.fspath(path)):
         return
-    # Under its own name only once it is whole and has its owner and mode;
-    # linking fails where another process was faster.
-    # No descriptor of it may still be open then: see File.remember.
+    # The file gets its name when it is complete and has its owner and mode.
+    # Linking fails if another process was faster. No descriptor of the file
+    # may be open by then: see File.remember.
     with tempfile.TemporaryDirectory(
         prefix=f'.{path.name}.', dir=path.parent
     ) as directory:

@@ -132,7 +132,7 @@ class Store:
                 )
                 break
             except errors.Conflict:
-                # Another one has been at it at the same time.
+                # Another process makes the schema at the same time.
                 if tries == _SYNC_TRIES - 1:
                     raise
                 time.sleep(_OUTLAST_PAUSE)
@@ -176,7 +176,7 @@ class Store:
         if self._engine is None:
             self._engine = self._create_engine()
         elif self._pid != os.getpid():
-            # A connection must not be used on both sides of a fork.
+            # A connection must not be used by both processes of a fork.
             self._engine.dispose(close=False)
         self._pid = os.getpid()
         if self._file is not None:
@@ -184,8 +184,8 @@ class Store:
         try:
             connection = self._engine.connect()
         except NotImplementedError as error:
-            # What SQLAlchemy makes of a first connection that is lost
-            # while it asks what kind of server it has.
+            # SQLAlchemy raises this when its first connection is lost while
+            # it asks which kind of server it has.
             raise errors.Lost(str(error.__cause__ or error)) from error
         return connection.execution_options(writes=writes)
 

@@ -7,7 +7,8 @@ from alembic import context
 
 from svirt_nova.allocator.sql.tables import schema
 
-# No transaction of its own: the caller's, with the level space in it.
+# Migrations run in the transaction of the caller, who settles the level
+# space in it as well.
 context.configure(
     connection=context.config.attributes['connection'],
     target_metadata=schema.metadata,

@@ -39,7 +39,7 @@ def is_current(connection: sa.Connection, store: str) -> bool:
         )
     found = revision(connection)
     if found == schema.REVISION:
-        # The space is settled last; without it, an upgrade was broken off.
+        # The space is settled last: without one, an upgrade was broken off.
         return space_rows.exists(connection)
     if found is not None and found not in _known_revisions():
         if space_rows.oldest_release(connection) <= schema.REVISION:
@@ -71,7 +71,7 @@ def upgrade(
     :returns: the store's level space
     :raises InvalidSpace: the store has another level space
     """
-    # Slow to import, and seldom needed.
+    # This is slow to import, and seldom needed.
     from alembic import command
 
     if not is_current(connection, store):

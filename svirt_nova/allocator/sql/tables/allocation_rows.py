@@ -20,8 +20,8 @@ _BATCH = 500
 _allocation = schema.allocation
 _claim = schema.claim
 
-# Statements are made once: building and compiling one costs more than its
-# row.
+# Each statement is made once: building and compiling it costs more than
+# writing its row.
 _LEVEL = _allocation.c.level_rank.type
 _INSERT = schema.InsertWhileOpen(
     _allocation,

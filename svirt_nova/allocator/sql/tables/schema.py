@@ -48,7 +48,7 @@ class utcnow(functions.FunctionElement[datetime.datetime]):
 
 @compiler.compiles(utcnow, 'sqlite')
 def _utcnow_sqlite(_element: utcnow, _compiler: Any, **_kw: Any) -> str:
-    # The very text that SQLAlchemy stores, so that texts compare as times.
+    # SQLAlchemy stores the same text, so that texts compare as times do.
     return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
 
 
@@ -95,7 +95,7 @@ class LevelRank(sa.TypeDecorator[levels.Level]):
 
 _TIME = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), 'mysql', 'mariadb')
 
-# Names compare by their bytes; MySQL's default would ignore case.
+# Names are compared by their bytes; MySQL's default ignores case.
 _TABLE_OPTIONS: dict[str, Any] = {
     'mysql_engine': 'InnoDB',
     'mysql_charset': 'utf8mb4',
@@ -122,7 +122,7 @@ level_space = sa.Table(
     sa.CheckConstraint('per_level >= 1', name='ck_level_space_per_level'),
     **_TABLE_OPTIONS,
 )
-"""The one level space, and what else is true of the whole store.
+"""The one level space, and what holds for the whole store.
 
 :attr:`generation` counts its changes: a level is given out only by those
 who know the present one. While :attr:`closed_at` is set, none is given

@@ -140,7 +140,7 @@ def change(
             row.generation == generation + 1
             and wanted.items() <= dict(row._mapping).items()
         ):
-            # Done, by a commit whose answer was lost.
+            # It was changed by a commit whose answer was lost.
             return []
         raise errors.SpaceChanged
     rows = connection.execute(
