@@ -8,7 +8,7 @@ import testtools
 
 from svirt_nova import exception
 from svirt_nova.allocator.sql.engine import errors
-from svirt_nova.allocator.sql.engine import server
+from svirt_nova.allocator.sql.engine import database_server
 from svirt_nova.allocator.sql.engine import stores
 from svirt_nova.allocator.sql.migrations import upgrade
 from svirt_nova.mcs import spaces
@@ -174,7 +174,7 @@ class OutlastTest(testtools.TestCase):
     def test_postgresql_waits_until_no_older_transaction_goes_on(self):
         self.make(POSTGRESQL, 48, 50, 51).outlast_transactions()
         self.assertEqual(
-            [mock.call(server.oldest_transaction)] * 3,
+            [mock.call(database_server.oldest_transaction)] * 3,
             self.read.call_args_list,
         )
         self.assertEqual(mock.call(7), self.sleep.call_args_list[0])

@@ -11,7 +11,7 @@ import testtools
 from psycopg2 import extensions
 
 from svirt_nova import exception
-from svirt_nova.allocator.sql.engine import server
+from svirt_nova.allocator.sql.engine import database_server
 from tests import quick_store
 
 
@@ -26,7 +26,7 @@ class EngineTest(testtools.TestCase):
             create.return_value = mock.create_autospec(
                 sa.Engine, instance=True
             )
-            server.create_engine(
+            database_server.create_engine(
                 sa.make_url(url), conf.svirt_database, timeout
             )
         [call] = create.call_args_list
@@ -97,7 +97,7 @@ class WaitTest(testtools.TestCase):
             limit=15000,
         )
         self.theirs.send(b'answer')
-        self.assertIsNone(server._wait(connection))
+        self.assertIsNone(database_server._wait(connection))
 
     def test_a_server_that_is_silent_is_given_up_after_the_limit(self):
         connection = self.connection(extensions.POLL_READ, limit=15000)
@@ -105,7 +105,7 @@ class WaitTest(testtools.TestCase):
             selectors.DefaultSelector, 'select', return_value=[]
         ) as select:
             error = self.assertRaises(
-                psycopg2.OperationalError, server._wait, connection
+                psycopg2.OperationalError, database_server._wait, connection
             )
         self.assertAlmostEqual(16, select.call_args.args[0], delta=1)
         self.assertIn('16 s', str(error))
@@ -118,16 +118,16 @@ class WaitTest(testtools.TestCase):
             selectors.DefaultSelector, 'select', return_value=[]
         ):
             error = self.assertRaises(
-                psycopg2.OperationalError, server._wait, connection
+                psycopg2.OperationalError, database_server._wait, connection
             )
-        self.assertIn(f'{server.CONNECT_TIMEOUT:g} s', str(error))
+        self.assertIn(f'{database_server.CONNECT_TIMEOUT:g} s', str(error))
 
     def test_the_connections_of_others_have_no_limit(self):
         connection = self.connection(extensions.POLL_READ, extensions.POLL_OK)
         with mock.patch.object(
             selectors.DefaultSelector, 'select', return_value=['ready']
         ) as select:
-            server._wait(connection)
+            database_server._wait(connection)
         select.assert_called_once_with(None)
 
     def test_a_wait_that_somebody_else_has_set_stays(self):
@@ -137,8 +137,8 @@ class WaitTest(testtools.TestCase):
             ),
             mock.patch.object(extensions, 'set_wait_callback') as set_wait,
         ):
-            server._bound_waits()
+            database_server._bound_waits()
             set_wait.assert_not_called()
             extensions.get_wait_callback.return_value = None
-            server._bound_waits()
-        set_wait.assert_called_once_with(server._wait)
+            database_server._bound_waits()
+        set_wait.assert_called_once_with(database_server._wait)
