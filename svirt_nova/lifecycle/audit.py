@@ -168,37 +168,46 @@ def _on_host(
 ) -> Iterator[Violation]:
     """Judge what one host has."""
     for guest in host.guests:
-        uuid = guest.instance_uuid
-        if host.confines and not guest.is_labelled:
-            yield Violation(
-                Kind.UNCONFINED,
-                uuid,
-                host.name,
-                f'libvirt on {host.name} runs instance {uuid} without an '
-                f'SELinux label',
-            )
-        elif host.confines and not guest.is_static:
-            yield Violation(
-                Kind.DRAWN_LEVEL,
-                uuid,
-                host.name,
-                f'instance {uuid} runs on {host.name} at a level that '
-                f'libvirt drew',
-            )
+        yield from _started(host, guest)
     for sight in host.sights:
         if sight.instance_uuid is not None:
             yield from _at_level(host, sight.instance_uuid, sight, held)
     for uuid in sorted(host.present):
+        text = (
+            f'{host.name} has {host.describe(uuid)} of instance {uuid} and '
+            f'does not claim '
+        )
         allocation = held.get(uuid)
-        if allocation is not None and host.name not in allocation.hosts:
-            yield Violation(
-                Kind.UNCLAIMED,
-                uuid,
-                host.name,
-                f'{host.name} has {host.describe(uuid)} of instance {uuid} '
-                f'and does not claim its level {allocation.level}, '
-                f'{_claimed(allocation)}',
-            )
+        if allocation is None:
+            if not host.requires_claims:
+                continue
+            text += 'it: the instance holds no level'
+        elif host.name in allocation.hosts:
+            continue
+        else:
+            text += f'its level {allocation.level}, {_claimed(allocation)}'
+        yield Violation(Kind.UNCLAIMED, uuid, host.name, text)
+
+
+def _started(host: HostView, guest: Guest) -> Iterator[Violation]:
+    """Judge how a guest was started."""
+    uuid = guest.instance_uuid
+    if not host.confines:
+        return
+    if not guest.is_labelled:
+        text = (
+            f'libvirt on {host.name} runs instance {uuid} without an SELinux '
+            f'label'
+        )
+        yield Violation(Kind.UNCONFINED, uuid, host.name, text)
+    elif not guest.is_static:
+        text = (
+            f'instance {uuid} runs on {host.name} at a level that libvirt drew'
+        )
+        yield Violation(Kind.DRAWN_LEVEL, uuid, host.name, text)
+    elif guest.omitted:
+        text = f'instance {uuid} runs on {host.name}, and {guest.omitted}'
+        yield Violation(Kind.UNCHECKED_START, uuid, host.name, text)
 
 
 def _at_level(
@@ -253,30 +262,26 @@ def _of_instance(
                 f'{name} has something of instance {uuid}, whose level '
                 f'{_named(instance.levels)} is free',
             )
-    if instance.is_gone:
-        return
-    if instance.levels and (
-        allocation is None or allocation.state is not types.State.HELD
-    ):
-        state = 'free' if allocation is None else allocation.state.value
-        yield Violation(
-            Kind.EARLY_RELEASE,
-            uuid,
-            None,
-            f'Nova has instance {uuid}, and its level '
-            f'{_named(instance.levels)} is {state}',
-        )
     seen = set(instance.levels)
-    if allocation is not None and seen:
-        seen.add(allocation.level)
+    now = ''
+    if not instance.is_gone and seen:
+        state = 'free'
+        if allocation is not None:
+            # One that is gone may be given another level by a late call.
+            seen.add(allocation.level)
+            now = f' and has {allocation.level} now'
+            state = allocation.state.value
+        if state != types.State.HELD.value:
+            text = (
+                f'Nova has instance {uuid}, and its level '
+                f'{_named(instance.levels)} is {state}'
+            )
+            yield Violation(Kind.EARLY_RELEASE, uuid, None, text)
     if len(seen) > 1:
-        now = '' if allocation is None else f' and has {allocation.level} now'
-        yield Violation(
-            Kind.LEVEL_CHANGED,
-            uuid,
-            None,
-            f'instance {uuid} has been seen at {_named(instance.levels)}{now}',
+        text = (
+            f'instance {uuid} has been seen at {_named(instance.levels)}{now}'
         )
+        yield Violation(Kind.LEVEL_CHANGED, uuid, None, text)
 
 
 def _named(found: Iterable[levels.Level]) -> str:

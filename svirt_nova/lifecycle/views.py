@@ -33,11 +33,14 @@ class Guest:
     :param is_labelled: whether libvirt runs it with an SELinux label
     :param is_static: whether the label was given, rather than drawn by
         libvirt
+    :param omitted: what its start left out, such as ``its labels were not
+        read back``; empty if nothing, or if nobody saw it
     """
 
     instance_uuid: str
     is_labelled: bool
     is_static: bool
+    omitted: str = ''
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ class HostView:
     :param sights: what was seen at which level
     :param confines: whether guests of the host must run at levels of their
         own
+    :param requires_claims: whether the host must claim all that it has; it
+        cannot where instances from before svirt-nova may hold no level
     :param traces: what it has of the instances that are present, for people,
         by UUID: such as ``the domain in libvirt``
     """
@@ -60,6 +65,7 @@ class HostView:
     guests: tuple[Guest, ...] = ()
     sights: tuple[Sight, ...] = ()
     confines: bool = True
+    requires_claims: bool = False
     traces: Mapping[str, Sequence[str]] = dataclasses.field(
         default_factory=dict
     )
@@ -78,7 +84,7 @@ class InstanceView:
     :param is_gone: whether it is deleted for good
     :param is_busy: whether something is being done to it, so that claims may
         be ahead of what hosts have
-    :param levels: the levels that it was seen to have before
+    :param levels: the levels that it was seen to have, while it was not gone
     """
 
     hosts: frozenset[str] = frozenset()

@@ -25,6 +25,9 @@ class Kind(enum.StrEnum):
     DRAWN_LEVEL = 'drawn level'
     """A guest runs at a level that libvirt drew."""
 
+    UNCHECKED_START = 'unchecked start'
+    """A guest runs, and a step of its start was left out."""
+
     UNKNOWN_LEVEL = 'unknown level'
     """Something carries the level of an instance that holds none."""
 

@@ -28,21 +28,18 @@ def allocation(uuid='u', level=ONE, hosts=('a',), retired_at=None, part=None):
     )
 
 
-def host(
-    name='a', *sights, present=('u',), guests=(), confines=True, traces=None
-):
+def host(name='a', *sights, present=('u',), guests=(), **options):
     return audit.HostView(
         name,
         frozenset(present),
         tuple(guests),
         tuple(audit.Sight(uuid, 'the disk', level) for uuid, level in sights),
-        confines,
-        traces=traces or {},
+        **options,
     )
 
 
-def guest(uuid='u', is_labelled=True, is_static=True):
-    return audit.Guest(uuid, is_labelled, is_static)
+def guest(uuid='u', is_labelled=True, is_static=True, omitted=''):
+    return audit.Guest(uuid, is_labelled, is_static, omitted)
 
 
 def instance(*hosts, is_gone=False, is_busy=False, seen=()):
@@ -174,8 +171,29 @@ class AuditTest(testtools.TestCase):
             self.kinds([allocation()], [host(guests=[one])]),
         )
 
+    def test_a_guest_whose_start_left_a_step_out_is_found(self):
+        one = guest(omitted='its labels were not read back')
+        [found] = audit.audit([allocation()], [host(guests=[one])])
+        self.assertIs(Kind.UNCHECKED_START, found.kind)
+        self.assertEqual(('u', 'a'), (found.instance_uuid, found.host))
+        self.assertEqual(
+            'instance u runs on a, and its labels were not read back',
+            found.text,
+        )
+
+    def test_a_guest_is_judged_once_by_the_worst_that_is_wrong(self):
+        one = guest(is_labelled=False, is_static=False, omitted='all')
+        self.assertEqual(
+            [Kind.UNCONFINED],
+            self.kinds([allocation()], [host(guests=[one])]),
+        )
+
     def test_a_host_that_does_not_confine_may_run_any_guest(self):
-        for one in (guest(is_labelled=False), guest(is_static=False)):
+        for one in (
+            guest(is_labelled=False),
+            guest(is_static=False),
+            guest(omitted='everything'),
+        ):
             self.assertEqual(
                 [],
                 self.kinds(
@@ -217,6 +235,17 @@ class AuditTest(testtools.TestCase):
 
     def test_a_directory_of_an_instance_from_before_needs_no_claim(self):
         self.assertEqual([], self.kinds([], [host('a')]))
+
+    def test_a_host_that_must_claim_all_is_found_with_an_unclaimed_one(self):
+        [found] = audit.audit([], [host('a', requires_claims=True)])
+        self.assertIs(Kind.UNCLAIMED, found.kind)
+        self.assertEqual(('u', 'a'), (found.instance_uuid, found.host))
+        self.assertIn('does not claim it', found.text)
+
+    def test_a_host_that_must_claim_all_and_does_is_in_order(self):
+        self.assertEqual(
+            [], self.kinds([allocation()], [host('a', requires_claims=True)])
+        )
 
     # What Nova says
 
@@ -349,6 +378,24 @@ class AuditTest(testtools.TestCase):
                 [host('a')],
                 {'u': instance('c', is_busy=True)},
                 is_settled=True,
+            ),
+        )
+
+    def test_a_gone_instance_that_had_two_levels_is_found(self):
+        self.assertEqual(
+            [Kind.LEVEL_CHANGED],
+            self.kinds(
+                [], [], {'u': instance(is_gone=True, seen=[ONE, OTHER])}
+            ),
+        )
+
+    def test_a_gone_instance_may_be_given_another_level_by_a_late_call(self):
+        self.assertEqual(
+            [],
+            self.kinds(
+                [allocation()],
+                [],
+                {'u': instance(is_gone=True, seen=[OTHER])},
             ),
         )
 
