@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Puts a fake cloud below the driver, and below what the driver imports."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import logging
+from collections.abc import Callable
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import fixtures
+import nova.conf
+from nova.virt.libvirt.volume import nfs
+from oslo_concurrency import lockutils
+
+from svirt_nova import conf as svirt_conf
+from svirt_nova.host import mounts
+from svirt_nova.mcs import contexts
+from tests import samples
+from tests.fakes import allocators
+from tests.fakes import cloud as fake_cloud
+from tests.fakes import libvirt_driver
+from tests.fakes import storage as fake_storage
+
+CONF = nova.conf.CONF
+
+_IMAGE = contexts.Context.parse(samples.IMAGE_TEXT)
+_VOLUME_DRIVER = nfs.LibvirtNFSVolumeDriver.__new__(nfs.LibvirtNFSVolumeDriver)
+_LOCAL = mounts.FileSystem('xfs', '/')
+_SHARED = mounts.FileSystem('nfs4', '/')
+
+
+def methods() -> dict[str, Any]:
+    """What the fake ``LibvirtDriver`` has, by name."""
+    found: dict[str, Any] = {}
+    for part in reversed(libvirt_driver.LibvirtDriver.__mro__[:-1]):
+        for name, method in vars(part).items():
+            if inspect.isfunction(method):
+                found[name] = method
+    return found
+
+
+class BelowTheDriver(fixtures.Fixture):
+    """Has the driver work in a fake cloud.
+
+    :ivar cloud: the cloud; a test sets it, and may replace it
+    """
+
+    cloud: fake_cloud.Cloud
+
+    def _setUp(self) -> None:
+        svirt_conf.register_opts(CONF)
+        self.addCleanup(CONF.clear_override, 'instances_path')
+        # Of thousands of operations nobody reads what the driver logs.
+        logging.disable(logging.CRITICAL)
+        self.addCleanup(logging.disable, logging.NOTSET)
+        for name, method in methods().items():
+            self._patch(
+                f'nova.virt.libvirt.driver.LibvirtDriver.{name}', method
+            )
+        self._patch(
+            'nova.virt.libvirt.driver.LibvirtDriver._get_volume_driver',
+            lambda driver, info: _VOLUME_DRIVER,
+        )
+        self._patch_the_kernel()
+        self._patch_nova()
+        clock = SimpleNamespace(monotonic=lambda: self.cloud.now)
+        for name in ('outages', 'reconcile'):
+            self._patch(f'svirt_nova.virt.{name}.time', clock)
+        self._patch(
+            'svirt_nova.allocator.base.load',
+            lambda conf: allocators.Calls(self.cloud.allocator, self.cloud),
+        )
+
+    def _patch(self, name: str, new: Any) -> None:
+        self.useFixture(fixtures.MonkeyPatch(name, new))
+
+    def _patch_the_kernel(self) -> None:
+        for name in ('label', 'restore', 'read'):
+            self._patch(
+                f'svirt_nova.host.file_labels.{name}',
+                functools.partial(self._on_files, name),
+            )
+        self._patch('selinux.is_selinux_enabled', lambda: 1)
+        self._patch('selinux.security_getenforce', lambda: 1)
+        self._patch('svirt_nova.host.privsep.image_context', lambda: _IMAGE)
+        self._patch(
+            'svirt_nova.host.mounts.file_system',
+            lambda path: _SHARED if self.cloud.is_shared else _LOCAL,
+        )
+
+    def _on_files(self, name: str, *args: Any) -> Any:
+        return getattr(self.cloud.files, name)(*args)
+
+    def _patch_nova(self) -> None:
+        stored = fake_storage.StoredOs(lambda: self.cloud.storage)
+        for name in ('remains', 'shared_files'):
+            self._patch(f'svirt_nova.virt.{name}.os', stored)
+        self._patch(
+            'nova.objects.Instance.get_by_uuid',
+            lambda cls, context, uuid: self.cloud.database.get_by_uuid(
+                uuid, context.read_deleted, self.cloud.processes.host
+            ),
+        )
+        self._patch(
+            'nova.objects.migration.MigrationList.get_by_filters',
+            lambda cls, context, filters: self.cloud.database.get_by_filters(
+                filters
+            ),
+        )
+        self._patch(
+            'nova.objects.block_device.BlockDeviceMapping.get_by_volume',
+            lambda cls, context, volume: self.cloud.database.get_by_volume(
+                volume
+            ),
+        )
+        self._patch(
+            'svirt_nova.virt.reconcile.nova_utils',
+            SimpleNamespace(synchronized=self._synchronized),
+        )
+
+    def _synchronized(
+        self, uuid: str, *, blocking: bool
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """As ``nova.utils.synchronized``, on the host that is working."""
+        host = self.cloud.processes.host
+        assert host is not None
+
+        @contextlib.contextmanager
+        def hold() -> Iterator[None]:
+            try:
+                with self.cloud.compute(host).locked(uuid, blocking):
+                    yield
+            except BlockingIOError as error:
+                raise lockutils.AcquireLockFailedException(uuid) from error
+
+        return hold()
