@@ -11,11 +11,22 @@ from typing import Any
 from typing import TYPE_CHECKING
 
 import oslo_messaging
+from nova import exception as nova_exception
 
 from tests.fakes import database
 
 if TYPE_CHECKING:
     from tests.fakes import cloud as fake_cloud
+
+
+def _host_of(instance: database.Instance) -> str:
+    """The host that must be told.
+
+    :raises nova.exception.InstanceNotReady: it has been given up meanwhile
+    """
+    if instance.host is None:
+        raise nova_exception.InstanceNotReady(instance_id=instance.uuid)
+    return instance.host
 
 
 class Api:
@@ -41,30 +52,22 @@ class Api:
     ) -> None:
         """Have an instance's host do something."""
         instance = self._note(uuid, task)
-        assert instance.host is not None
-        self._cloud.cast(instance.host, method, instance.copy(), *args)
+        self._cloud.cast(_host_of(instance), method, instance.copy(), *args)
 
     # It comes, and goes
 
     def boot(
-        self,
-        uuid: str,
-        hosts: tuple[str, ...],
-        volumes: int = 0,
-        failures: int = 0,
+        self, uuid: str, hosts: tuple[str, ...], volumes: int = 0
     ) -> None:
-        """Build an instance, on the first of some hosts that can.
-
-        :param failures: how many builds fail, late
-        """
+        """Build an instance, on the first of some hosts that can."""
         instance = self._database.create(uuid, None)
         for number in range(volumes):
-            self._prepare_volume(uuid, number)
-        for number, host in enumerate(hosts):
+            volume = self._prepare_volume(uuid, number)
+            # As a host does before it builds (_prep_block_device).
+            self._database.connect(volume, self._cloud.connection(volume))
+        for host in hosts:
             try:
-                if self._cloud.call(
-                    host, 'build', instance.copy(), number < failures
-                ):
+                if self._cloud.call(host, 'build', instance.copy()):
                     return
             except oslo_messaging.MessagingException:
                 # Nobody waits for a host that builds.
@@ -150,7 +153,7 @@ class Api:
         return self._database.migrate(
             instance.uuid,
             migration_type=kind,
-            source_compute=instance.host,
+            source_compute=_host_of(instance),
             dest_compute=dest,
             status='accepted',
             is_cross_cell=False,
@@ -167,8 +170,9 @@ class Api:
         """A cold migration; to the host where it is, a resize."""
         instance = self._note(uuid, 'resize_prep')
         migration = self._migration(instance, dest, 'migration')
-        assert instance.host is not None
-        self._cloud.cast(instance.host, 'resize', instance.copy(), migration)
+        self._cloud.cast(
+            _host_of(instance), 'resize', instance.copy(), migration
+        )
 
     def confirm(self, uuid: str) -> None:
         self._confirm(self._database.load(uuid))
@@ -188,6 +192,10 @@ class Api:
     def revert(self, uuid: str) -> None:
         instance = self._note(uuid, 'resize_reverting')
         migration = self._unconfirmed(uuid)
+        if migration is None:
+            raise nova_exception.MigrationNotFoundByStatus(
+                instance_id=uuid, status='finished'
+            )
         method = 'revert'
         if migration.is_cross_cell:
             method = 'revert_from_cell'
@@ -197,8 +205,7 @@ class Api:
 
     def resize_into_cell(self, uuid: str, dest: str) -> None:
         instance = self._note(uuid, 'resize_prep')
-        source = instance.host
-        assert source is not None
+        source = _host_of(instance)
         migration = self._migration(instance, dest, 'migration')
         migration.is_cross_cell = True
         self._database.set_status(migration, 'migrating')
@@ -211,9 +218,8 @@ class Api:
     def migrate_live(self, uuid: str, dest: str) -> None:
         instance = self._note(uuid, 'migrating')
         migration = self._migration(instance, dest, 'live-migration')
-        assert instance.host is not None
         self._cloud.cast(
-            instance.host, 'live_migrate', instance.copy(), migration
+            _host_of(instance), 'live_migrate', instance.copy(), migration
         )
 
     def evacuate(self, uuid: str, dest: str) -> None:
@@ -230,24 +236,21 @@ class Api:
         number = max((ord(name[-1]) - ord('a') for name in used), default=0)
         volume = self._prepare_volume(uuid, number)
         instance = self._database.load(uuid)
-        assert instance.host is not None
         self._cloud.cast(
-            instance.host, 'attach_volume', instance.copy(), volume
+            _host_of(instance), 'attach_volume', instance.copy(), volume
         )
 
     def detach(self, uuid: str, volume: str) -> None:
         instance = self._database.load(uuid)
-        assert instance.host is not None
         self._cloud.cast(
-            instance.host, 'detach_volume', instance.copy(), volume
+            _host_of(instance), 'detach_volume', instance.copy(), volume
         )
 
     def swap(self, uuid: str, volume: str) -> None:
         """Put a new volume in the place of one."""
         instance = self._database.load(uuid)
-        assert instance.host is not None
         self._cloud.cast(
-            instance.host,
+            _host_of(instance),
             'swap_volume',
             instance.copy(),
             volume,

@@ -143,7 +143,8 @@ class Cloud:
 
     def crash_here(self) -> None:
         """End the processes of the host that is working."""
-        raise fake_steps.Died
+        assert isinstance(self.processes, fake_processes.TakingTurns)
+        self.processes.crash_here()
 
     def restart(self, name: str) -> None:
         """Start nova-compute after it died."""
@@ -155,6 +156,10 @@ class Cloud:
         """Run the periodic tasks of a host that clean up."""
         with self.processes.on(name):
             self.compute(name).clean()
+
+    def reconcile_if_due(self, name: str) -> None:
+        """Let a host report its resources, where the driver reconciles."""
+        self.compute(name).update_available_resource()
 
     def reconcile(self, name: str) -> None:
         """Compare the claims of a host, with the grace time over."""
@@ -181,14 +186,15 @@ class Cloud:
         """Whether Nova has an instance that is not deleted."""
         path = f'/nova/instances/{uuid}'
         return (
-            self.storage.exists(path) and not self.database.load(uuid).deleted
+            self.storage.exists(path)
+            and not self.database.record(uuid).deleted
         )
 
     def is_live(self, uuid: str) -> bool:
         """Whether an instance is neither deleted nor being deleted."""
         if not self.is_known(uuid):
             return False
-        instance = self.database.load(uuid)
+        instance = self.database.record(uuid)
         return (
             not instance.queued_for_delete
             and instance.vm_state != 'deleted'
@@ -216,6 +222,53 @@ class Cloud:
 
     # What operators do
 
+    def fence(self, name: str) -> None:
+        """Give a host up for good, and set up a new one of its name.
+
+        Nothing is left of what it alone had, and its claims are purged.
+        """
+        host = self.hosts[name]
+        for uuid in host.uuids():
+            host.put(uuid, None)
+        for entry in self.storage.names(host.instances):
+            uuid, _, suffix = entry.partition('_')
+            if (
+                not self.is_shared
+                or (suffix == 'resize' and name in self.homes(uuid))
+                or self.database.record(uuid).host in (name, None)
+            ):
+                self.storage.remove(f'{host.instances}/{entry}')
+        for allocation in self.allocator.list(host=name):
+            assert allocation.instance_uuid is not None
+            self.allocator.unclaim(allocation.instance_uuid, name)
+        for instance in self.database.instances():
+            for migration in self._migrations(instance.uuid):
+                if migration.source_compute == name:
+                    self.database.set_status(migration, 'error')
+            if instance.host != name or instance.deleted:
+                continue
+            if instance.queued_for_delete:
+                instance.destroy()
+                continue
+            instance.host, instance.vm_state = None, 'error'
+            instance.task_state = None
+            instance.save()
+
+    def reset(self, uuid: str) -> None:
+        """Give up what was being done to an instance, and its migrations."""
+        instance = self.database.load(uuid)
+        if instance.deleted:
+            return
+        for migration in self._migrations(uuid):
+            if (
+                migration.status != 'finished'
+                and migration.migration_type != 'evacuation'
+            ):
+                self.database.set_status(migration, 'error')
+        if instance.task_state is not None:
+            instance.vm_state, instance.task_state = 'error', None
+            instance.save()
+
     def tidy(self, name: str, is_busy: Callable[[str], bool]) -> None:
         """Remove by hand what failed operations have left on a host.
 
@@ -241,13 +294,9 @@ class Cloud:
 
     def homes(self, uuid: str) -> frozenset[str]:
         """The hosts that an instance lives on, or may come back to."""
-        found = {self.database.load(uuid).host}
+        found = {self.database.record(uuid).host}
         found.update(each.source_compute for each in self._migrations(uuid))
         return frozenset(name for name in found if name is not None)
-
-    def migrating_to(self, uuid: str) -> frozenset[str]:
-        """The hosts to which migrations go that are not over."""
-        return frozenset(each.dest_compute for each in self._migrations(uuid))
 
     def _migrations(self, uuid: str) -> list[SimpleNamespace]:
         return [

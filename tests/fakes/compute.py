@@ -88,18 +88,15 @@ class Base:
 class Guests(Base):
     """What is done to an instance on the host where it is."""
 
-    def build(self, instance: Instance, fails: bool = False) -> bool:
+    def build(self, instance: Instance) -> bool:
         """Build an instance (build_and_run_instance).
 
-        :param fails: such as a network that does not come up
         :returns: whether it runs; otherwise the host has cleaned up
         """
         with self.locked(instance.uuid):
             self._save(instance, host=self.name, task_state='spawning')
             try:
                 self.spawn(instance)
-                if fails:
-                    raise nova_exception.VirtualInterfaceCreateException
             except fake_processes.FAILURES:
                 # _shutdown_instance
                 self.driver.destroy(

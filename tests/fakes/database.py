@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 from types import SimpleNamespace
 from typing import Any
@@ -45,8 +47,8 @@ class Instance:
         self._refresh(record)
 
     def _refresh(self, record: dict[str, Any]) -> None:
-        self._record = json.loads(json.dumps(record))
-        vars(self).update(json.loads(json.dumps(record)))
+        self._record = record
+        vars(self).update(copy.deepcopy(record))
 
     reads_deleted = False
     """Whether it can be saved although it is deleted."""
@@ -55,8 +57,7 @@ class Instance:
         """What another process gets that is told of the instance."""
         copied = Instance(self._database, self._record)
         for name in self._record:
-            value = json.loads(json.dumps(getattr(self, name)))
-            setattr(copied, name, value)
+            setattr(copied, name, copy.deepcopy(getattr(self, name)))
         return copied
 
     def save(self, expected_task_state: Any = None) -> None:
@@ -86,6 +87,12 @@ class Instance:
         """Mark the record as deleted; it has no volumes any more."""
         self._database.destroy(self.uuid)
         self.deleted = True
+
+
+@functools.lru_cache(maxsize=4096)
+def _record(text: str) -> SimpleNamespace:
+    """A record, which nobody may change."""
+    return SimpleNamespace(**json.loads(text))
 
 
 class Database:
@@ -139,6 +146,14 @@ class Database:
     def instances(self) -> list[Instance]:
         return [self.load(uuid) for uuid in self._storage.names(_INSTANCES)]
 
+    def records(self) -> list[SimpleNamespace]:
+        """The records of all instances, to look at."""
+        return [self.record(uuid) for uuid in self._storage.names(_INSTANCES)]
+
+    def record(self, uuid: str) -> SimpleNamespace:
+        """The record of an instance, to look at."""
+        return _record(self._storage.read(f'{_INSTANCES}/{uuid}'))
+
     def get_by_uuid(
         self, uuid: str, read_deleted: str, host: str | None
     ) -> Instance:
@@ -191,10 +206,9 @@ class Database:
         """The migrations whose fields have these values, oldest first."""
         found = []
         for name in self._storage.names(_MIGRATIONS):
-            text = self._storage.read(f'{_MIGRATIONS}/{name}')
-            record = json.loads(text)
-            if all(record[key] == value for key, value in filters.items()):
-                found.append(SimpleNamespace(**record))
+            record = _record(self._storage.read(f'{_MIGRATIONS}/{name}'))
+            if all(getattr(record, key) == v for key, v in filters.items()):
+                found.append(copy.copy(record))
         return found
 
     def get_by_filters(self, filters: dict[str, Any]) -> list[SimpleNamespace]:
@@ -263,9 +277,9 @@ class Database:
     def holders(self) -> dict[str, str]:
         """The instance that has a volume, by volume."""
         return {
-            name: json.loads(self._storage.read(f'{_VOLUMES}/{name}'))[
-                'instance_uuid'
-            ]
+            name: _record(
+                self._storage.read(f'{_VOLUMES}/{name}')
+            ).instance_uuid
             for name in self._storage.names(_VOLUMES)
         }
 

@@ -77,7 +77,7 @@ class Domain:
             return ['', False]
         self._host.was_read.add((self.uuid, 'process'))
         found = domain_records.labels_of(record.live).process
-        if self._host.misapplies:
+        if self.uuid in self._host.misapplied:
             found = f'{samples.PROCESS_TEXT}:c1020,c1023'
         return [found or samples.PROCESS_TEXT, True]
 
@@ -130,19 +130,22 @@ class Domain:
     def _label_files(self, found: domain_records.Labels, is_new: bool) -> str:
         """Label the files of a domain, as libvirt does at its start.
 
+        :param is_new: whether those in the instance's own directory should
+            have been labelled before
         :returns: what should have been done before
         """
         omitted = ''
         for path in found.files:
             if not self._host.storage.exists(path):
                 raise error(f'cannot open {path}')
+            if found.level is None:
+                continue
+            is_own = path.startswith(f'{self._host.instances}/{self.uuid}/')
             text = self._host.storage.read(path)
-            if found.level is not None:
-                if is_new and contexts.Context.parse(text).level != (
-                    found.level
-                ):
-                    omitted = UNLABELLED
-                self._host.files.put(path, found.level)
+            level = contexts.Context.parse(text).level
+            if is_new and is_own and level != found.level:
+                omitted = UNLABELLED
+            self._host.files.put(path, found.level)
         return omitted
 
     def _forget_what_was_read(self, found: domain_records.Labels) -> None:
@@ -188,6 +191,7 @@ class Domain:
         for path in domain_records.labels_of(record.live).files:
             if self._host.storage.exists(path):
                 self._host.files.make(path)
+        self._host.misapplied.discard(self.uuid)
         self._put(record.but(live=None, is_paused=False, omitted=''))
 
     def save_memory_state(self) -> None:
@@ -263,7 +267,8 @@ class Domain:
 
     def migrate(self, destination: str, *, destination_xml: str) -> None:
         peer = self._host.peers[destination]
-        if peer.refuses_migrations:
+        if self.uuid in peer.refused:
+            peer.refused.discard(self.uuid)
             raise nova_exception.MigrationError(reason='it is refused')
         arrived = Domain(peer, self.uuid)
         with self._host.steps.changes('libvirt migrate'):

@@ -27,8 +27,10 @@ class Libvirt:
     :ivar peers: the other hosts, by name, to which guests can migrate
     :ivar was_read: what was read of domains, by UUID, since they were
         started
-    :ivar misapplies: whether processes run at another level than asked for
-    :ivar refuses_migrations: whether no guest can migrate to here
+    :ivar misapplied: the UUIDs of domains whose next process runs at another
+        level than was asked for
+    :ivar failing: the UUIDs of instances whose next start fails late
+    :ivar refused: the UUIDs of domains that cannot migrate to here
     :ivar cannot_delete: whether directories cannot be removed
     """
 
@@ -47,8 +49,9 @@ class Libvirt:
         self.instances = instances
         self.peers: dict[str, Libvirt] = {}
         self.was_read: set[tuple[str, str]] = set()
-        self.misapplies = False
-        self.refuses_migrations = False
+        self.misapplied: set[str] = set()
+        self.failing: set[str] = set()
+        self.refused: set[str] = set()
         self.cannot_delete = False
         self._directory = f'/{name}/libvirt'
         storage.make_directory(self._directory)

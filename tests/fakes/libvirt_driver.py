@@ -71,9 +71,15 @@ class LibvirtDriver(libvirt_disks.Disks, libvirt_moves.Moves):
         cleanup_instance_dir: bool = False,
     ) -> Any:
         try:
-            return self._create_guest(
+            guest = self._create_guest(
                 context, xml, instance, power_on=power_on
             )
+            if instance.uuid in self._host.failing:
+                # Such as a network that does not come up.
+                self._host.failing.discard(instance.uuid)
+                if guest.is_active():
+                    guest.poweroff()
+                raise nova_exception.VirtualInterfaceCreateException
         except Exception:
             self._cleanup(
                 context,
@@ -83,6 +89,7 @@ class LibvirtDriver(libvirt_disks.Disks, libvirt_moves.Moves):
                 cleanup_instance_dir=cleanup_instance_dir,
             )
             raise
+        return guest
 
     def _create_guest(
         self,

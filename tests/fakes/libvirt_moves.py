@@ -140,8 +140,11 @@ class Moves(libvirt_base.Part):
         guest: Any,
         device_names: Any,
     ) -> None:
+        xml = guest.get_xml_desc(dump_migratable=True)
+        # Hosts would have their directories at the same path.
+        there = self._host.peers[dest].instances
         guest.migrate(
-            dest, destination_xml=guest.get_xml_desc(dump_migratable=True)
+            dest, destination_xml=xml.replace(self._host.instances, there)
         )
 
     def rollback_live_migration_at_destination(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from svirt_nova.lifecycle import audit
 from svirt_nova.mcs import contexts
 from svirt_nova.mcs import levels
 from tests.fakes import cloud as fake_cloud
+from tests.fakes import database
 from tests.fakes import domain_records
 from tests.fakes import libvirt
 
@@ -115,14 +117,14 @@ def _disks(cloud: fake_cloud.Cloud, instances: str) -> Iterator[audit.Sight]:
 
 
 def _volumes(cloud: fake_cloud.Cloud) -> Iterator[audit.Sight]:
-    """The volumes that instances have.
+    """The volumes of instances that live.
 
-    One whose attachment is not over yet, or whose instance is worked on, may
-    carry the level of who had it before.
+    After a crash, one that has lost its instance may keep the level of that,
+    which comes free.
     """
     for volume, uuid in cloud.database.holders().items():
         level = _level(cloud, f'{fake_cloud.VOLUMES}/{volume}')
-        if level is not None:
+        if level is not None and cloud.is_live(uuid):
             yield audit.Sight(uuid, volume, level)
 
 
@@ -133,12 +135,19 @@ def of_instances(
 
     :param is_worked_on: whether something is being done to an instance
     """
+    hosts: dict[str, set[str]] = collections.defaultdict(set)
+    for migration in cloud.database.migrations():
+        if migration.status not in database.ENDED:
+            hosts[migration.instance_uuid].add(migration.source_compute)
+            hosts[migration.instance_uuid].add(migration.dest_compute)
     found = {}
-    for instance in cloud.database.instances():
+    for instance in cloud.database.records():
         uuid = instance.uuid
+        if instance.host is not None:
+            hosts[uuid].add(instance.host)
         is_gone = not cloud.is_live(uuid)
         found[uuid] = audit.InstanceView(
-            hosts=cloud.homes(uuid) | cloud.migrating_to(uuid),
+            hosts=frozenset(hosts[uuid]),
             is_gone=is_gone,
             # A deletion that has begun may have given the level back or not.
             is_busy=is_worked_on(uuid) or (is_gone and not instance.deleted),

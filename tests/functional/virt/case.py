@@ -130,7 +130,7 @@ class CrashTestCase(testtools.TestCase):
         :param is_at_rest: whether all of these have cleaned up
         """
         cloud = self.cloud
-        busy = {i.uuid for i in cloud.database.instances() if i.task_state}
+        busy = {i.uuid for i in cloud.database.records() if i.task_state}
         if self.first is not None:
             cloud.faults.levels[VICTIM].add(self.first)
         allocations = cloud.allocator.list()

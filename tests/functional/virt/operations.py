@@ -115,12 +115,13 @@ class Script:
 
     def boot_at_another_level(self) -> None:
         """The guest runs at another level than libvirt was told."""
-        self._cloud.hosts['A'].misapplies = True
+        self._cloud.hosts['A'].misapplied.add(VICTIM)
         self._api.boot(VICTIM, ('A',))
 
     def fail_to_boot(self) -> None:
         """The build fails late on A and is done again on B."""
-        self._api.boot(VICTIM, ('A', 'B'), failures=1)
+        self._cloud.hosts['A'].failing.add(VICTIM)
+        self._api.boot(VICTIM, ('A', 'B'))
 
     def delete(self) -> None:
         self._api.delete(VICTIM)
@@ -171,7 +172,7 @@ class Script:
         self._api.migrate_live(VICTIM, 'B')
 
     def fail_to_migrate_live(self) -> None:
-        self._cloud.hosts['B'].refuses_migrations = True
+        self._cloud.hosts['B'].refused.add(VICTIM)
         self._api.migrate_live(VICTIM, 'B')
 
     def evacuate(self) -> None:
