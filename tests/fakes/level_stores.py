@@ -16,7 +16,7 @@ from typing import Protocol
 
 from oslo_config import cfg
 
-from svirt_nova import conf as svirt_conf
+import svirt_nova.conf
 from svirt_nova.allocator import base
 from svirt_nova.allocator import memory
 from svirt_nova.allocator import memory_store
@@ -47,7 +47,7 @@ class LevelStore(Protocol):
 
 def _conf(**options: Any) -> cfg.ConfigOpts:
     conf = cfg.ConfigOpts()
-    svirt_conf.register_opts(conf)
+    svirt_nova.conf.register_opts(conf)
     conf([], default_config_files=[], default_config_dirs=[])
     conf.set_override('cooling_time', COOLING, 'svirt')
     for name, value in options.items():

@@ -17,7 +17,7 @@ import nova.conf
 from nova.virt.libvirt.volume import nfs
 from oslo_concurrency import lockutils
 
-from svirt_nova import conf as svirt_conf
+import svirt_nova.conf
 from svirt_nova.host import mounts
 from svirt_nova.mcs import contexts
 from tests import samples
@@ -53,7 +53,7 @@ class BelowTheDriver(fixtures.Fixture):
     cloud: fake_cloud.Cloud
 
     def _setUp(self) -> None:
-        svirt_conf.register_opts(CONF)
+        svirt_nova.conf.register_opts(CONF)
         self.addCleanup(CONF.clear_override, 'instances_path')
         # Of thousands of operations nobody reads what the driver logs.
         logging.disable(logging.CRITICAL)

@@ -16,12 +16,12 @@ from nova.tests.functional.libvirt import base as nova_base
 from nova.virt.libvirt import driver as libvirt_driver
 
 from svirt_nova import exception
-from svirt_nova.allocator import base
 from svirt_nova.allocator import types
 from svirt_nova.host import domain_xml
 from svirt_nova.virt import claims
 from tests import samples
 from tests.functional.nova import confined
+from tests.functional.nova import confined_host
 
 CONF = nova.conf.CONF
 _ALL = (
@@ -89,8 +89,10 @@ class BootTest(_Base):
             return original(domain, flags)
 
         self.flags(force_config_drive=True)
-        original = confined.Domain.createWithFlags
-        with mock.patch.object(confined.Domain, 'createWithFlags', launch):
+        original = confined_host.Domain.createWithFlags
+        with mock.patch.object(
+            confined_host.Domain, 'createWithFlags', launch
+        ):
             server = self._boot()
 
         level = self.allocator.get(server['id']).level
@@ -121,20 +123,25 @@ class BootTest(_Base):
     def test_a_hard_reboot_keeps_level_and_claim(self):
         server = self._boot()
         before = self.allocator.get(server['id'])
+        old = self._domain(server)
 
         with (
-            mock.patch.object(
-                base.Allocator, 'unclaim', side_effect=AssertionError
-            ),
-            mock.patch(
-                'svirt_nova.allocator.sql.sql_allocator.SqlAllocator.unclaim',
-                side_effect=AssertionError,
-            ),
+            mock.patch(f'{_ALLOCATOR}.unclaim') as unclaim,
+            mock.patch(f'{_ALLOCATOR}.give_back') as give_back,
         ):
             self._reboot_server(server, hard=True)
 
+        # It was really rebooted: another domain runs.
+        new = self._domain(server)
+        self.assertIsNot(old, new)
+        self.assertTrue(new.isActive())
+        self._wait_for_instance_action_event(
+            server, 'reboot', 'compute_reboot_instance', 'success'
+        )
+        unclaim.assert_not_called()
+        give_back.assert_not_called()
         self.assertEqual(before, self.allocator.get(server['id']))
-        label = domain_xml.read(self._domain(server).given_xml)
+        label = domain_xml.read(new.given_xml)
         self.assertEqual(before.level, label.label.level)
 
     def test_a_stopped_server_keeps_level_and_claim(self):
@@ -228,8 +235,10 @@ class FaultTest(_Base):
             original(domain, flags)
             domain.process_label = f'{samples.PROCESS_TEXT}:c1,c2,c3'
 
-        original = confined.Domain.createWithFlags
-        with mock.patch.object(confined.Domain, 'createWithFlags', launch):
+        original = confined_host.Domain.createWithFlags
+        with mock.patch.object(
+            confined_host.Domain, 'createWithFlags', launch
+        ):
             server = self._boot(expected_state='ERROR')
 
         self.assertIn('c1.c3', self._fault(server))
@@ -240,8 +249,10 @@ class FaultTest(_Base):
             original(domain, flags)
             self.host_fixture.files.labels.clear()
 
-        original = confined.Domain.createWithFlags
-        with mock.patch.object(confined.Domain, 'createWithFlags', launch):
+        original = confined_host.Domain.createWithFlags
+        with mock.patch.object(
+            confined_host.Domain, 'createWithFlags', launch
+        ):
             server = self._boot(expected_state='ERROR')
 
         self.assertIn('carries no SELinux labels', self._fault(server))

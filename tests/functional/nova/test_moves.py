@@ -8,7 +8,7 @@ from unittest import mock
 from nova.tests.functional.libvirt import base
 
 from svirt_nova.allocator import types
-from tests.functional.nova import confined
+from tests.functional.nova import confined_host
 from tests.functional.nova import two_hosts
 
 
@@ -51,7 +51,7 @@ class EvacuateTest(two_hosts.TwoHosts):
     def test_a_failed_evacuation_leaves_the_sources_claim(self):
         server = self._boot()
         self._go_down('here')
-        with confined.no_domain_starts():
+        with confined_host.no_domain_starts():
             self.api.post_server_action(
                 server['id'],
                 {'evacuate': {}},
@@ -164,9 +164,7 @@ class LiveMigrationTest(base.LibvirtMigrationMixin, two_hosts.TwoHosts):
 
     def test_a_destination_without_a_claim_gets_nothing(self):
         self.server = self._boot()
-        with mock.patch(
-            'svirt_nova.virt.driver.SvirtLibvirtDriver._claim',
-        ):
+        with mock.patch('svirt_nova.virt.extension.Claiming.guard_arrival'):
             self._live_migrate(self.server, migration_expected_state='failed')
 
         self.assertFalse(self.migrate_stub_ran)

@@ -10,7 +10,7 @@ import nova.conf
 from nova import exception as nova_exception
 
 from svirt_nova import exception
-from tests.functional.nova import confined
+from tests.functional.nova import confined_host
 from tests.functional.nova import two_hosts
 
 CONF = nova.conf.CONF
@@ -86,7 +86,7 @@ class ResizeTest(two_hosts.TwoHosts):
 
     def test_a_migration_that_does_not_start_leaves_both_claims(self):
         server = self._boot()
-        with confined.no_domain_starts():
+        with confined_host.no_domain_starts():
             self.api.post_server_action(
                 server['id'],
                 {'migrate': None},
@@ -133,7 +133,7 @@ class ShelveTest(two_hosts.TwoHosts):
 
     def test_a_failed_unshelve_leaves_no_claim(self):
         server = self._offloaded()
-        with confined.no_domain_starts():
+        with confined_host.no_domain_starts():
             self.api.post_server_action(
                 server['id'],
                 {'unshelve': {'host': 'there'}},
@@ -153,7 +153,7 @@ class ShelveTest(two_hosts.TwoHosts):
 
 class SpawnTest(two_hosts.TwoHosts):
     def test_a_rescheduled_server_is_claimed_by_its_last_host_alone(self):
-        original = confined.Domain.createWithFlags
+        original = confined_host.Domain.createWithFlags
         failures = [nova_exception.NovaException('no start')]
 
         def launch(domain, flags):
@@ -161,7 +161,9 @@ class SpawnTest(two_hosts.TwoHosts):
                 raise failures.pop()
             return original(domain, flags)
 
-        with mock.patch.object(confined.Domain, 'createWithFlags', launch):
+        with mock.patch.object(
+            confined_host.Domain, 'createWithFlags', launch
+        ):
             server = self._boot(host=None)
 
         host = self.api.get_server(server['id'])['OS-EXT-SRV-ATTR:host']
@@ -169,7 +171,7 @@ class SpawnTest(two_hosts.TwoHosts):
         self._assert_runs_at_its_level(server, host)
 
     def test_the_level_of_a_build_that_failed_everywhere_is_reaped(self):
-        with confined.no_domain_starts():
+        with confined_host.no_domain_starts():
             server = self._boot(host=None, expected_state='ERROR')
         self._assert_held(server)
 

@@ -8,7 +8,7 @@ from unittest import mock
 from nova.tests import fixtures as nova_fixtures
 from nova.virt.libvirt import utils as libvirt_utils
 
-from tests.functional.nova import confined
+from tests.functional.nova import confined_host
 from tests.functional.nova import two_hosts
 
 
@@ -53,7 +53,7 @@ class VolumeTest(_DiskTest):
             self.cinder.VOLUME_CONNECTION_INFO, {volume: info}
         ):
             self._attach_volume(self.server, volume)
-        with mock.patch.object(confined.Domain, 'blockResize') as resize:
+        with mock.patch.object(confined_host.Domain, 'blockResize') as resize:
             self.api.create_server_external_events(
                 [
                     {
@@ -80,14 +80,16 @@ class VolumeTest(_DiskTest):
             attached.append(xml)
             return original(domain, xml, flags)
 
-        original = confined.Domain.attachDeviceFlags
+        original = confined_host.Domain.attachDeviceFlags
         volume = self.cinder.IMAGE_BACKED_VOL
         info = {'driver_volume_type': 'fake', 'data': {'access_mode': 'ro'}}
         with (
             mock.patch.dict(
                 self.cinder.VOLUME_CONNECTION_INFO, {volume: info}
             ),
-            mock.patch.object(confined.Domain, 'attachDeviceFlags', attach),
+            mock.patch.object(
+                confined_host.Domain, 'attachDeviceFlags', attach
+            ),
         ):
             self._attach_volume(self.server, volume)
 
@@ -145,7 +147,7 @@ class SnapshotTest(_DiskTest):
             self._check()
             return 0
 
-        with mock.patch.object(confined.Domain, 'blockRebase', copy):
+        with mock.patch.object(confined_host.Domain, 'blockRebase', copy):
             self._snapshot()
 
         self.assertEqual([False], seen)
@@ -153,7 +155,7 @@ class SnapshotTest(_DiskTest):
 
     def test_of_a_server_that_is_suspended_for_it(self):
         self.flags(disable_libvirt_livesnapshot=True, group='workarounds')
-        with mock.patch.object(confined.Domain, 'managedSave') as save:
+        with mock.patch.object(confined_host.Domain, 'managedSave') as save:
             self._snapshot()
 
         self.assertTrue(save.called)

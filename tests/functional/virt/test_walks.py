@@ -20,7 +20,7 @@ import testtools
 from hypothesis import stateful
 from hypothesis import strategies as st
 
-from svirt_nova import conf as svirt_conf
+import svirt_nova.conf
 from tests.fakes import level_stores
 from tests.fakes import patches
 from tests.functional.virt import walk
@@ -138,7 +138,7 @@ class SqlMachine(CloudMachine):
 class WalkTest(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
-        svirt_conf.register_opts(CONF)
+        svirt_nova.conf.register_opts(CONF)
         for name, value in (
             ('claim_grace', walk.GRACE),
             ('reconcile_interval', walk.INTERVAL),
