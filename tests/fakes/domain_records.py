@@ -23,6 +23,8 @@ class Record:
         domain
     :param live: the XML that it runs with; None for one that does not run
     :param is_paused: whether its CPUs stand still
+    :param process: the context of its process, where that is not the one
+        that it was started with
     :param saved: the XML of its saved memory
     :param is_new: whether it was defined and not started since
     :param is_unread: whether its CPUs have not run since it was defined, so
@@ -33,6 +35,7 @@ class Record:
     definition: str | None = None
     live: str | None = None
     is_paused: bool = False
+    process: str = ''
     saved: str | None = None
     is_new: bool = False
     is_unread: bool = False

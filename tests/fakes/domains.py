@@ -77,9 +77,7 @@ class Domain:
             return ['', False]
         self._host.was_read.add((self.uuid, 'process'))
         found = domain_records.labels_of(record.live).process
-        if self.uuid in self._host.misapplied:
-            found = f'{samples.PROCESS_TEXT}:c1020,c1023'
-        return [found or samples.PROCESS_TEXT, True]
+        return [record.process or found or samples.PROCESS_TEXT, True]
 
     def is_active(self) -> bool:
         return self._record.live is not None
@@ -117,11 +115,16 @@ class Domain:
             self._forget_what_was_read(found)
             if not pause and record.is_unread:
                 omitted = UNREAD
+            process = ''
+            if self.uuid in self._host.misapplied:
+                self._host.misapplied.discard(self.uuid)
+                process = f'{samples.PROCESS_TEXT}:c1020,c1023'
             self._put(
                 record.but(
                     live=xml,
                     saved=None,
                     is_paused=pause,
+                    process=process,
                     is_new=False,
                     omitted=omitted,
                 )
@@ -191,7 +194,6 @@ class Domain:
         for path in domain_records.labels_of(record.live).files:
             if self._host.storage.exists(path):
                 self._host.files.make(path)
-        self._host.misapplied.discard(self.uuid)
         self._put(record.but(live=None, is_paused=False, omitted=''))
 
     def save_memory_state(self) -> None:

@@ -47,17 +47,23 @@ def methods() -> dict[str, Any]:
 class BelowTheDriver(fixtures.Fixture):
     """Has the driver work in a fake cloud.
 
+    :param is_quiet: whether the driver logs nothing: of thousands of
+        operations nobody reads it
     :ivar cloud: the cloud; a test sets it, and may replace it
     """
 
     cloud: fake_cloud.Cloud
 
+    def __init__(self, is_quiet: bool = True) -> None:
+        super().__init__()
+        self._is_quiet = is_quiet
+
     def _setUp(self) -> None:
         svirt_nova.conf.register_opts(CONF)
         self.addCleanup(CONF.clear_override, 'instances_path')
-        # Of thousands of operations nobody reads what the driver logs.
-        logging.disable(logging.CRITICAL)
-        self.addCleanup(logging.disable, logging.NOTSET)
+        if self._is_quiet:
+            logging.disable(logging.CRITICAL)
+            self.addCleanup(logging.disable, logging.NOTSET)
         for name, method in methods().items():
             self._patch(
                 f'nova.virt.libvirt.driver.LibvirtDriver.{name}', method

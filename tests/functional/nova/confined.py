@@ -25,6 +25,7 @@ from svirt_nova.lifecycle import audit
 from svirt_nova.lifecycle import reaper
 from svirt_nova.lifecycle import rules
 from svirt_nova.virt import extension
+from svirt_nova.virt import faults
 from svirt_nova.virt import remains
 from tests.functional.nova import confined_host
 
@@ -196,7 +197,8 @@ class ConfinedMixin:
                 guest.uuid,
                 is_labelled=found.domains[guest.uuid] is not None,
                 is_static=_is_static(found.domains[guest.uuid]),
-                omitted=guest._domain.omitted,
+                # What fails in the mode permissive is only told.
+                omitted=guest._domain.omitted * faults.is_enforcing(),
             )
             for guest in driver._host.list_guests(only_running=True)
             # The others have ended meanwhile.

@@ -24,7 +24,7 @@ class _DiskTest(two_hosts.TwoHosts):
 
 
 class VolumeTest(_DiskTest):
-    def test_swapped(self):
+    def test_a_swapped_volume_leaves_the_server_its_level(self):
         self._attach_volume(self.server, self.cinder.SWAP_OLD_VOL)
         self.cinder.swap_volume_instance_uuid = self.server['id']
         self.api.put_server_volume(
@@ -38,7 +38,7 @@ class VolumeTest(_DiskTest):
 
         self._check()
 
-    def test_extended(self):
+    def test_an_extended_volume_leaves_the_server_its_level(self):
         self.host_fixture._patch(
             'nova.virt.libvirt.volume.volume.LibvirtFakeVolumeDriver'
             '.extend_volume',
@@ -73,7 +73,7 @@ class VolumeTest(_DiskTest):
         self.assertTrue(resize.called)
         self._check()
 
-    def test_attached_to_be_read_only(self):
+    def test_a_read_only_volume_leaves_the_server_its_level(self):
         attached = []
 
         def attach(domain, xml, flags):
@@ -96,7 +96,7 @@ class VolumeTest(_DiskTest):
         self.assertIn('<readonly/>', attached[0])
         self._check()
 
-    def test_attached_to_two_servers(self):
+    def test_a_volume_of_two_servers_leaves_them_their_levels(self):
         volume = self.cinder.MULTIATTACH_VOL
         level = self.level
         other = self._boot()
@@ -124,7 +124,7 @@ class SnapshotTest(_DiskTest):
             self.server, 'createImage', 'compute_snapshot_instance', 'success'
         )
 
-    def test_of_a_running_server(self):
+    def test_a_live_snapshot_leaves_the_server_its_level(self):
         self.flags(disable_libvirt_livesnapshot=False, group='workarounds')
         for name in (
             'get_disk_size',
@@ -153,7 +153,7 @@ class SnapshotTest(_DiskTest):
         self.assertEqual([False], seen)
         self._check()
 
-    def test_of_a_server_that_is_suspended_for_it(self):
+    def test_a_cold_snapshot_leaves_the_server_its_level(self):
         self.flags(disable_libvirt_livesnapshot=True, group='workarounds')
         with mock.patch.object(confined_host.Domain, 'managedSave') as save:
             self._snapshot()
@@ -161,7 +161,7 @@ class SnapshotTest(_DiskTest):
         self.assertTrue(save.called)
         self._check()
 
-    def test_of_a_stopped_server(self):
+    def test_a_snapshot_of_a_stopped_server_leaves_it_its_level(self):
         self._stop_server(self.server)
 
         self._snapshot()

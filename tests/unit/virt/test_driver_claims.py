@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-from types import SimpleNamespace
 from unittest import mock
 
 import fixtures
@@ -14,7 +13,6 @@ from nova.virt.libvirt import driver as libvirt_driver
 from svirt_nova import exception
 from svirt_nova.host import mounts
 from svirt_nova.mcs import levels
-from svirt_nova.virt import claims
 from svirt_nova.virt import outages
 from tests import samples
 from tests.unit.virt import case
@@ -201,7 +199,7 @@ class AdoptionTest(case.DriverTestCase):
         self.assertIn(samples.INSTANCE_UUID, self.log.output)
         self.assertIn('hard-reboot', self.log.output)
 
-    def test_nor_does_a_store_that_is_away(self):
+    def test_a_store_that_is_away_does_not_stop_it(self):
         self.allocator.adopt.side_effect = exception.StoreUnreachable('away')
         self.driver.init_host('here')
         self.assertIn('cannot be reached', self.log.output)
@@ -221,52 +219,7 @@ class AdoptionTest(case.DriverTestCase):
             self.assertIs(caches_names, 'lookupcache=none' in self.log.output)
         self.assertIn(f'nfs4 at {self.instances}', self.log.output)
 
-    def test_only_where_it_is_configured(self):
+    def test_no_level_is_recorded_where_that_is_not_configured(self):
         self._flag('adopt_running_guests', False, group='svirt')
         self.driver.init_host('here')
         self.allocator.adopt.assert_not_called()
-
-
-class StaleClaimTest(case.DriverTestCase):
-    """A claim on what is not here is not always stale."""
-
-    def setUp(self):
-        super().setUp()
-        self.instance.host = 'there'
-        self.useFixture(
-            fixtures.MonkeyPatch(
-                'nova.objects.Instance.get_by_uuid',
-                lambda cls, context, uuid: self.instance,
-            )
-        )
-        self.settled = self.useFixture(
-            fixtures.MockPatchObject(claims.HostClaims, 'settle')
-        ).mock
-
-    def drop(self):
-        self.extension.reconciler._drop_stale('uuid')
-        return self.settled.called
-
-    def test_of_an_instance_that_is_elsewhere(self):
-        self.assertTrue(self.drop())
-
-    def test_of_an_instance_that_lives_here(self):
-        self.instance.host = 'here'
-        self.assertFalse(self.drop())
-
-    def test_of_a_deleted_instance(self):
-        self.instance.host = 'here'
-        self.instance.deleted = True
-        self.assertTrue(self.drop())
-
-    def test_while_a_migration_names_this_host(self):
-        for status in ('running', 'finished', 'confirming'):
-            self.migrations.return_value = [SimpleNamespace(status=status)]
-            self.assertFalse(self.drop())
-
-    def test_after_a_migration_that_named_this_host(self):
-        self.migrations.return_value = [
-            SimpleNamespace(status='confirmed'),
-            SimpleNamespace(status='error'),
-        ]
-        self.assertTrue(self.drop())

@@ -186,7 +186,7 @@ class SharedFilesTest(case.DriverTestCase):
             self.migrations.call_args.args[1],
         )
 
-    def test_of_an_evacuation_that_has_ended_the_host_counts(self):
+    def test_the_host_counts_once_an_evacuation_has_ended(self):
         """Nova leaves the record until the source starts again."""
         self.instance.host = 'here'
         self.migrations.return_value = [SimpleNamespace(status='done')]

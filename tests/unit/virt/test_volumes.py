@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which file a volume is, whose label it carries, who else has it."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from unittest import mock
+
+import fixtures
+import oslo_messaging
+import testtools
+from nova import exception as nova_exception
+from nova.objects import block_device
+from nova.virt.libvirt.volume import iscsi
+from nova.virt.libvirt.volume import nfs
+
+from svirt_nova import exception
+from svirt_nova.virt import volumes
+from tests import samples
+
+PATH = '/mnt/hash/volume-1'
+
+
+class KindTest(testtools.TestCase):
+    def test_a_volume_is_a_file_if_its_driver_says_so(self):
+        info = {'data': {'device_path': PATH}}
+        for kind, expected in (
+            (nfs.LibvirtNFSVolumeDriver, PATH),
+            (iscsi.LibvirtISCSIVolumeDriver, None),
+        ):
+            find = mock.Mock(return_value=mock.Mock(spec=kind))
+            self.assertEqual(expected, volumes.file_of(find, info))
+            find.assert_called_once_with(info)
+
+    def test_a_file_that_was_not_connected_has_no_path(self):
+        driver = mock.Mock(spec=nfs.LibvirtNFSVolumeDriver)
+        found = volumes.file_of(lambda info: driver, {'data': {}})
+        self.assertIsNone(found)
+
+    def test_a_volume_is_read_only_by_its_access_mode(self):
+        for mode, expected in (('ro', True), ('rw', False), (None, False)):
+            info = {'data': {'access_mode': mode}}
+            self.assertIs(expected, volumes.is_read_only(info))
+        self.assertFalse(volumes.is_read_only({'data': {}}))
+
+    def test_a_volume_is_shared_if_cinder_says_so(self):
+        self.assertTrue(volumes.is_multiattach({'multiattach': True}))
+        self.assertFalse(volumes.is_multiattach({'multiattach': False}))
+        self.assertFalse(volumes.is_multiattach({}))
+
+
+class KeptLabelTest(testtools.TestCase):
+    def test_a_label_that_is_kept_is_taken_once(self):
+        info = {}
+        volumes.keep_label(info, samples.IMAGE)
+        self.assertEqual(samples.IMAGE, volumes.kept_label(info))
+        self.assertEqual({}, info)
+        self.assertIsNone(volumes.kept_label(info))
+
+    def test_a_label_that_is_libvirts_again_is_not_kept(self):
+        info = {}
+        volumes.keep_label(info, samples.IMAGE)
+        volumes.keep_label(info, None)
+        self.assertEqual({}, info)
+
+
+class HolderTest(testtools.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.found = SimpleNamespace(
+            instance_uuid='uuid',
+            connection_info=json.dumps({'data': {'name': 'volume-1'}}),
+        )
+        self.ask = self.useFixture(
+            fixtures.MockPatchObject(
+                block_device.BlockDeviceMapping,
+                'get_by_volume',
+                return_value=self.found,
+            )
+        ).mock
+
+    def _holder(self):
+        return volumes.holder_of('id', PATH)
+
+    def test_a_holder_is_whom_nova_names(self):
+        self.assertEqual('uuid', self._holder())
+        context, volume = self.ask.call_args.args
+        self.assertTrue(context.is_admin)
+        self.assertEqual('id', volume)
+
+    def test_a_volume_of_nobody_or_of_several_has_no_one_holder(self):
+        for error in (
+            nova_exception.VolumeBDMNotFound(volume_id='id'),
+            nova_exception.VolumeBDMIsMultiAttach(volume_id='id'),
+        ):
+            self.ask.side_effect = error
+            self.assertIsNone(self._holder())
+
+    def test_a_volume_that_is_another_file_by_now_has_no_known_holder(self):
+        for info in (
+            json.dumps({'data': {'name': 'volume-2'}}),
+            json.dumps({'data': {}}),
+            '{}',
+            None,
+        ):
+            self.found.connection_info = info
+            self.assertIsNone(self._holder())
+
+    def test_a_conductor_that_does_not_answer_is_an_error(self):
+        for error in (
+            nova_exception.InternalError('conductor'),
+            oslo_messaging.MessagingTimeout('conductor'),
+        ):
+            self.ask.side_effect = error
+            raised = self.assertRaises(exception.ComputeApiError, self._holder)
+            self.assertIn('the volume id', str(raised))
