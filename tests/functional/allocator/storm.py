@@ -22,6 +22,8 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable
+from collections.abc import Collection
+from collections.abc import Mapping
 from collections.abc import Sequence
 
 from oslo_config import cfg
@@ -29,6 +31,8 @@ from oslo_config import cfg
 from svirt_nova.allocator import base
 from svirt_nova.allocator import types
 from svirt_nova.allocator.sql import sql_allocator
+from svirt_nova.lifecycle import audit
+from svirt_nova.mcs import levels
 
 
 class Host:
@@ -84,6 +88,51 @@ class Host:
             self._allocator.unclaim(instance, self._name)
             self._allocator.retire(instance)
         self._say('left', instance)
+
+
+def _views(
+    names: Collection[str],
+    has: Mapping[str, Collection[str]],
+    answers: Mapping[str, Collection[str]],
+) -> list[audit.HostView]:
+    """What hosts have, each thing at the levels that they were answered.
+
+    :param names: the hosts
+    :param has: by instance, the hosts that have it
+    """
+    instances: dict[str, list[str]] = collections.defaultdict(list)
+    for instance, hosts in has.items():
+        for host in hosts:
+            instances[host].append(instance)
+    return [
+        audit.HostView(
+            name,
+            frozenset(instances[name]),
+            sights=tuple(
+                audit.Sight(instance, 'the answer', levels.Level.parse(level))
+                for instance in instances[name]
+                for level in answers[instance]
+            ),
+            requires_claims=True,
+        )
+        for name in names
+    ]
+
+
+def _nova(
+    alive: Collection[str], answers: Mapping[str, Collection[str]]
+) -> dict[str, audit.InstanceView]:
+    """The instances that live; all others are gone."""
+    return {
+        instance: audit.InstanceView(
+            levels=frozenset(map(levels.Level.parse, answers[instance]))
+        )
+        for instance in alive
+    }
+
+
+def _assert_none(violations: Collection[audit.Violation]) -> None:
+    assert not violations, '; '.join(map(str, violations))
 
 
 class Storm:
@@ -198,9 +247,8 @@ class Storm:
         begun: dict[str, float] = {}
         ended: dict[str, float] = {}
         unsure = 0
-        for log in self._directory.glob('host-*'):
-            if log.suffix:
-                continue
+        logs = [p for p in self._directory.glob('host-*') if not p.suffix]
+        for log in logs:
             text = log.read_text()
             last = ''
             for line in text[: text.rfind('\n') + 1].splitlines():
@@ -222,37 +270,32 @@ class Storm:
         assert not torn, f'had two levels: {torn}'
         periods = sorted(
             (
-                *levels,
+                *given,
                 begun[instance],
                 math.inf if has[instance] else ended[instance],
             )
-            for instance, levels in answers.items()
+            for instance, given in answers.items()
         )
         for (one, _, until), (other, since, _) in itertools.pairwise(periods):
             assert one != other or until < since, f'{one} was held by two'
-        held = {found.instance_uuid: found for found in allocator.list()}
+        allocations = allocator.list()
+        held = {found.instance_uuid: found for found in allocations}
         assert held.keys() <= asked, 'a level for an instance of nobody'
-        all_levels = [found.level for found in held.values()]
-        assert len(all_levels) == len(set(all_levels)), 'a level held twice'
-        for instance, hosts in has.items():
-            if not hosts:
-                continue
-            found = held.get(instance)
-            assert found is not None, f'{instance} lost its level'
-            assert {str(found.level)} == answers[instance], found
-            assert found.state is types.State.HELD, found
-            assert hosts <= found.hosts, (hosts, found)
+        alive = {instance for instance, hosts in has.items() if hosts}
+        views = _views([log.name for log in logs], has, answers)
+        _assert_none(audit.audit(allocations, views, _nova(alive, answers)))
         for instance in known:
             left = held.get(instance)
             assert has[instance] or left is None or left.retired_at, instance
         leaks = self._settle(allocator, held, has)
-        remaining = {
-            found.instance_uuid
-            for found in allocator.list()
-            if found.state is not types.State.COOLING
-        }
-        alive = {instance for instance, hosts in has.items() if hosts}
-        assert remaining == alive, f'leaked: {remaining - alive}'
+        _assert_none(
+            audit.audit(
+                allocator.list(),
+                views,
+                _nova(alive, answers),
+                is_at_rest=True,
+            )
+        )
         return {
             'answers': sum(map(len, answers.values())),
             'levels': len({level for level, *_ in periods}),

@@ -182,15 +182,25 @@ class ConfinedMixin:
         self.assertEqual([], [str(each) for each in violations])
 
     def _violations(self, drivers: dict[str, Any]) -> list[audit.Violation]:
+        allocations = self.allocator.list()
+        views = []
+        for name, driver in drivers.items():
+            claimed = {a.instance_uuid for a in allocations if name in a.hosts}
+            views.append(self._view(name, driver, claimed))
         return audit.audit(
-            self.allocator.list(),
-            [self._view(name, driver) for name, driver in drivers.items()],
+            allocations,
+            views,
             self._instances(),
             is_at_rest=True,
         )
 
-    def _view(self, name: str, driver: Any) -> audit.HostView:
-        """What a host has: domains, and the directories that are its own."""
+    def _view(
+        self, name: str, driver: Any, claimed: set[str | None]
+    ) -> audit.HostView:
+        """What a host has: domains, and the directories that are its own.
+
+        :param claimed: the instances that it claims
+        """
         found = remains.of_host(driver._host)
         guests = [
             audit.Guest(
@@ -211,7 +221,7 @@ class ConfinedMixin:
         }
         return audit.HostView(
             name,
-            frozenset(labels) | self._directories(name, found),
+            frozenset(labels) | self._directories(name, found, claimed),
             tuple(guests),
             tuple(
                 audit.Sight(uuid, 'the domain', level)
@@ -222,18 +232,22 @@ class ConfinedMixin:
         )
 
     def _directories(
-        self, name: str, found: remains.HostRemains
+        self, name: str, found: remains.HostRemains, claimed: set[str | None]
     ) -> frozenset[str]:
-        """The directories of a host; those of a test share one.
+        """The directories of a host; all hosts of a test share one.
 
-        Nova says whose they are.
+        Nova says whose they are, unless a host claims one for its own.
         """
-        if self._test_name in self.FOREIGN_DIRECTORIES:
-            return frozenset()
+        is_foreign = self._test_name in self.FOREIGN_DIRECTORIES
         return frozenset(
             uuid
             for uuid in found.directories
-            if not self._is_busy(uuid) and self._home(uuid) == name
+            if uuid in claimed
+            or (
+                not is_foreign
+                and not self._is_busy(uuid)
+                and self._home(uuid) == name
+            )
         )
 
     def _instances(self) -> dict[str, audit.InstanceView]:
