@@ -7,8 +7,8 @@ import fixtures
 import testtools
 
 from svirt_nova import exception
-from svirt_nova.allocator.sql.engine import errors
 from svirt_nova.allocator.sql.engine import database_server
+from svirt_nova.allocator.sql.engine import errors
 from svirt_nova.allocator.sql.engine import stores
 from svirt_nova.allocator.sql.migrations import upgrade
 from svirt_nova.mcs import spaces
