@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Links into this virtual environment what no wheel brings to the tests.
+"""Makes this virtual environment fit for the tests.
 
-The SELinux binding belongs to the host's libselinux, and Nova's tests look
-for the folder ``etc`` of Nova's wheel beside its package.
+It links what no wheel brings: the SELinux binding belongs to the host's
+libselinux, and Nova's tests look for the folder ``etc`` of Nova's wheel
+beside its package. It also opens tox's directory, which tox makes for its
+user alone, because some tests run a program as another user.
 """
 
 import os
@@ -23,7 +25,7 @@ def link(name: str, target: str) -> None:
 
 
 def main() -> int:
-    """Make the links."""
+    """Make the links, and let all users reach the environment."""
     if sys.prefix == sys.base_prefix:
         print('this changes only a virtual environment', file=sys.stderr)
         return 2
@@ -41,6 +43,7 @@ def main() -> int:
         return 1
     link('selinux', binding.stdout.strip())
     link('etc', '../../../etc')
+    pathlib.Path(sys.prefix).parent.chmod(0o755)
     return 0
 
 
