@@ -230,7 +230,7 @@ class BadInputTest(ProgramTestCase):
         self.assertIn(reason, self.refusal(*args))
         self.assertEqual(before, self.contents())
 
-    def test_levels(self):
+    def test_an_impossible_level_is_refused_with_the_reason(self):
         for text, reason in (
             ('s0:c1024,c1', 'c1024'),
             ('s0:c5.c2', 'c5.c2'),
@@ -245,7 +245,7 @@ class BadInputTest(ProgramTestCase):
             with self.subTest(text):
                 self.check_refused(reason, 'label', 'show', text)
 
-    def test_ranges(self):
+    def test_an_impossible_range_is_refused_with_the_reason(self):
         for args, reason in (
             (('--categories', 'c0.c1024'), 'c1024'),
             (('--categories', 'c9.c0'), 'c9.c0'),
@@ -258,7 +258,7 @@ class BadInputTest(ProgramTestCase):
             with self.subTest(args):
                 self.check_refused(reason, 'db', 'sync', *args)
 
-    def test_options(self):
+    def test_an_impossible_option_is_refused_with_the_reason(self):
         for database, svirt, reason in (
             ('', 'mode = loose', 'mode'),
             ('', 'cooling_time = soon', 'cooling_time'),
@@ -298,7 +298,7 @@ class BadInputTest(ProgramTestCase):
                 self.assertNotIn('Traceback', err)
         self.assertEqual(before, self.contents())
 
-    def test_as_processes(self):
+    def test_a_program_exits_with_the_status_of_its_command(self):
         before = self.contents()
         for status, line, args in (
             (0, '', ('label', 'show', WEB)),
@@ -335,7 +335,7 @@ class BadStoreTest(ProgramTestCase):
         self.assertEqual(2, done.returncode, done.stdout + done.stderr)
         self.assertNotIn('Traceback', done.stdout + done.stderr)
 
-    def test_no_directory(self):
+    def test_a_store_in_no_directory_is_refused(self):
         self.configure('connection = sqlite:////no/such/directory/x.sqlite')
         self.check_refused('/no/such/directory')
 

@@ -226,7 +226,7 @@ class WheelTest(PackagingTestCase):
         )
         [cls.wheel] = cls.directory.glob('*.whl')
 
-    def test_beside_nova(self):
+    def test_a_wheel_installs_runs_and_leaves_beside_nova(self):
         self.check_round([self.wheel], self.environment.site)
 
     def test_brings_the_whole_package_and_of_nova_only_the_shim(self):
@@ -253,5 +253,5 @@ class WheelTest(PackagingTestCase):
 
 
 class EditableTest(PackagingTestCase):
-    def test_beside_nova(self):
+    def test_an_editable_install_runs_and_leaves_beside_nova(self):
         self.check_round(['--editable', self.checkout], self.checkout)

@@ -34,7 +34,7 @@ class Changes(fixture.KindOfStore):
             for other in held[number + 1 :]:
                 self.assertFalse(one.is_comparable(other), (one, other))
 
-    def test_of_two_changes_at_once_one_is_made_and_no_levels_meet(self):
+    def test_one_of_two_changes_at_once_is_made_and_no_levels_meet(self):
         first, second = (self.make(call_timeout=WAIT) for _ in range(2))
         workers = [self.make(call_timeout=WAIT) for _ in range(2)]
         ended = threading.Event()

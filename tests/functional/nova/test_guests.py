@@ -29,24 +29,24 @@ class GuestTest(two_hosts.TwoHosts):
         self._assert_held(self.server, 'here')
         self._assert_runs_at_its_level(self.server, 'here')
 
-    def test_paused(self):
+    def test_a_paused_server_keeps_its_level(self):
         self._act('pause', 'PAUSED')
         self._check()
         self._act('unpause')
         self._check()
 
-    def test_suspended(self):
+    def test_a_suspended_server_keeps_its_level(self):
         self._suspend_server(self.server)
         self._check()
         self._resume_server(self.server)
         self._check()
 
-    def test_rebooted_softly(self):
+    def test_a_soft_reboot_keeps_the_level(self):
         self.flags(wait_soft_reboot_seconds=1, group='libvirt')
         self._act('reboot', type='SOFT')
         self._check()
 
-    def test_with_another_interface(self):
+    def test_another_interface_leaves_the_server_its_level(self):
         self.neutron.create_port({'port': self.neutron.port_2})
         port = self.neutron.port_2['id']
         self._attach_interface(self.server, port)
@@ -54,7 +54,7 @@ class GuestTest(two_hosts.TwoHosts):
         self._detach_interface(self.server, port)
         self._check()
 
-    def test_with_a_volume(self):
+    def test_a_volume_leaves_the_server_its_level(self):
         volume = nova_fixtures.CinderFixture.IMAGE_BACKED_VOL
         self._attach_volume(self.server, volume)
         self._check()
@@ -62,7 +62,7 @@ class GuestTest(two_hosts.TwoHosts):
         self._wait_for_volume_detach(self.server['id'], volume)
         self._check()
 
-    def test_booted_from_a_volume(self):
+    def test_a_server_that_boots_from_a_volume_has_its_level(self):
         volume = nova_fixtures.CinderFixture.IMAGE_BACKED_VOL
         body = self._build_server(networks='none', image_uuid='')
         body['block_device_mapping_v2'] = [
@@ -81,7 +81,7 @@ class GuestTest(two_hosts.TwoHosts):
         self._delete_server(self.server)
         self._assert_cooling(self.server)
 
-    def test_started_again_with_its_host(self):
+    def test_a_server_that_starts_with_its_host_has_its_level(self):
         self.flags(resume_guests_state_on_host_boot=True)
         for domain in self._domains('here').values():
             domain._state = fakelibvirt.VIR_DOMAIN_SHUTOFF
@@ -106,7 +106,7 @@ class AbortTest(base.LibvirtMigrationMixin, two_hosts.TwoHosts):
         found = connection.lookupByUUIDString(self.server['id'])
         found._job_type = fakelibvirt.VIR_DOMAIN_JOB_UNBOUNDED
 
-    def test_leaves_the_sources_claim(self):
+    def test_a_failed_arrival_leaves_the_sources_claim(self):
         def abort(domain):
             domain._job_type = fakelibvirt.VIR_DOMAIN_JOB_CANCELLED
 

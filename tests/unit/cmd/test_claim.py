@@ -56,7 +56,7 @@ class ClaimListTest(_Base):
             self.rows(),
         )
 
-    def test_of_one_host(self):
+    def test_the_claims_of_one_host_are_listed(self):
         self.assertEqual(
             [('host2', fake.WEB.instance_uuid, 's0:c1,c2', 'held')],
             self.rows('--host', 'host2'),

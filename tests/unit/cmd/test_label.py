@@ -82,7 +82,7 @@ class LabelListTest(fake.ProgramTestCase):
             self.rows(),
         )
 
-    def test_filters(self):
+    def test_filters_leave_out_what_does_not_match(self):
         def levels_of(*args):
             return [row['Level'] for row in self.rows(*args)]
 
@@ -112,7 +112,7 @@ class LabelShowTest(fake.ProgramTestCase):
         self.assertEqual((0, ''), (status, err))
         return json.loads(out)
 
-    def test_by_instance_by_level_and_by_context(self):
+    def test_a_label_is_found_by_instance_by_level_and_by_context(self):
         for target in (
             fake.OLD.instance_uuid,
             's0:c4,c3',
@@ -148,7 +148,7 @@ class LabelShowTest(fake.ProgramTestCase):
 
 
 class LabelStatsTest(fake.ProgramTestCase):
-    def test_counts(self):
+    def test_statistics_count_each_state(self):
         status, out, _ = self.program('label', 'stats', '-f', 'json')
         self.assertEqual(0, status)
         self.assertEqual(
@@ -188,10 +188,10 @@ class LabelHistoryTest(fake.ProgramTestCase):
         self.assertEqual((0, ''), (status, err))
         return [row['Project'] for row in json.loads(out)]
 
-    def test_all(self):
+    def test_history_lists_all_holders_newest_last(self):
         self.assertEqual(['p3', 'p1'], self.history())
 
-    def test_at_a_time(self):
+    def test_the_holder_at_a_time_is_shown(self):
         for moment, expected in (
             ('2026-10-01', []),
             ('2026-10-30T00:00:00+00:00', ['p3']),
@@ -203,14 +203,14 @@ class LabelHistoryTest(fake.ProgramTestCase):
             with self.subTest(moment):
                 self.assertEqual(expected, self.history('--at', moment))
 
-    def test_no_time(self):
+    def test_a_word_that_is_no_time_is_refused(self):
         status, _, err = self.program(
             'label', 'history', 's0:c2,c1', '--at', 'yesterday'
         )
         self.assertEqual(2, status)
         self.assertIn('yesterday', err)
 
-    def test_no_level(self):
+    def test_a_history_of_an_instance_is_refused(self):
         status, out, err = self.program(
             'label', 'history', fake.WEB.instance_uuid
         )

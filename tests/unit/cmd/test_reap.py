@@ -127,7 +127,7 @@ class CredentialsTest(fake.ProgramTestCase):
 
 
 class StartUpTest(fake.ProgramTestCase):
-    def test_only_a_reap_that_runs_imports_keystoneauth(self):
+    def test_importing_the_commands_imports_no_heavy_library(self):
         self.assertIn('keystoneauth1', compute_api.loading.__name__)
         names = 'adopt', 'claim', 'reap'
         code = (

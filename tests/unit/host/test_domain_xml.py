@@ -142,7 +142,7 @@ class ReadTest(testtools.TestCase):
         self.assertFalse(label.is_static)
         self.assertEqual(label.label.level, label.imagelabel.level)
 
-    def test_only_local_disks_with_a_source_are_listed(self):
+    def test_disks_that_are_remote_or_empty_are_not_listed(self):
         self.assertEqual(
             ['vda', 'sda', 'vdb', 'vdc', 'vdd'],
             [disk.target for disk in domain_xml.disks(samples.DOMAIN % '')],

@@ -149,7 +149,7 @@ class HostileFilesTest(_Base):
             ):
                 self.assertEqual('unsafe', failure.kind, (root, path))
 
-    def test_only_regular_files_are_labelled(self):
+    def test_a_file_that_is_not_regular_is_not_labelled(self):
         fifo = os.path.join(self.root, 'uuid', 'fifo')
         os.mkfifo(fifo)
         self._assert_unsafe(fifo)

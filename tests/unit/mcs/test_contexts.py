@@ -12,7 +12,7 @@ GUEST = 'system_u:system_r:svirt_t:s0:c1,c2'
 class ContextTest(testtools.TestCase):
     """Contexts as texts, and how they compare."""
 
-    def test_parts(self):
+    def test_a_context_has_its_parts_and_its_text(self):
         found = contexts.Context.parse(GUEST)
         self.assertEqual(
             ('system_u', 'system_r', 'svirt_t'),

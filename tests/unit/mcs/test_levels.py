@@ -95,7 +95,7 @@ class LevelTest(testtools.TestCase):
         )
 
     @given(made_levels, made_levels)
-    def test_ranges(self, a, b):
+    def test_a_range_is_read_if_its_high_level_dominates(self, a, b):
         text = f'{a}-{b}'
         if b.dominates(a):
             found = levels.LevelRange.parse(text)

@@ -18,7 +18,7 @@ SETS = st.frozensets(st.integers(0, 1023), max_size=7)
 class RankingTest(testtools.TestCase):
     """One number for each set of categories."""
 
-    def test_by_size_and_then_in_colexicographic_order(self):
+    def test_sets_are_ordered_by_size_and_then_colexicographically(self):
         expected = [
             subset
             for size in (0, 1, 2)
@@ -67,7 +67,7 @@ class RankingTest(testtools.TestCase):
         }
         self.assertEqual(expected, found)
 
-    def test_speed(self):
+    def test_ranking_takes_microseconds(self):
         chance = random.Random(2)
         for size in (2, 3):
             first, end = ranking.first(size), ranking.first(size + 1)

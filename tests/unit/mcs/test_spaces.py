@@ -18,7 +18,7 @@ TRIPLES = spaces.LevelSpace.parse('c0.c1023', 3)
 class LevelSpaceTest(testtools.TestCase):
     """Sizes, ranks, and what is in a space."""
 
-    def test_sizes(self):
+    def test_the_size_is_the_number_of_sets(self):
         self.assertEqual(523_776, PAIRS.size)
         self.assertEqual(178_433_024, TRIPLES.size)
         self.assertEqual(
@@ -83,7 +83,7 @@ class ProjectSpaceTest(testtools.TestCase):
 
     SMALL = spaces.LevelSpace.parse('c4.c7', 2, '', 'c0.c3')
 
-    def test_sizes(self):
+    def test_the_size_is_that_of_all_projects(self):
         space = spaces.LevelSpace.parse('c256.c1023', 2, '', 'c0.c255')
         self.assertIs(spaces.Scheme.PROJECT, space.scheme)
         self.assertEqual(32_640, space.projects)
@@ -132,7 +132,7 @@ def small_spaces(draw):
 class ClashTest(testtools.TestCase):
     """Levels beside which a space cannot be used."""
 
-    def test_by_hand(self):
+    def test_a_level_that_could_contain_one_of_the_space_clashes(self):
         space = spaces.LevelSpace.parse('c512.c1023')
         for text, clash in (
             ('s0:c600,c700', False),

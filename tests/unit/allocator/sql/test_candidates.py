@@ -43,7 +43,7 @@ class BitmapTest(testtools.TestCase):
         self.assertIsNone(bitmap.pick())
         self.assertEqual(1, bitmap.fill)
 
-    def test_fill(self):
+    def test_the_fill_counts_each_level_of_the_space_once(self):
         bitmap = candidates.Bitmap(range(10), 1)
         self.assertEqual(0, bitmap.fill)
         bitmap.load([1, 2, 3, 5_000_000, 0])
@@ -61,7 +61,7 @@ class BitmapTest(testtools.TestCase):
         bitmap.load([n for n in range(1, 10) if n != 8])
         self.assertEqual(8, bitmap.pick())
 
-    def test_released(self):
+    def test_a_released_level_is_picked_again(self):
         bitmap = candidates.Bitmap(range(100), 1)
         bitmap.load(range(1, 101))
         bitmap.release(42)
@@ -93,7 +93,7 @@ class BitmapTest(testtools.TestCase):
 class ProbeTest(testtools.TestCase):
     """The stand-in for large spaces."""
 
-    def test_kinds(self):
+    def test_a_space_too_large_for_a_bitmap_is_probed(self):
         self.assertIsInstance(
             candidates.of_sets(range(1024), 2), candidates.Bitmap
         )
