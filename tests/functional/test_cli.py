@@ -1,143 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The programs as an operator runs them, on real stores."""
 
-import contextlib
-import gc
-import hashlib
-import io
 import json
 import os
-import pathlib
 import pwd
-import shutil
 import sqlite3
-import subprocess
-import sys
-import threading
 
-import fixtures
-import testtools
-from oslo_config import cfg
-
-import svirt_nova.conf
-from svirt_nova.allocator import base
-from svirt_nova.allocator.sql.tables import schema
-from svirt_nova.cmd import manage
-
-PROGRAMS = pathlib.Path(sys.executable).parent
+from tests.functional import program_case
 
 WEB = 'aaaaaaaa-0000-4000-8000-000000000001'
 DB = 'aaaaaaaa-0000-4000-8000-000000000002'
 
 
-class OwnWords(io.StringIO):
-    """Takes what the thread says that made it, and nobody else.
-
-    Other tests of this process stop message buses, for which its threads
-    go on looking, and say so.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._owner = threading.get_ident()
-
-    def write(self, text: str) -> int:
-        if threading.get_ident() != self._owner:
-            return len(text)
-        return super().write(text)
-
-
-class ProgramTestCase(testtools.TestCase):
-    """A directory with a configuration, and the programs on it."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.directory = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
-        # Another user must reach the store in some of the tests.
-        self.directory.chmod(0o755)
-        self.store = self.directory / 'svirt-nova.sqlite'
-        self.config = self.directory / 'nova.conf'
-        self.configure(f'connection = sqlite:///{self.store}')
-
-    def configure(self, database: str, svirt: str = '') -> None:
-        self.config.write_text(
-            f'[svirt]\n{svirt}\n[svirt_database]\n{database}\n'
-        )
-
-    def run_program(
-        self, name: str, *args: str, user: int | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [PROGRAMS / name, '--config-file', self.config, *args],
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            timeout=60,
-            user=user,
-            env={'PATH': os.environ['PATH'], 'HOME': str(self.directory)},
-            cwd='/',
-        )
-
-    def call_program(self, *args: str) -> tuple[int, str, str]:
-        """Run svirt-nova in this process, which is quicker."""
-        out, err = OwnWords(), OwnWords()
-        with (
-            contextlib.redirect_stdout(out),
-            contextlib.redirect_stderr(err),
-        ):
-            try:
-                status = manage.main(
-                    ['--config-file', str(self.config), *args]
-                )
-            except SystemExit as stop:
-                status = int(stop.code or 0)
-        # The end of a process closes its store, which SQLite then tidies.
-        gc.collect()
-        return status, out.getvalue(), err.getvalue()
-
-    def program(self, *args: str) -> str:
-        """The standard output of a command that must succeed."""
-        status, out, err = self.call_program(*args)
-        self.assertEqual((0, ''), (status, err))
-        return out
-
-    def answer(self, *args: str) -> object:
-        return json.loads(self.program(*args, '-f', 'json'))
-
-    def refusal(self, *args: str, user: int | None = None) -> str:
-        """The one line of a command that must fail."""
-        if user is None:
-            status, out, err = self.call_program(*args)
-        else:
-            done = self.run_program('svirt-nova', *args, user=user)
-            status, out, err = done.returncode, done.stdout, done.stderr
-        self.assertEqual((1, ''), (status, out), err)
-        self.assertEqual(1, err.count('\n'), err)
-        self.assertNotIn('Traceback', err)
-        return err
-
-    def allocator(self) -> base.Allocator:
-        conf = cfg.ConfigOpts()
-        svirt_nova.conf.register_opts(conf)
-        conf(['--config-file', str(self.config)])
-        return base.load(conf)
-
-    def contents(self) -> dict[str, str]:
-        """A checksum of each file that holds something.
-
-        An empty write-ahead log comes and goes with connections, and what
-        is beside it is a lock or shared memory.
-        """
-        return {
-            path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in self.directory.iterdir()
-            if path.is_file()
-            and not path.name.endswith(('.lock', '-shm'))
-            and not (path.name.endswith('-wal') and not path.stat().st_size)
-        }
-
-
-class OperatorTest(ProgramTestCase):
+class OperatorTest(program_case.ProgramTestCase):
     def test_a_day_with_a_store(self):
         self.assertEqual(
             {
@@ -215,7 +90,7 @@ class OperatorTest(ProgramTestCase):
         self.assertEqual(nobody.pw_uid, self.store.stat().st_uid)
 
 
-class BadInputTest(ProgramTestCase):
+class BadInputTest(program_case.ProgramTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.program('db', 'sync', '--categories', 'c0.c9')
@@ -315,106 +190,7 @@ class BadInputTest(ProgramTestCase):
         self.assertEqual(before, self.contents())
 
 
-class BadStoreTest(ProgramTestCase):
-    def check_refused(self, *reasons: str, user: int | None = None) -> None:
-        before = self.contents()
-        for args in (
-            ('label', 'list'),
-            ('label', 'stats'),
-            ('space', 'show'),
-            ('db', 'sync'),
-        ):
-            with self.subTest(args):
-                line = self.refusal(*args, user=user)
-                for reason in reasons:
-                    self.assertIn(reason, line)
-        self.assertEqual(before, self.contents())
-
-    def check_status_fails(self) -> None:
-        done = self.run_program('svirt-nova-status', 'upgrade', 'check')
-        self.assertEqual(2, done.returncode, done.stdout + done.stderr)
-        self.assertNotIn('Traceback', done.stdout + done.stderr)
-
-    def test_a_store_in_no_directory_is_refused(self):
-        self.configure('connection = sqlite:////no/such/directory/x.sqlite')
-        self.check_refused('/no/such/directory')
-
-    def test_not_a_database(self):
-        self.store.write_text('a letter to a friend\n' * 100)
-        self.check_refused(str(self.store), 'not an SQLite database')
-        self.check_status_fails()
-
-    def test_a_damaged_database(self):
-        # In a process of its own: this one must not have the file open,
-        # or SQLite answers from what it still knows of it.
-        done = self.run_program('svirt-nova', 'db', 'sync')
-        self.assertEqual(0, done.returncode, done.stderr)
-        with self.store.open('r+b') as opened:
-            opened.seek(100)
-            opened.write(b'\xa5' * 8000)
-        for name in ('-wal', '-shm'):
-            self.store.with_name(self.store.name + name).unlink(
-                missing_ok=True
-            )
-        self.check_refused(str(self.store))
-        self.check_status_fails()
-
-    def test_anothers_database(self):
-        with sqlite3.connect(self.store) as connection:
-            connection.execute('CREATE TABLE birds (name TEXT)')
-        connection.close()
-        self.check_refused(str(self.store), 'something else')
-        self.check_status_fails()
-
-    def make_newer(self, oldest_release: str) -> None:
-        self.program('db', 'sync')
-        with sqlite3.connect(self.store) as connection:
-            connection.execute(
-                'UPDATE svirt_nova_version SET version_num = "9999"'
-            )
-            connection.execute(
-                'UPDATE level_space SET oldest_release = ?', [oldest_release]
-            )
-        with sqlite3.connect(self.store) as connection:
-            connection.execute('PRAGMA wal_checkpoint(TRUNCATE)')
-        connection.close()
-
-    def test_a_newer_schema_that_this_release_can_use(self):
-        self.make_newer(schema.REVISION)
-        self.assertEqual([], self.answer('label', 'list'))
-        self.allocator().acquire(WEB, 'p1', 'host1')
-        self.assertEqual(1, len(self.answer('label', 'list')))
-
-    def test_a_newer_schema(self):
-        self.make_newer('9999')
-        self.check_refused(str(self.store), '9999', 'upgrade svirt-nova')
-        self.check_status_fails()
-
-    def test_an_unreadable_or_unwritable_store(self):
-        if os.geteuid():
-            self.skipTest('only root can become somebody else')
-        nobody = pwd.getpwnam('nobody').pw_uid
-        self.check_refused(str(self.store), user=nobody)
-        self.assertFalse(self.store.exists())
-        self.program('db', 'sync')
-        self.store.chmod(0o600)
-        self.check_refused(str(self.store), user=nobody)
-
-    def test_a_directory_in_its_place(self):
-        self.store.mkdir()
-        self.check_refused(str(self.store))
-        shutil.rmtree(self.store)
-
-    def test_a_server_that_does_not_answer(self):
-        self.configure(
-            'connection = mysql+pymysql://nova@127.0.0.1:1/svirt\n'
-            'call_timeout = 1'
-        )
-        self.check_refused('127.0.0.1')
-        self.check_status_fails()
-
-
-class StatusTest(ProgramTestCase):
+class StatusTest(program_case.ProgramTestCase):
     def check(self) -> tuple[int, dict[str, int]]:
         done = self.run_program(
             'svirt-nova-status', 'upgrade', 'check', '--json'

@@ -44,8 +44,7 @@ WAITS = [1000, 3000, 4000, 200_000]
 """Seconds. No sum of these and of the seconds that a walk's steps take comes
 near to a time after which something is decided: both clocks decide alike."""
 
-MOST_FILLS = 5
-"""Of a walk: each takes many seconds."""
+MOST_FILLS = 5  # of a walk: each takes many seconds
 
 CLOSE = datetime.timedelta(seconds=60)
 """How far the two clocks may be apart: as long as a walk may take."""
