@@ -267,7 +267,7 @@ def _of_instance(
     if not instance.is_gone and seen:
         state = 'free'
         if allocation is not None:
-            # One that is gone may be given another level by a late call.
+            # A late call may give an instance that is gone another level.
             seen.add(allocation.level)
             now = f' and has {allocation.level} now'
             state = allocation.state.value

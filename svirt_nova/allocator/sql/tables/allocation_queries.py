@@ -145,7 +145,7 @@ def _first(found: Sequence[types.Allocation]) -> types.Allocation | None:
 def taken_among(
     connection: sa.Connection, chosen: Collection[levels.Level]
 ) -> set[levels.Level]:
-    """Those of several levels that have a row."""
+    """Which of several levels have a row."""
     return set(
         connection.execute(
             sa.select(_allocation.c.level_rank).where(of_levels(chosen))
