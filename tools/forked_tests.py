@@ -115,6 +115,7 @@ class _Result(unittest.TestResult):
 def _enter(tree: pathlib.Path) -> None:
     """Make a child work in a copy of the sources, and nowhere else."""
     os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):
@@ -163,23 +164,18 @@ def _measure(
 def _judge(
     tree: pathlib.Path, tests: Sequence[Test], out: connection.Connection
 ) -> None:
-    """Run tests until one fails. This is a child's program.
-
-    The shortest run first.
-    """
+    """Run tests until one fails. This is a child's program."""
     _enter(tree)
     # Only the bytecode of the unchanged sources is kept: see _measure().
     sys.dont_write_bytecode = True
     os.environ['PYTHONDONTWRITEBYTECODE'] = '1'
-    durations = {test.id: test.duration for test in tests}
     try:
         found = {
             case.id(): case
             for module in dict.fromkeys(test.module for test in tests)
             for case in _load(module)
         }
-        order = sorted(durations, key=durations.__getitem__)
-        suite = unittest.TestSuite(found[name] for name in order)
+        suite = unittest.TestSuite(found[test.id] for test in tests)
     except BaseException as error:  # noqa: BLE001
         out.send(f'import: {error!r}')
         os._exit(0)
@@ -218,18 +214,23 @@ class Child:
         :returns: its answer, or why there is none
         """
         answer: Any = 'time limit'
-        if self.pipe.poll(max(0, self.deadline - time.monotonic())):
-            try:
+        try:
+            if self.pipe.poll(max(0, self.deadline - time.monotonic())):
                 answer = self.pipe.recv()
-            except EOFError:
-                answer = 'the process ended'
-        # What the tests have started ends with it.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid or 0, signal.SIGKILL)
+        except EOFError:
+            answer = 'the process ended'
+        finally:
+            self.kill()
+        return answer
+
+    def kill(self) -> None:
+        """End it, with what its tests have started."""
+        if self._process.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
         self._process.join()
         self.pipe.close()
-        return answer
 
 
 def judge(tree: pathlib.Path, tests: Sequence[Test]) -> Child:

@@ -4,10 +4,10 @@
 A random sample of the mutants of five rooms of the package (see
 tools/mutants.py) is judged, first by the unit tests, and what survives these
 by those functional tests that need neither Nova's services nor a database
-server. A mutant is judged by the tests that execute its statement; where no
-test does, or an import alone, by all tests of the tier for its room. It is
-killed by the first test that fails, by an import that fails, or by the time
-limit.
+server. A mutant is judged by the tests that execute its statement, and by
+the other unit tests of its room: what is executed once for many tests, as at
+an import, may be noticed by any of them. It is killed by the first test that
+fails, by an import that fails, or by the time limit.
 
 The exit status is 0 if enough of the mutants were killed.
 """
@@ -19,6 +19,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -77,7 +78,9 @@ def room_of(mutant: Mutant) -> str:
 def tests_for(
     mutant: Mutant, suite: forked_tests.Suite, rooms: dict[str, str]
 ) -> list[forked_tests.Test]:
-    """The tests that judge a mutant.
+    """The tests that judge a mutant, those first that execute it.
+
+    Functional tests take too long to run without need.
 
     :param rooms: the tests of each room whose mutants the suite judges
     """
@@ -86,8 +89,15 @@ def tests_for(
         return []
     source = (ROOT / mutant.path).read_text()
     lines = mutants.statement(source, mutant.line)
-    return suite.that_execute(mutant.path, lines) or [
-        test for name, test in suite.tests.items() if re.match(own, name)
+    first = suite.that_execute(mutant.path, lines)
+    others = suite.tests.keys() - {test.id for test in first}
+    rest = [suite.tests[name] for name in others if re.match(own, name)]
+    if first and suite.name == FUNCTIONAL.name:
+        rest = []
+    return [
+        test
+        for part in (first, rest)
+        for test in sorted(part, key=lambda test: test.duration)
     ]
 
 
@@ -106,28 +116,31 @@ def judge(
     running: dict[connection.Connection, tuple[forked_tests.Child, Mutant]]
     running = {}
     killed = {}
-    while waiting or running:
-        while free and waiting:
-            mutant, tests = waiting.pop(0)
-            path = free[-1] / mutant.path
-            path.write_text(mutant.apply(path.read_text()) or '')
-            child = forked_tests.judge(free.pop(), tests)
-            running[child.pipe] = child, mutant
-        ready = connection.wait(list(running), 1)
-        for pipe, (child, mutant) in list(running.items()):
-            if pipe not in ready and not child.is_late():
-                continue
-            del running[pipe]
-            killer = child.end()
-            # With its time: the bytecode of the original is valid again.
-            shutil.copy2(ROOT / mutant.path, child.tree / mutant.path)
-            free.append(child.tree)
-            if killer:
-                killed[mutant] = killer
-                end = f'is killed by {killer.splitlines()[0]}'
-            else:
+    try:
+        while waiting or running:
+            while free and waiting:
+                mutant, tests = waiting.pop(0)
+                path = free[-1] / mutant.path
+                path.write_text(mutant.apply(path.read_text()) or '')
+                child = forked_tests.judge(free.pop(), tests)
+                running[child.pipe] = child, mutant
+            ready = connection.wait(list(running), 1)
+            for pipe, (child, mutant) in list(running.items()):
+                if pipe not in ready and not child.is_late():
+                    continue
+                del running[pipe]
+                killer = child.end()
+                # With its time: the bytecode of the original is valid again.
+                shutil.copy2(ROOT / mutant.path, child.tree / mutant.path)
+                free.append(child.tree)
                 end = 'survives'
-            print(f'{suite.name}: {mutant} {end}', flush=True)
+                if killer:
+                    killed[mutant] = killer
+                    end = f'is killed by {killer.splitlines()[0]}'
+                print(f'{suite.name}: {mutant} {end}', flush=True)
+    finally:
+        for child, _ in running.values():
+            child.kill()
     return killed
 
 
@@ -220,6 +233,8 @@ def main() -> int:
         'matches, as a regular expression',
     )
     args = parser.parse_args()
+    # A termination ends the children as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # Before hypothesis is imported: see forked_tests.
     os.environ['CI'] = 'true'
     pool = all_mutants()

@@ -32,6 +32,8 @@ class TableTest(testtools.TestCase):
 class Suite:
     """Tests of two rooms, of which one may execute the mutant."""
 
+    name = 'unit'
+
     def __init__(self, *executing):
         self.executing = executing
         self.tests = {
@@ -50,13 +52,20 @@ class TestsForTest(testtools.TestCase):
         found = mutation.tests_for(MCS, suite, rooms)
         return [test.id for test in found]
 
-    def test_those_that_execute_it_judge_it(self):
+    def test_those_that_execute_it_judge_it_before_those_of_its_room(self):
         self.assertEqual(
-            ['tests.unit.virt.b'], self.judges(Suite('tests.unit.virt.b'))
+            ['tests.unit.virt.b', 'tests.unit.mcs.a'],
+            self.judges(Suite('tests.unit.virt.b')),
         )
 
     def test_all_of_the_room_judge_what_none_executes(self):
         self.assertEqual(['tests.unit.mcs.a'], self.judges(Suite()))
+
+    def test_functional_tests_judge_only_what_they_execute(self):
+        suite = Suite('tests.unit.virt.b')
+        suite.name = 'functional'
+
+        self.assertEqual(['tests.unit.virt.b'], self.judges(suite))
 
     def test_none_of_a_tier_that_has_none_for_the_room_judge_it(self):
         self.assertEqual([], self.judges(Suite('tests.unit.virt.b'), {}))
