@@ -43,6 +43,14 @@ class LevelTest(testtools.TestCase):
             )
             self.assertNotIn('\n', str(error))
 
+    def test_the_error_tells_the_last_category(self):
+        for text in ('s0:c01', 's0:c1024'):
+            error = self.assertRaises(
+                exception.InvalidLevel, levels.Level.parse, text
+            )
+            self.assertIn('c1023', str(error))
+            self.assertNotIn(' c1024 ', str(error))
+
     def test_categories_that_do_not_exist(self):
         for number in (-1, 1024):
             self.assertRaises(
