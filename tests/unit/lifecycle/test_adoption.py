@@ -57,6 +57,18 @@ class AdoptTest(testtools.TestCase):
         )
         self.allocator.adopt.assert_not_called()
 
+    def test_guests_after_one_that_is_passed_over_are_recorded(self):
+        level = levels.Level.parse('s0:c4,c9')
+        for passed_over in (
+            samples.labelled_domain(kind='static'),
+            samples.labelled_domain(owner=''),
+            'no XML',
+        ):
+            self.assertEqual(
+                [adoption.Outcome(samples.INSTANCE_UUID, level)],
+                self._adopt(passed_over, samples.labelled_domain()),
+            )
+
     def test_a_store_that_is_away_is_an_error(self):
         self.allocator.adopt.side_effect = exception.StoreUnreachable('away')
         self.assertRaises(

@@ -102,6 +102,17 @@ class FindTest(testtools.TestCase):
         error = self.assertRaises(exception.ComputeApiError, self._find)
         self.assertIn('credentials', str(error))
 
+    def test_a_nova_that_shows_only_unclaimed_instances_is_not_believed(self):
+        self.servers.existing = {'shelved'}
+        self.assertRaises(exception.ComputeApiError, self._find)
+
+    def test_one_claimed_instance_that_nova_shows_is_enough(self):
+        # The order of the list says nothing.
+        for position in (0, 1):
+            self.held.insert(position, _held('hidden', 8, ['host']))
+            self.assertEqual(['gone'], self._find())
+            del self.held[position]
+
     def test_nova_is_not_asked_when_all_are_claimed(self):
         self.held = self.held[:1]
         self.assertEqual([], self._find())
