@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 import testtools
+from lxml import etree
 
 from svirt_nova import exception
 from svirt_nova.host import domain_xml
@@ -104,6 +105,21 @@ class ConfineTest(testtools.TestCase):
         # A project that shares nothing any more leaves it to libvirt.
         again = domain_xml.confine(once, samples.PROCESS, samples.IMAGE)
         self.assertNotIn(f'<label>{shared}</label>', again)
+
+    def test_a_label_that_a_disk_had_is_replaced(self):
+        source = etree.fromstring(
+            '<source file="/disk">'
+            '<seclabel model="selinux" relabel="no"/>'
+            '<seclabel model="dac" relabel="no"/>'
+            '<seclabel model="selinux"><label>other</label></seclabel>'
+            '</source>'
+        )
+
+        domain_xml.set_disk_label(source, samples.IMAGE)
+
+        [label] = source.findall('seclabel[@model="selinux"]')
+        self.assertEqual(str(samples.IMAGE), label.findtext('label'))
+        self.assertEqual(1, len(source.findall('seclabel[@model="dac"]')))
 
     def test_confining_twice_changes_nothing(self):
         once = self._confine()

@@ -4,6 +4,7 @@
 They need root; the kernel need not have SELinux.
 """
 
+import errno
 import os
 import threading
 from unittest import mock
@@ -103,6 +104,30 @@ class LabelTest(_Base):
         )
         self.assertIn('Install the policy', str(error))
 
+    def test_only_storage_without_labels_is_unsupported(self):
+        for number, kind in (
+            (errno.EPERM, 'refused'),
+            (errno.EACCES, 'refused'),
+            (errno.EOPNOTSUPP, 'unsupported'),
+            (errno.EDQUOT, 'refused'),
+        ):
+            error = OSError(number, os.strerror(number))
+            with mock.patch('selinux.setfilecon_raw', side_effect=error):
+                failure = privsep.set_level(self.root, 'uuid/disk', str(LEVEL))
+            self.assertEqual(kind, failure.kind)
+
+    def test_a_file_that_the_kernel_does_not_open_is_refused(self):
+        error = OSError(errno.ESTALE, 'Stale file handle')
+        with mock.patch('os.open', side_effect=error):
+            failures = (
+                privsep.set_level(self.root, 'uuid/disk', str(LEVEL)),
+                privsep.restore(self.root, 'uuid/disk', [str(LEVEL)]),
+            )
+        for failure in failures:
+            self.assertEqual(
+                privsep.Failure('refused', 'Stale file handle'), failure
+            )
+
     def test_a_missing_file_is_an_error(self):
         self.assertRaises(
             exception.LabelNotApplied, self._label, self.disk + '.gone'
@@ -131,6 +156,16 @@ class HostileFilesTest(_Base):
         )
         self._assert_unsafe(self.victim)
         self._assert_unsafe(self.root)
+
+    def test_the_privileged_side_is_not_asked_for_a_path_elsewhere(self):
+        with mock.patch.object(privsep, 'set_level') as set_level:
+            for path in (
+                self.root,
+                os.path.join(self.root, '..', 'other', 'disk'),
+                os.path.join('uuid', 'disk'),
+            ):
+                self.assertRaises(exception.UnsafeFile, self._label, path)
+        set_level.assert_not_called()
 
     def test_the_privileged_side_checks_the_path_itself(self):
         relative = os.path.relpath(self.victim, self.root)
