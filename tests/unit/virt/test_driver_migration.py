@@ -9,6 +9,7 @@ from svirt_nova import exception
 from svirt_nova.allocator import types
 from svirt_nova.host import domain_xml
 from svirt_nova.mcs import levels
+from svirt_nova.virt import live_migration
 from tests import samples
 from tests.unit.virt import case
 
@@ -71,6 +72,22 @@ class LiveMigrationTest(case.DriverTestCase):
     def test_a_guest_at_another_level_than_its_own_is_refused(self):
         self.running(levels.Level.parse('s0:c5,c6'))
         self._assert_refused()
+
+    def test_the_error_tells_how_the_guest_runs(self):
+        label = samples.PROCESS.at(levels.Level.parse('s0:c5,c6'))
+        for running, told in (
+            (None, 'runs as unconfined'),
+            (domain_xml.Seclabel(True, None, None), 'runs as unconfined'),
+            (domain_xml.Seclabel(True, label, None), f'runs as {label}'),
+        ):
+            error = self.assertRaises(
+                exception.LabelError,
+                live_migration.check,
+                self.allocator.get.return_value,
+                running,
+                'there',
+            )
+            self.assertIn(told, str(error))
 
     def test_a_store_that_is_away_is_refused(self):
         self.allocator.get.side_effect = exception.StoreUnreachable('away')
