@@ -31,6 +31,19 @@ class ClaimsContract(case.ContractCase):
             self.allocator.unclaim(self.uuid, host)
             self.assertEqual(left, self.allocator.get(self.uuid).hosts)
 
+    def test_a_host_drops_no_claim_but_its_own_however_it_is_called(
+        self,
+    ) -> None:
+        self.allocator.acquire(self.uuid, 'p', 'b')
+        self.allocator.acquire(self.uuid, 'p', 'd')
+        for other in ('a', 'c', 'e', 'B', 'bd'):
+            self.allocator.unclaim(self.uuid, other)
+            self.assertEqual({'b', 'd'}, self.allocator.get(self.uuid).hosts)
+        for other in ('a', 'c', 'e', 'B', 'bd'):
+            self.allocator.give_back(self.uuid, other)
+            self.assertEqual({'b', 'd'}, self.allocator.get(self.uuid).hosts)
+        self.assertIs(types.State.RETIRED, self.state())
+
     def test_a_retired_level_that_a_host_claims_is_not_given_out(
         self,
     ) -> None:
