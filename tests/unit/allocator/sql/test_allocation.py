@@ -15,6 +15,7 @@ from svirt_nova.allocator.sql import allocation
 from svirt_nova.allocator.sql import candidates
 from svirt_nova.allocator.sql.engine import errors
 from svirt_nova.allocator.sql.tables import allocation_rows
+from svirt_nova.allocator.sql.tables import history_rows
 from svirt_nova.allocator.sql.tables import space_rows
 from svirt_nova.mcs import ranking
 from svirt_nova.mcs import spaces
@@ -303,6 +304,23 @@ class UsageTest(AllocationCase):
         self.assertAlmostEqual(4.5, usage.per_day, places=2)
         left = usage.full_at - datetime.datetime.now(datetime.UTC)
         self.assertAlmostEqual(35 / 4.5, left.total_seconds() / 86400, delta=1)
+
+    def test_a_level_counts_while_it_cools_and_no_longer(self):
+        gone = self.acquire()
+        self.allocator.give_back(gone.instance_uuid, 'a')
+        self.store.pass_time(600)
+        now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+        hour = datetime.timedelta(hours=1)
+
+        def used(moment, cooling):
+            return self.allocator._store.read(
+                lambda c: history_rows.count_used(c, moment, cooling)
+            )
+
+        self.assertEqual(1, used(now, hour))
+        self.assertEqual(0, used(now, hour / 60))
+        self.assertEqual(0, used(now - hour, hour))
+        self.assertEqual(0, used(now + hour, hour))
 
     def test_without_growth_there_is_no_end(self):
         self.acquire()

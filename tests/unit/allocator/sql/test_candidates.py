@@ -2,13 +2,18 @@
 
 import collections
 import itertools
+import math
+from unittest import mock
 
 import testtools
 from hypothesis import given
 from hypothesis import strategies as st
 
 from svirt_nova.allocator.sql import candidates
+from svirt_nova.allocator.sql.tables import space_rows
+from svirt_nova.mcs import levels
 from svirt_nova.mcs import ranking
+from svirt_nova.mcs import spaces
 
 
 class BitmapTest(testtools.TestCase):
@@ -101,9 +106,43 @@ class ProbeTest(testtools.TestCase):
         self.assertIsInstance(probe, candidates.RandomProbe)
         self.assertFalse(probe.is_loadable)
 
+    def test_a_bitmap_is_as_large_as_is_allowed(self):
+        sets = math.comb(20, 2)
+        for most, kind in (
+            (sets, candidates.Bitmap),
+            (sets - 1, candidates.RandomProbe),
+        ):
+            with mock.patch.object(candidates, 'MAX_BITS', most):
+                self.assertIs(kind, type(candidates.of_sets(range(20), 2)))
+
+    def test_only_collisions_are_failures(self):
+        probe = candidates.RandomProbe(range(1024), 3)
+        probe.succeed()
+        self.assertEqual(0, probe.failure_rate)
+        probe.collide()
+        self.assertGreater(probe.failure_rate, 0)
+
     def test_picks_sets_of_its_categories(self):
         probe = candidates.RandomProbe([3, 5, 8], 2)
         self.assertEqual(
             {frozenset({3, 5}), frozenset({3, 8}), frozenset({5, 8})},
             {ranking.unrank(probe.pick()) for _ in range(1000)},
         )
+
+
+class CandidateCacheTest(testtools.TestCase):
+    def test_the_parts_that_were_used_last_are_remembered(self):
+        space = spaces.LevelSpace.parse('c14.c17', 2, '', 'c10.c13')
+        cache = candidates.CandidateCache(space_rows.Stored(space, 1, True))
+        old, used, new = (
+            levels.Level(frozenset(pair))
+            for pair in ((10, 11), (10, 12), (10, 13))
+        )
+        with mock.patch.object(candidates, '_MAX_BITMAPS', 2):
+            first = cache.of_part(used)
+            forgotten = cache.of_part(old)
+            self.assertIs(first, cache.of_part(used))
+            newest = cache.of_part(new)
+            self.assertIs(first, cache.of_part(used))
+            self.assertIs(newest, cache.of_part(new))
+            self.assertIsNot(forgotten, cache.of_part(old))

@@ -21,7 +21,10 @@ class EngineTest(testtools.TestCase):
         conf = quick_store.make_conf(url, **options)
         with (
             mock.patch('oslo_db.sqlalchemy.engines.create_engine') as create,
-            mock.patch.object(extensions, 'set_wait_callback'),
+            mock.patch.object(
+                extensions, 'get_wait_callback', return_value=None
+            ),
+            mock.patch.object(extensions, 'set_wait_callback') as self.wait,
         ):
             create.return_value = mock.create_autospec(
                 sa.Engine, instance=True
@@ -50,6 +53,17 @@ class EngineTest(testtools.TestCase):
             'idle_in_transaction_session_timeout=7000',
         ):
             self.assertIn(limit, url.query['options'])
+
+    def test_a_limit_of_less_than_a_second_is_one_second_to_mariadb(self):
+        url, _ = self.created_with('mysql+pymysql://u@h/n', 0.2)
+        self.assertEqual('1', url.query['read_timeout'])
+
+    def test_only_psycopg2_is_told_how_to_wait(self):
+        self.created_with('postgresql+psycopg2://u@h/n')
+        self.wait.assert_called_once_with(database_server._wait)
+        for other in ('mysql+pymysql://u@h/n', 'postgresql+psycopg://u@h/n'):
+            self.created_with(other)
+            self.wait.assert_not_called()
 
     def test_what_the_operator_has_in_the_url_counts(self):
         url, _ = self.created_with(

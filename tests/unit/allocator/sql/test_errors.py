@@ -15,6 +15,10 @@ from svirt_nova.allocator.sql.engine import errors
 STORE = 'the store of this test'
 
 
+# The numbers are those of MariaDB's documentation.
+LOST_BY_MARIADB = (1040, 1047, 1053, 1180, 1290, 1927)
+
+
 def understand(error):
     return errors.understand(error, STORE)
 
@@ -37,8 +41,7 @@ class ServerErrorsTest(testtools.TestCase):
             (1213, errors.Busy),
             (1062, errors.Conflict),
             (1452, errors.Conflict),
-            (1047, errors.Lost),
-            (1927, errors.Lost),
+            *((number, errors.Lost) for number in LOST_BY_MARIADB),
         ):
             origin = pymysql.err.OperationalError(number, 'in\nsome words')
             self.assert_understood(expected, wrap(origin))

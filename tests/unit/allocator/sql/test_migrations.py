@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 
+import io
+
 import sqlalchemy as sa
 import testtools
 from alembic import autogenerate
 from alembic import migration
+from alembic import operations
 from alembic import script
 from sqlalchemy.dialects import mysql
 from sqlalchemy.dialects import postgresql
 
+from svirt_nova.allocator.sql.engine import stores
 from svirt_nova.allocator.sql.migrations import upgrade
 from svirt_nova.allocator.sql.tables import schema
 from tests import quick_store
@@ -48,6 +52,59 @@ class MigrationTest(testtools.TestCase):
                     sa.schema.CreateTable(table).compile(dialect=dialect)
                 )
                 self.assertIn(f'CREATE TABLE {table.name}', text)
+
+    def test_migrations_make_the_same_on_the_servers(self):
+        for dialect in (mysql.dialect(), postgresql.dialect()):
+            expected = []
+            for table in schema.metadata.sorted_tables:
+                made = sa.schema.CreateTable(table, if_not_exists=True)
+                expected.append(made)
+                for index in table.indexes:
+                    made = sa.schema.CreateIndex(index, if_not_exists=True)
+                    expected.append(made)
+            texts = [str(made.compile(dialect=dialect)) for made in expected]
+            self.assertCountEqual(
+                map(self._words, texts), self._migrated_statements(dialect)
+            )
+
+    def test_a_migration_that_was_broken_off_goes_on(self):
+        """MariaDB commits each statement; so every half must be completed."""
+        store = self.useFixture(quick_store.QuickStore())
+        whole = self._described(store.url)
+        for number in range(len(schema.metadata.sorted_tables) + 1):
+            made = store.path.with_name(f'made{number}')
+            url = f'sqlite:///{made}'
+            engine = sa.create_engine(url)
+            with engine.begin() as connection:
+                connection.exec_driver_sql(
+                    f'CREATE TABLE {schema.VERSION_TABLE} '
+                    f'(version_num VARCHAR(32) NOT NULL)'
+                )
+                schema.metadata.create_all(
+                    connection, schema.metadata.sorted_tables[:number]
+                )
+            engine.dispose()
+            stores.sync(quick_store.make_conf(url))
+            self.assertEqual(whole, self._described(url))
+
+    @staticmethod
+    def _words(statement):
+        """A statement without white space, whatever the order of its lines."""
+        return ' '.join(sorted(statement.replace(',', ' ').split()))
+
+    def _migrated_statements(self, dialect):
+        """What all migrations together have a server do."""
+        scripts = script.ScriptDirectory.from_config(upgrade._alembic_config())
+        output = io.StringIO()
+        context = migration.MigrationContext.configure(
+            dialect_name=dialect.name,
+            opts={'as_sql': True, 'output_buffer': output},
+        )
+        with operations.Operations.context(context):
+            for revision in reversed(list(scripts.walk_revisions())):
+                revision.module.upgrade()
+        statements = map(self._words, output.getvalue().split(';'))
+        return [statement for statement in statements if statement]
 
     @staticmethod
     def _described(url):

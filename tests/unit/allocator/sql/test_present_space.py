@@ -73,6 +73,22 @@ class PresentSpaceTest(testtools.TestCase):
         self.assertRaises(exception.NotInSpace, self.space.run, work)
         self.assertEqual(1, len(looks))
 
+    def test_work_waits_for_a_change_and_is_done_in_the_new_space(self):
+        seen = []
+        generations = []
+
+        def work(cache):
+            seen.append(cache.space)
+            if len(seen) == 1:
+                generations.append(self.close())
+                raise errors.SpaceChanged
+            return 'done'
+
+        with mock.patch.object(present_space.time, 'sleep') as sleep:
+            sleep.side_effect = lambda _seconds: self.open(*generations)
+            self.assertEqual('done', self.space.run(work))
+        self.assertEqual([contract.SPACE, OTHER], seen)
+
     def test_a_space_that_is_being_changed_is_waited_for(self):
         generation = self.close()
         with mock.patch.object(present_space.time, 'sleep') as sleep:

@@ -14,6 +14,7 @@ from svirt_nova.allocator.sql.engine import errors
 from svirt_nova.allocator.sql.engine import stores
 from svirt_nova.allocator.sql.tables import project_rows
 from svirt_nova.allocator.sql.tables import space_rows
+from svirt_nova.mcs import ranking
 from svirt_nova.mcs import spaces
 from tests import quick_store
 
@@ -62,6 +63,15 @@ class ProjectPartsTest(PartsCase):
         got = [self.acquire(f'p{n}') for n in range(SPACE.projects)]
         self.assertIn(self.acquire('new'), got)
         self.free_cooled.assert_not_called()
+
+    def test_no_other_part_is_freed_than_the_one_that_is_named(self):
+        got = sorted(
+            (self.acquire(f'p{n}') for n in range(SPACE.projects)),
+            key=lambda part: ranking.rank(part.categories),
+        )
+        freed = got.pop(len(got) // 2)
+        self.store.write(lambda c: project_rows.free(c, freed))
+        self.assertCountEqual(got, self.store.read(project_rows.parts))
 
     def test_no_part_is_left_when_all_projects_have_levels(self):
         allocator = self.quick.make()

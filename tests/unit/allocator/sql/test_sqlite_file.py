@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 
+import fcntl
 import os
 import pathlib
 import sqlite3
 import time
+from unittest import mock
 
 import fixtures
 import testtools
@@ -11,6 +13,7 @@ import testtools
 from svirt_nova import exception
 from svirt_nova.allocator import contract
 from svirt_nova.allocator.sql import sql_allocator
+from svirt_nova.allocator.sql.engine import sqlite
 from svirt_nova.allocator.sql.engine import stores
 from svirt_nova.mcs import spaces
 from tests import quick_store
@@ -148,6 +151,13 @@ class SqliteFileTest(testtools.TestCase):
             523776, sql_allocator.SqlAllocator(self.conf).stats().free
         )
 
+    def test_a_store_whose_schema_was_begun_is_completed(self):
+        self.run_sql('CREATE TABLE svirt_nova_version (version_num TEXT)')
+
+        self.assertEqual(
+            523776, sql_allocator.SqlAllocator(self.conf).stats().free
+        )
+
     def test_an_empty_file_becomes_a_new_store(self):
         self.path.touch()
         self.assertEqual(
@@ -195,12 +205,30 @@ class SqliteFileTest(testtools.TestCase):
         connection.execute('ROLLBACK')
         allocator.acquire(contract.new_uuid(), 'p', 'a')
 
+    def test_a_writer_that_holds_the_lock_for_a_moment_is_waited_for(self):
+        allocator = sql_allocator.SqlAllocator(self.conf)
+        allocator.stats()
+        lock = self.path.with_name(f'{self.path.name}.lock').open('w')
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        pauses = []
+
+        def sleep(seconds):
+            pauses.append(seconds)
+            if len(pauses) == 20:
+                lock.close()
+
+        with mock.patch.object(sqlite.time, 'sleep', sleep):
+            allocator.acquire(contract.new_uuid(), 'p', 'a')
+        self.assertEqual(20, len(pauses))
+        self.assertTrue(all(0 < pause < 0.1 for pause in pauses), pauses)
+
     def test_urls_that_name_no_plain_file_are_refused(self):
         for connection in (
             'sqlite://',
             'sqlite:///:memory:',
             'no url',
             'sqlite:////tmp/x?timeout=soon',
+            'sqlite:////tmp/x?timeout=1&timeout=2',
             'nosuch://host/name',
         ):
             self.conf.set_override('connection', connection, 'svirt_database')
