@@ -38,6 +38,12 @@ class FillWarningsTest(testtools.TestCase):
         [line] = self.check(0.99)
         self.assertIn('95 % full', line)
 
+    def test_a_threshold_of_nothing_is_told_at_once(self):
+        self.warnings = fill_warnings.FillWarnings([0])
+        [line] = self.check(0.0)
+        self.assertIn('0 % full', line)
+        self.assertEqual([], self.check(0.0))
+
     def test_a_threshold_is_told_again_after_a_fall_below_it(self):
         self.assertEqual(1, len(self.check(0.80)))
         self.assertEqual([], self.check(0.76))
