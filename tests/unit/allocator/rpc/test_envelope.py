@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 import testtools
+from hypothesis import assume
 from hypothesis import given
 
 from svirt_nova import exception
@@ -46,5 +47,7 @@ class AnswersTest(testtools.TestCase):
 
     @given(values.JUNK)
     def test_answer_of_another_shape_is_refused(self, junk):
+        # Chance finds an answer that has the shape of a result, too.
+        assume(not isinstance(junk, dict) or junk.keys() != {'result'})
         for answer in (junk, {'error': junk}, {'result': junk, 'a': 1}):
             self.assertRaises(exception.StoreUnusable, read, answer)
