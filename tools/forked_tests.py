@@ -169,6 +169,9 @@ def _judge(
     # Only the bytecode of the unchanged sources is kept: see _measure().
     sys.dont_write_bytecode = True
     os.environ['PYTHONDONTWRITEBYTECODE'] = '1'
+    # A test that hangs is ended (tests/time_limit.py) long before the child.
+    longest = max(test.duration for test in tests)
+    os.environ['OS_TEST_TIMEOUT'] = str(30 + 5 * longest)
     try:
         found = {
             case.id(): case

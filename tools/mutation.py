@@ -7,7 +7,7 @@ by those functional tests that need neither Nova's services nor a database
 server. A mutant is judged by the tests that execute its statement, and by
 the other unit tests of its room: what is executed once for many tests, as at
 an import, may be noticed by any of them. It is killed by the first test that
-fails, by an import that fails, or by the time limit.
+fails, and fails again, by an import that fails, or by the time limit.
 
 The exit status is 0 if enough of the mutants were killed.
 """
@@ -25,6 +25,7 @@ import tempfile
 from collections.abc import Iterable
 from collections.abc import Sequence
 from multiprocessing import connection
+from typing import NamedTuple
 
 from tools import forked_tests
 from tools import mutants
@@ -101,6 +102,37 @@ def tests_for(
     ]
 
 
+class Trial(NamedTuple):
+    """What runs for a mutant.
+
+    :param tests: what runs
+    :param later: what runs next if a suspected killer passes now, which then
+        runs by itself; None when all tests run
+    """
+
+    mutant: Mutant
+    tests: list[forked_tests.Test]
+    later: list[forked_tests.Test] | None = None
+
+    def after(self, killer: str | None) -> Trial:
+        """What runs next; nothing if the mutant is judged.
+
+        A test that fails is repeated by itself. If it passes then, it has
+        failed because the machine is busy, say, and the others go on.
+
+        :param killer: what ended these tests; None if all have passed
+        """
+        name = killer.splitlines()[0] if killer else None
+        names = [test.id for test in self.tests]
+        if self.later is not None:
+            return Trial(self.mutant, [] if killer else self.later)
+        if name not in names:
+            return Trial(self.mutant, [])
+        index = names.index(name)
+        repeated = self.tests[index : index + 1]
+        return Trial(self.mutant, repeated, self.tests[index + 1 :])
+
+
 def judge(
     sample: Iterable[Mutant],
     suite: forked_tests.Suite,
@@ -113,9 +145,9 @@ def judge(
     """
     waiting = [(m, t) for m in sample if (t := tests_for(m, suite, rooms))]
     free = list(trees)
-    running: dict[connection.Connection, tuple[forked_tests.Child, Mutant]]
+    running: dict[connection.Connection, tuple[forked_tests.Child, Trial]]
     running = {}
-    killed = {}
+    killed: dict[Mutant, str] = {}
     try:
         while waiting or running:
             while free and waiting:
@@ -123,13 +155,19 @@ def judge(
                 path = free[-1] / mutant.path
                 path.write_text(mutant.apply(path.read_text()) or '')
                 child = forked_tests.judge(free.pop(), tests)
-                running[child.pipe] = child, mutant
+                running[child.pipe] = child, Trial(mutant, tests)
             ready = connection.wait(list(running), 1)
-            for pipe, (child, mutant) in list(running.items()):
+            for pipe, (child, trial) in list(running.items()):
                 if pipe not in ready and not child.is_late():
                     continue
                 del running[pipe]
                 killer = child.end()
+                following = trial.after(killer)
+                if following.tests:
+                    child = forked_tests.judge(child.tree, following.tests)
+                    running[child.pipe] = child, following
+                    continue
+                mutant = trial.mutant
                 # With its time: the bytecode of the original is valid again.
                 shutil.copy2(ROOT / mutant.path, child.tree / mutant.path)
                 free.append(child.tree)

@@ -69,3 +69,30 @@ class TestsForTest(testtools.TestCase):
 
     def test_none_of_a_tier_that_has_none_for_the_room_judge_it(self):
         self.assertEqual([], self.judges(Suite('tests.unit.virt.b'), {}))
+
+
+class TrialTest(testtools.TestCase):
+    A, B, C = (forked_tests.Test(name, 'module', 1) for name in 'abc')
+
+    def setUp(self):
+        super().setUp()
+        self.trial = mutation.Trial(MCS, [self.A, self.B, self.C])
+
+    def test_nothing_follows_when_all_have_passed(self):
+        self.assertEqual([], self.trial.after(None).tests)
+
+    def test_nothing_follows_an_import_that_failed(self):
+        self.assertEqual([], self.trial.after('import: NameError()').tests)
+
+    def test_a_test_that_failed_is_repeated_by_itself(self):
+        self.assertEqual([self.B], self.trial.after('b\ntraceback').tests)
+
+    def test_nothing_follows_when_it_fails_again(self):
+        again = self.trial.after('b\ntraceback')
+        self.assertEqual([], again.after('b\ntraceback').tests)
+
+    def test_the_others_go_on_when_it_passes(self):
+        again = self.trial.after('b\ntraceback')
+        others = again.after(None)
+        self.assertEqual([self.C], others.tests)
+        self.assertEqual([self.C], others.after('c\ntraceback').tests)
