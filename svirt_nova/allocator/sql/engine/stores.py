@@ -260,7 +260,8 @@ def sync(
     :raises StoreUnusable: the store is damaged, or not one of ours
     :raises StoreUnreachable: it cannot be opened
     """
-    return Store(conf).sync(space)
+    with contextlib.closing(Store(conf)) as store:
+        return store.sync(space)
 
 
 def revision(conf: cfg.ConfigOpts) -> str | None:
@@ -268,7 +269,8 @@ def revision(conf: cfg.ConfigOpts) -> str | None:
 
     :raises StoreUnreachable: it cannot be opened
     """
-    return Store(conf).revision()
+    with contextlib.closing(Store(conf)) as store:
+        return store.revision()
 
 
 def _parse(connection: str) -> sa.URL:
