@@ -58,6 +58,13 @@ class EngineTest(testtools.TestCase):
         url, _ = self.created_with('mysql+pymysql://u@h/n', 0.2)
         self.assertEqual('1', url.query['read_timeout'])
 
+    def test_a_connection_is_waited_for_as_long_as_a_call_may_take(self):
+        url = 'mysql+pymysql://u@h/n'
+        _, options = self.created_with(url, 7)
+        self.assertEqual(7, options['pool_timeout'])
+        _, options = self.created_with(url, 7, pool_timeout=3)
+        self.assertEqual(3, options['pool_timeout'])
+
     def test_only_psycopg2_is_told_how_to_wait(self):
         self.created_with('postgresql+psycopg2://u@h/n')
         self.wait.assert_called_once_with(database_server._wait)
