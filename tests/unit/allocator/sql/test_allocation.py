@@ -278,6 +278,21 @@ class AdoptionTest(AllocationCase):
             )
         self.assertIn(str(level), str(error))
 
+    def test_a_reservation_that_conflicts_once_is_tried_again(self):
+        level = next(iter(self.space))
+        conflicts = [errors.Conflict('taken')]
+        insert = allocation_rows.insert
+
+        def conflict_first(*args, **kwargs):
+            if conflicts:
+                raise conflicts.pop()
+            insert(*args, **kwargs)
+
+        with mock.patch.object(allocation_rows, 'insert', conflict_first):
+            reserved = self.allocator.reserve(level, 'why')
+        self.assertEqual(reserved, self.allocator.find(level))
+        self.assertEqual('why', reserved.note)
+
     def test_a_release_whose_answer_was_lost_has_succeeded(self):
         level = next(iter(self.space))
         self.allocator.reserve(level, '')

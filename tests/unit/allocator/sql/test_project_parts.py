@@ -88,6 +88,18 @@ class ProjectPartsTest(PartsCase):
             )
         self.assertIn('project p', str(error))
 
+    def test_a_part_that_others_took_once_is_looked_for_again(self):
+        pick = project_parts._pick
+        misses = [None]
+
+        def miss_first(*args):
+            return misses.pop() if misses else pick(*args)
+
+        with mock.patch.object(project_parts, '_pick', miss_first):
+            part = self.acquire('p')
+        self.assertTrue(SPACE.has_part(part))
+        self.assertEqual([], misses)
+
     def test_a_part_that_another_process_gave_meanwhile_is_the_projects(self):
         part = self.acquire('p', cache=self.make_cache())
         found = [None]
