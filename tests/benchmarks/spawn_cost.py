@@ -31,11 +31,15 @@ from collections.abc import Callable
 from typing import Any
 
 import fixtures
+
+# This package settles how threads are made, and must come before anything
+# else of Nova.
+# isort: off
+from nova.tests.functional.libvirt import base as functional
+
+# isort: on
 from nova import objects
 from nova import privsep as nova_privsep
-
-# Before anything else of Nova: it settles how threads are made.
-from nova.tests.functional.libvirt import base as functional
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import imagebackend
 from nova.virt.libvirt import utils as libvirt_utils
@@ -68,7 +72,7 @@ _PARTS = (
     'svirt_nova.host.file_labels.label',
     'svirt_nova.host.file_labels.read',
     'svirt_nova.host.domain_xml.confine',
-    'svirt_nova.virt.driver.SvirtLibvirtDriver._read_back',
+    'svirt_nova.virt.guards.LevelGuard._read_back',
 )
 
 # What an instance does not have in common with another.
