@@ -6,6 +6,9 @@ imported, before any of their test classes exists: no class can forget the
 limit. A class whose tests are known to take longer has an attribute
 ``time_limit``, in seconds.
 
+What is no test, such as the preparation of a class, runs within
+:func:`limit`. So do the tests of the lab, which have no stestr.
+
 The limit is enforced twice. First gently: a signal raises
 :class:`TimeLimitExceeded` in the main thread, wherever it is, the test fails
 with the stacks of all threads, and the next test runs. A test that waits
@@ -65,7 +68,7 @@ __unittest = True
 
 
 class TimeLimitExceeded(Exception):
-    """A test took longer than it may."""
+    """A test, or what ran within a limit, took longer than it may."""
 
 
 def limit_of(case: object) -> float:
@@ -89,18 +92,72 @@ def stacks() -> str:
     return ''.join(parts)
 
 
-def _end_process_after(limit: float) -> None:
+def _end_process_after(limit: float, grace: float | None = None) -> None:
     """End the process, with the stacks of its threads, if it is still there.
 
     :param limit: in how many seconds, without the grace; 0 for never
+    :param grace: seconds, before scaling; by default ``GRACE``
     """
     if not limit:
         faulthandler.cancel_dump_traceback_later()
         return
     # A test may have replaced sys.stderr by something without a descriptor.
     faulthandler.dump_traceback_later(
-        limit + SCALE * GRACE, exit=True, file=sys.__stderr__ or sys.stderr
+        limit + SCALE * (GRACE if grace is None else grace),
+        exit=True,
+        file=sys.__stderr__ or sys.stderr,
     )
+
+
+@contextlib.contextmanager
+def _alarm(
+    seconds: float, expired: Callable[[int, Any], object]
+) -> Iterator[None]:
+    """Let a signal handler be called if this context takes too long."""
+    handler = signal.signal(signal.SIGALRM, expired)
+    timer = signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *timer)
+        signal.signal(signal.SIGALRM, handler)
+
+
+@contextlib.contextmanager
+def limit(
+    what: str,
+    seconds: float,
+    interrupt: Callable[[], object] = lambda: None,
+    grace: float | None = None,
+) -> Iterator[None]:
+    """Raise :class:`TimeLimitExceeded` if this context takes too long.
+
+    The stacks of all threads go to standard error. Only the main thread can
+    enter the context, and not within a test that has a limit of its own.
+
+    :param what: a name for the message
+    :param seconds: the limit, before scaling
+    :param interrupt: called before the exception is raised: what it ends
+        need not be waited for when the context is left
+    :param grace: how many seconds after the limit the process is ended,
+        before scaling; by default ``GRACE``
+    """
+    scaled = SCALE * (DEFAULT and seconds)
+
+    def expired(number: int, frame: Any) -> None:
+        print(stacks(), file=sys.__stderr__ or sys.stderr, flush=True)
+        interrupt()
+        signal.setitimer(signal.ITIMER_REAL, SCALE * REPEAT)
+        raise TimeLimitExceeded(
+            f'{what} took longer than its time limit, {scaled:g} s'
+        )
+
+    _end_process_after(scaled, grace)
+    try:
+        with _alarm(scaled, expired):
+            yield
+    finally:
+        _end_process_after(0)
 
 
 class _Timer:
@@ -122,23 +179,14 @@ class _Timer:
     def running(self) -> Iterator[None]:
         """Interrupt what runs in this context when its time is over."""
         _end_process_after(self._limit)
-        try:
-            handler = signal.signal(signal.SIGALRM, self._expired)
-        except ValueError:
+        with contextlib.ExitStack() as stack:
+            stack.callback(lambda: _end_process_after(SCALE * DEFAULT))
             # Signals belong to the main thread. In others only the hard
             # limit works. Python is asked like this because eventlet changes
             # what threading.main_thread() says.
-            has_timer = False
-        else:
-            has_timer = True
-            timer = signal.setitimer(signal.ITIMER_REAL, self._limit)
-        try:
+            with contextlib.suppress(ValueError):
+                stack.enter_context(_alarm(self._limit, self._expired))
             yield
-        finally:
-            if has_timer:
-                signal.setitimer(signal.ITIMER_REAL, *timer)
-                signal.signal(signal.SIGALRM, handler)
-            _end_process_after(SCALE * DEFAULT)
 
     def call(self, function: Callable[..., Any], *args: Any, **kw: Any) -> Any:
         """Call a function of the test."""

@@ -2,8 +2,11 @@
 
 import os
 import pathlib
+import signal
 import subprocess
 import sys
+import threading
+import time
 import unittest
 
 import testtools
@@ -106,6 +109,87 @@ class TimeLimitTest(testtools.TestCase):
         self.patch(time_limit, 'DEFAULT', 0)
 
         self.assertEqual(0, time_limit.limit_of(self))
+
+
+class LimitTest(testtools.TestCase):
+    def setUp(self):
+        super().setUp()
+        # This test has a limit of its own, which must not be cancelled.
+        self.ends = []
+        self.patch(
+            time_limit,
+            '_end_process_after',
+            lambda limit, grace=None: self.ends.append((limit, grace)),
+        )
+        # The stacks of all threads say nothing here.
+        self.patch(time_limit, 'stacks', lambda: '')
+        self.interrupted = []
+
+    def sleep(self, seconds, limit, **kwargs):
+        with time_limit.limit(
+            'the sleep',
+            limit,
+            interrupt=lambda: self.interrupted.append(1),
+            **kwargs,
+        ):
+            time.sleep(seconds)
+
+    def test_what_ends_in_time_is_left_alone(self):
+        self.sleep(0, 5)
+
+        self.assertEqual([], self.interrupted)
+
+    def test_what_hangs_is_interrupted_and_named(self):
+        error = self.assertRaises(
+            time_limit.TimeLimitExceeded, self.sleep, 60, 0.1
+        )
+
+        self.assertIn('the sleep took longer', str(error))
+        self.assertEqual([1], self.interrupted)
+
+    def test_a_wait_for_another_thread_ends(self):
+        def wait():
+            with time_limit.limit('the wait', 0.1):
+                threading.Event().wait()
+
+        self.assertRaises(time_limit.TimeLimitExceeded, wait)
+
+    def test_what_goes_on_nevertheless_is_interrupted_again(self):
+        self.patch(time_limit, 'REPEAT', 0.1)
+
+        def hang_twice():
+            with time_limit.limit(
+                'both', 0.1, lambda: self.interrupted.append(1)
+            ):
+                try:
+                    time.sleep(60)
+                except time_limit.TimeLimitExceeded:
+                    time.sleep(60)
+
+        self.assertRaises(time_limit.TimeLimitExceeded, hang_twice)
+        self.assertEqual([1, 1], self.interrupted)
+
+    def test_the_process_is_ended_after_the_grace_and_only_then(self):
+        self.sleep(0, 5, grace=7)
+
+        self.assertEqual([(time_limit.SCALE * 5, 7), (0, None)], self.ends)
+
+    def test_nothing_is_left_of_a_limit(self):
+        handler = signal.getsignal(signal.SIGALRM)
+        seconds, _ = signal.getitimer(signal.ITIMER_REAL)
+
+        self.sleep(0, 0.5)
+
+        self.assertIs(handler, signal.getsignal(signal.SIGALRM))
+        left, _ = signal.getitimer(signal.ITIMER_REAL)
+        self.assertAlmostEqual(seconds, left, delta=5)
+
+    def test_there_is_no_limit_where_limits_are_switched_off(self):
+        self.patch(time_limit, 'DEFAULT', 0)
+
+        self.sleep(0.2, 0.1)
+
+        self.assertEqual([], self.interrupted)
 
 
 class SuiteTest(testtools.TestCase):
