@@ -20,9 +20,9 @@ from tests.lab import image
 from tests.lab import prerequisites
 from tests.lab import processes
 from tests.lab import wheels
+from tests.lab.progress import complain
 from tests.lab.progress import LabError
 from tests.lab.progress import Progress
-from tests.lab.progress import complain
 
 
 def ensure(

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab import bootstrap
-from tests.lab.progress import Progress
 from tests.lab.progress import place_json
+from tests.lab.progress import Progress
 from tests.lab.progress import say
 from tests.lab.progress import table
 from tests.lab.progress import write_json

@@ -8,9 +8,9 @@ from typing import Any
 from tests.lab import acts
 from tests.lab import isolation
 from tests.lab import moves
+from tests.lab.cloud import Cloud
 from tests.lab.cloud import DRIVER
 from tests.lab.cloud import NOVA_DRIVER
-from tests.lab.cloud import Cloud
 from tests.lab.isolation import brief
 from tests.lab.progress import Progress
 from tests.lab.progress import say

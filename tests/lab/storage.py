@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import shlex
 
-from tests.lab.machine import NETWORK
 from tests.lab.machine import Machine
+from tests.lab.machine import NETWORK
 
 #: Where Nova keeps instances.
 INSTANCES = '/var/lib/nova/instances'

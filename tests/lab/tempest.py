@@ -20,14 +20,14 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 from typing import Any
+from typing import TYPE_CHECKING
 
 from tests.lab import bootstrap
 from tests.lab import cache
 from tests.lab.progress import LabError
-from tests.lab.progress import Progress
 from tests.lab.progress import place_json
+from tests.lab.progress import Progress
 from tests.lab.progress import write_json
 
 if TYPE_CHECKING:
@@ -150,12 +150,12 @@ def compare(name: str, progress: Progress) -> dict[str, Any]:
     """
     # Only the lab's environment has what these need.
     from tests.lab import selection
-    from tests.lab.cloud import DRIVER
     from tests.lab.cloud import Cloud
+    from tests.lab.cloud import DRIVER
     from tests.lab.comparison import Comparison
     from tests.lab.native import NativeCloud
-    from tests.lab.suite import Suite
     from tests.lab.suite import host_features
+    from tests.lab.suite import Suite
 
     place = PLACES[name]
     begin = time.monotonic()

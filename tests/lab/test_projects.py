@@ -14,7 +14,6 @@ from tests.lab import isolation
 from tests.lab.case import LabTestCase
 from tests.lab.storage import VOLUMES
 
-
 #: Where the projects' pairs are from. Instances may have a category of their
 #: own in common, by chance.
 OF_PROJECTS = 'c0.c511'
