@@ -26,8 +26,7 @@ class IsolationTest(LabTestCase):
     servers: list[Any]
 
     @classmethod
-    def setUpClass(cls) -> None:
-        super().setUpClass()
+    def prepare(cls) -> None:
         with cls.cloud.progress.step('three instances'):
             cls.servers = cls.cloud.boot(['alpha', 'beta', 'gamma'])
 

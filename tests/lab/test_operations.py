@@ -26,18 +26,13 @@ class OperationsTest(LabTestCase):
     first: dict[str, frozenset[int]]
 
     @classmethod
-    def setUpClass(cls) -> None:
-        super().setUpClass()
+    def prepare(cls) -> None:
         with cls.cloud.progress.step('two instances'):
             cls.red, cls.blue = cls.cloud.boot(['red', 'blue'])
+        cls.addClassCleanup(cls.cloud.delete, [cls.red, cls.blue])
         levels = acts.show_levels(cls.cloud, [cls.red, cls.blue])
         assert not levels.faults, levels.faults
         cls.first = {each.uuid: each.categories for each in levels.instances}
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        cls.cloud.delete([cls.red, cls.blue])
-        super().tearDownClass()
 
     def setUp(self) -> None:
         self.compute = self.cloud.api.compute

@@ -26,8 +26,7 @@ class ProjectsTest(LabTestCase):
     bob: Any
 
     @classmethod
-    def setUpClass(cls) -> None:
-        super().setUpClass()
+    def prepare(cls) -> None:
         cls._choose_scheme()
         api = cls.cloud.api
         project = api.identity.create_project(name='other')

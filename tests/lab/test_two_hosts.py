@@ -43,8 +43,7 @@ class TwoHostsTest(LabTestCase):
         )
 
     @classmethod
-    def setUpClass(cls) -> None:
-        super().setUpClass()
+    def prepare(cls) -> None:
         cls.ann, cls.bob = acts.one_on_each_host(cls.cloud, ['ann', 'bob'])
 
     @property
