@@ -39,7 +39,7 @@ class IsolationTest(LabTestCase):
             self.assertEqual('svirt_t', kind)
             self.assertNotIn(kind, PERMISSIVE)
 
-    def test_8_only_the_lab_policy_s_types_are_permissive(self) -> None:
+    def test_8_types_that_the_lab_does_not_name_are_enforced(self) -> None:
         told = self.host.probe('denials', self.host.enforced_at)
         excused = {
             row['source'].split(':')[2]
@@ -69,7 +69,7 @@ class IsolationTest(LabTestCase):
                 isolation.categories(isolation.level_of(label['label']))
             )
 
-    def test_3_only_own_files_open(self) -> None:
+    def test_3_each_guest_opens_its_own_files_alone(self) -> None:
         assault = acts.attack(self.cloud, self.servers)
         self.assertEqual([], assault.faults)
         self.assertEqual(
@@ -85,7 +85,7 @@ class IsolationTest(LabTestCase):
         )
         self.assertEqual(12, assault.denials)
 
-    def test_4_same_level_does_open(self) -> None:
+    def test_4_a_guest_of_the_same_level_opens_the_files(self) -> None:
         contrast = acts.contrast(self.cloud)
         self.assertEqual([], contrast.faults)
         self.assertEqual(2, contrast.attack.counts()['foreign_opened'])

@@ -59,7 +59,7 @@ class OperationsTest(LabTestCase):
         self.assertEqual(files, counts['foreign_denied'])
         self.assertEqual(files, assault.denials)
 
-    def test_1_rebuild(self) -> None:
+    def test_1_a_rebuilt_instance_keeps_its_level(self) -> None:
         before = self.domain_of(self.red)
         image = self.cloud.api.image.find_image('idle')
         self.compute.rebuild_server(self.red, image=image.id)
@@ -67,7 +67,9 @@ class OperationsTest(LabTestCase):
         self.assertNotEqual(before['pid'], self.domain_of(self.red)['pid'])
         self.check(files=4)
 
-    def test_2_rescue_and_unrescue(self) -> None:
+    def test_2_a_rescued_instance_and_its_rescue_disk_have_its_level(
+        self,
+    ) -> None:
         self.compute.rescue_server(self.blue)
         self.cloud.wait_status(self.blue, 'RESCUE')
         rescued = self.domain_of(self.blue)
@@ -85,7 +87,7 @@ class OperationsTest(LabTestCase):
         self.cloud.wait_active(self.blue)
         self.check(files=4)
 
-    def test_3_resize_on_the_same_host(self) -> None:
+    def test_3_an_instance_resized_on_its_host_keeps_its_level(self) -> None:
         small = self.compute.find_flavor('small')
         self.compute.resize_server(self.red, small.id)
         self.cloud.wait_status(self.red, 'VERIFY_RESIZE')
@@ -94,7 +96,9 @@ class OperationsTest(LabTestCase):
         self.cloud.wait_active(self.red)
         self.check(files=4)
 
-    def test_4_shelve_and_unshelve(self) -> None:
+    def test_4_a_shelved_instance_holds_its_level_until_it_returns(
+        self,
+    ) -> None:
         self.compute.shelve_server(self.blue)
         self.cloud.wait_status(self.blue, 'SHELVED_OFFLOADED')
         held = [
@@ -109,7 +113,7 @@ class OperationsTest(LabTestCase):
         self.cloud.wait_active(self.blue)
         self.check(files=4)
 
-    def test_5_volume(self) -> None:
+    def test_5_a_volume_has_the_level_as_long_as_it_is_attached(self) -> None:
         storage = self.cloud.api.block_storage
         volume = self.cloud.make_volume('data')
         self.cloud.attach(self.red, volume)

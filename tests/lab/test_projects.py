@@ -24,6 +24,10 @@ class ProjectsTest(LabTestCase):
     ann: Any
     amy: Any
     bob: Any
+    #: The cloud as the other project sees it.
+    other: Any
+    #: The type of volumes that several instances may have.
+    kind: str
 
     @classmethod
     def prepare(cls) -> None:

@@ -93,7 +93,9 @@ class TwoHostsTest(LabTestCase):
         for host in self.cloud.hosts:
             self.assertNotIn('mysql', host.run('cat /etc/nova/nova.conf'))
 
-    def test_3_only_own_files_open_on_either_host(self) -> None:
+    def test_3_each_guest_opens_its_own_files_alone_on_either_host(
+        self,
+    ) -> None:
         self.check_attack()
 
     def test_4_a_guest_that_migrates_keeps_its_level_and_its_files(
@@ -118,7 +120,9 @@ class TwoHostsTest(LabTestCase):
         self.assertEqual(0, counts['foreign_opened'])
         self.check_levels()
 
-    def test_5_only_own_files_open_after_the_migrations(self) -> None:
+    def test_5_each_guest_opens_its_own_files_alone_after_migrations(
+        self,
+    ) -> None:
         self.check_attack()
 
     def test_6_a_guest_loses_no_write_on_its_way(self) -> None:
