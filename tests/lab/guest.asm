@@ -2,8 +2,10 @@
 ;
 ; The guest of the lab: one sector, which does what a host needs of a guest.
 ;
-; An operating system would take the time of an emulated host. This one sleeps
-; until the BIOS's timer wakes it, 18 times a second, and then
+; An emulated host has little time: an operating system would take too much of
+; it, and so do 18 ticks a second of the BIOS's timer. This guest stops that
+; timer. It sleeps until the real-time clock wakes it, twice a second or, with
+; WRITES, 8 times a second, and then
 ;
 ; - ends when it is asked to (ACPI power button: Nova's stop, soft reboot);
 ; - lets go of the devices that it is asked for (ACPI hot unplug on the i440fx
@@ -30,6 +32,29 @@ SLEEP_NOW       equ 1 << 13     ; of type 0, soft off
 HOTPLUG_DOWN    equ 0xae04
 HOTPLUG_EJECT   equ 0xae08
 HOTPLUG_BUS     equ 0xae10
+; The real-time clock, which wakes 32768 >> (RATE - 1) times a second.
+CLOCK_INDEX     equ 0x70
+CLOCK_DATA      equ 0x71
+CLOCK_VECTOR    equ 0x70 * 4
+STATUS_A        equ 0x0a
+STATUS_B        equ 0x0b
+STATUS_C        equ 0x0c
+OSCILLATES      equ 0x20
+PERIODIC        equ 0x40
+%ifdef WRITES
+RATE            equ 13
+%else
+RATE            equ 15
+%endif
+; Interrupt controllers, and the timer.
+FIRST_COMMAND   equ 0x20
+FIRST_MASK      equ 0x21
+SECOND_COMMAND  equ 0xa0
+SECOND_MASK     equ 0xa1
+END_INTERRUPT   equ 0x20
+TIMER_MODE      equ 0x43
+TIMER_COUNT     equ 0x40
+ONCE            equ 0x30
 SERIAL          equ 0x3f8
 SERIAL_STATUS   equ 0x3fd
 SERIAL_IS_EMPTY equ 1 << 5
@@ -88,6 +113,37 @@ wait_until_empty:
         mov dx, PM_ENABLE
         mov ax, POWER_BUTTON
         out dx, ax
+
+        cli
+        mov word [CLOCK_VECTOR], tick
+        mov word [CLOCK_VECTOR + 2], 0
+        mov al, STATUS_A
+        out CLOCK_INDEX, al
+        mov al, OSCILLATES | RATE
+        out CLOCK_DATA, al
+        mov al, STATUS_B
+        out CLOCK_INDEX, al
+        in al, CLOCK_DATA
+        or al, PERIODIC
+        mov ah, al
+        mov al, STATUS_B
+        out CLOCK_INDEX, al
+        mov al, ah
+        out CLOCK_DATA, al
+        mov al, ONCE
+        out TIMER_MODE, al
+        mov al, 0xff
+        out TIMER_COUNT, al
+        out TIMER_COUNT, al
+        ; Mask the timer's interrupt; unmask that of the clock, which comes
+        ; through the second controller.
+        in al, FIRST_MASK
+        or al, 1
+        and al, ~4 & 0xff
+        out FIRST_MASK, al
+        in al, SECOND_MASK
+        and al, ~1 & 0xff
+        out SECOND_MASK, al
         sti
 
 sleep:
@@ -126,6 +182,18 @@ write:
         inc dword [number]
 %endif
         jmp sleep
+
+tick:
+        push ax
+        ; The clock does not tick again before this is read.
+        mov al, STATUS_C
+        out CLOCK_INDEX, al
+        in al, CLOCK_DATA
+        mov al, END_INTERRUPT
+        out SECOND_COMMAND, al
+        out FIRST_COMMAND, al
+        pop ax
+        iret
 
 text:   db 'the guest of the lab is up', 13, 10
 drive:  db 0
