@@ -16,7 +16,9 @@ from tests.lab.progress import Progress
 
 #: tb-size (MiB) keeps the code that Python makes QEMU translate.
 EMULATION = 'tcg,thread=multi,tb-size=1024'
+#: Seconds that a kernel may take to boot, and for how long it may be silent.
 _PATIENCE = 20.0
+_SILENCE = 5.0
 # Said by the initial RAM disk when told to stop there.
 _MARKER = b'initramfs'
 
@@ -72,7 +74,7 @@ def _boots(image: Image) -> bool:
                 '-serial',
                 f'file:{console.name}',
                 '-append',
-                'console=ttyS0 break=top panic=1',
+                'console=ttyS0 earlyprintk=ttyS0 break=top panic=1',
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -80,10 +82,17 @@ def _boots(image: Image) -> bool:
             start_new_session=True,
         )
         try:
-            deadline = time.monotonic() + _PATIENCE
-            while time.monotonic() < deadline and process.poll() is None:
-                if _MARKER in Path(console.name).read_bytes():
+            begin = last = time.monotonic()
+            length = 0
+            while process.poll() is None:
+                said = Path(console.name).read_bytes()
+                if _MARKER in said:
                     return True
+                now = time.monotonic()
+                if len(said) > length:
+                    length, last = len(said), now
+                if now - begin > _PATIENCE or now - last > _SILENCE:
+                    return False
                 time.sleep(0.3)
             return False
         finally:
