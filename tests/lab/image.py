@@ -209,6 +209,9 @@ def assemble(tree: Path, image: Image, progress: Progress, log: Path) -> None:
     """
     with progress.step('host image: environment, labels, file system'):
         inside = tree / str(cache.VENV).lstrip('/')
+        # Hosts get the project's own files at every run. What an earlier run
+        # left here would stay beside them.
+        wheels.remove_project(log)
         shutil.copytree(cache.VENV, inside, symlinks=True)
         # libvirt's and SELinux's bindings are Debian's, in the host alone.
         settings = inside / 'pyvenv.cfg'

@@ -77,6 +77,15 @@ def build(log: Path) -> None:
     (cache.VENV / 'lab-key').write_text(key())
 
 
+def remove_project(log: Path) -> None:
+    """Remove the project's own files from the environment, if it has any."""
+    processes.run(
+        [cache.VENV / 'bin/pip', 'uninstall', '-q', '-y', 'svirt-nova'],
+        log=log,
+        timeout=120,
+    )
+
+
 def pack_project(run: Path, log: Path) -> Path:
     """Install the checkout's own wheel and pack what it installed.
 
