@@ -9,6 +9,7 @@ import random
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -142,13 +143,17 @@ class Daemons:
 
     Every group is written to ``directory`` before it counts as started, so
     that a later run can end what a killed run left behind.
+
+    :ivar abandoned: whether every wait for them fails at once
     """
 
     def __init__(self, directory: Path, logs: Path) -> None:
         self.directory = directory
         self.logs = logs
-        self._running: list[tuple[str, subprocess.Popen[bytes]]] = []
-        self._abandoned = False
+        self._lock = threading.Lock()
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._on_trial: set[str] = set()
+        self.abandoned = False
         directory.mkdir(parents=True, exist_ok=True)
         logs.mkdir(parents=True, exist_ok=True)
 
@@ -159,8 +164,13 @@ class Daemons:
         *,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        on_trial: bool = False,
     ) -> None:
-        """Start a daemon; its output goes to NAME.log."""
+        """Start a daemon; its output goes to NAME.log.
+
+        :param on_trial: whether its end is an error only to those who name
+            it, until ``rely_on`` is called for it
+        """
         with (self.logs / f'{name}.log').open('ab') as log:
             process = subprocess.Popen(
                 [os.fspath(word) for word in command],
@@ -171,20 +181,37 @@ class Daemons:
                 env=None if env is None else dict(env),
                 start_new_session=True,
             )
-        self._running.append((name, process))
+        with self._lock:
+            self._running[name] = process
+            if on_trial:
+                self._on_trial.add(name)
         (self.directory / f'{name}.pid').write_text(
             f'{process.pid} {_start_time(process.pid)}'
         )
 
     def abandon(self) -> None:
         """Let no thread wait any longer for a daemon."""
-        self._abandoned = True
+        self.abandoned = True
 
-    def check(self) -> None:
-        """Raise LabError when a daemon has ended by itself."""
-        if self._abandoned:
+    def rely_on(self, name: str) -> None:
+        """From here on, let the end of a daemon be an error to everybody."""
+        with self._lock:
+            self._on_trial.discard(name)
+
+    def check(self, *names: str) -> None:
+        """Raise LabError when a daemon has ended by itself.
+
+        :param names: daemons whose end is an error even if they are on trial
+        """
+        if self.abandoned:
             raise LabError('given up')
-        for name, process in self._running:
+        with self._lock:
+            counting = [
+                (name, process)
+                for name, process in self._running.items()
+                if name not in self._on_trial or name in names
+            ]
+        for name, process in counting:
             if process.poll() is not None:
                 log = self.logs / f'{name}.log'
                 raise LabError(
@@ -193,35 +220,42 @@ class Daemons:
                 )
 
     def wait_for(
-        self, what: str, ready: Callable[[], bool], timeout: float
+        self,
+        what: str,
+        ready: Callable[[], bool],
+        timeout: float,
+        *names: str,
     ) -> None:
-        """Poll as ``wait_for``, but give up at once when a daemon dies."""
+        """Poll as ``wait_for``, but give up at once when a daemon dies.
+
+        :param names: as for ``check``
+        """
 
         def alive_and_ready() -> bool:
-            self.check()
+            self.check(*names)
             return ready()
 
         wait_for(what, alive_and_ready, timeout)
 
     def stop(self, name: str) -> None:
-        """End one daemon and wait for it."""
-        keep = []
-        for each, process in self._running:
-            if each == name:
-                _stop_group(process.pid)
-                process.wait()
-                (self.directory / f'{each}.pid').unlink(missing_ok=True)
-            else:
-                keep.append((each, process))
-        self._running = keep
+        """End one daemon, if it was started, and wait for it."""
+        with self._lock:
+            process = self._running.pop(name, None)
+            self._on_trial.discard(name)
+        if process is not None:
+            _stop_group(process.pid)
+            process.wait()
+            (self.directory / f'{name}.pid').unlink(missing_ok=True)
 
     def stop_all(self) -> None:
         """End every daemon at once: nothing they hold is kept."""
-        for name, process in self._running:
+        with self._lock:
+            running, self._running = self._running, {}
+            self._on_trial = set()
+        for name, process in running.items():
             _end_group(process.pid, signal.SIGKILL)
             process.wait()
             (self.directory / f'{name}.pid').unlink(missing_ok=True)
-        self._running = []
 
 
 def end_leftovers(directory: Path) -> list[str]:
