@@ -9,12 +9,15 @@ import itertools
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from importlib import metadata
+from pathlib import Path
 from types import TracebackType
 from typing import Any
+from typing import TypeVar
 
 from tests.lab import accelerator
 from tests.lab import allocator
@@ -31,14 +34,14 @@ from tests.lab.processes import Daemons
 from tests.lab.progress import LabError
 from tests.lab.progress import Progress
 from tests.lab.progress import say
+from tests.lab.saved import SavedState
 
 DRIVER = 'svirt_nova.SvirtLibvirtDriver'
 NOVA_DRIVER = 'libvirt.LibvirtDriver'
 #: Seconds until a thing that an emulated host does counts as hung.
 PATIENCE = 420.0
-#: MiB of memory of a host: of the only one, and of one of several.
-MEMORY = 4096
-MEMORY_OF_SEVERAL = 3072
+
+Answer = TypeVar('Answer')
 
 
 class Cloud:
@@ -109,38 +112,31 @@ class Cloud:
         ]
 
     def _start(self) -> None:
-        mode = accelerator.choose(self._image, self.progress)
-        [network] = processes.free_ports(1)
-        with concurrent.futures.ThreadPoolExecutor(
-            len(self.hosts) + 1
-        ) as pool:
-            jobs = [
-                pool.submit(self._start_host, host, mode, network)
-                for host in self.hosts
-            ]
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            machines = pool.submit(self._start_hosts)
+            packed = pool.submit(self._pack)
             try:
-                with self.progress.step('wheel of svirt-nova'):
-                    archive = wheels.pack_project(
-                        self._run, self.logs / 'wheel.log'
-                    )
-                self.plane.start()
+                self.plane.start_backends()
+                archive = packed.result()
+                ready = pool.submit(self._make_ready, machines, archive)
+                self.plane.start_services()
                 seeded = pool.submit(self._seed)
                 if self._service is not None:
                     self._service.start()
-                for job in jobs:
-                    job.result()
-                self._share_storage()
-                for host in self.hosts:
-                    host.install(archive)
-                    host.start_compute(self.plane, self._svirt_options())
-                seeded.result()
+                ready.result()
+                self.on_hosts(
+                    lambda host: host.start_compute(
+                        self.plane, self._svirt_options()
+                    )
+                )
                 if self._has_volumes:
                     self.hosts[0].start_volumes(
                         self.plane, storage.volumes_share(self.hosts[0])
                     )
+                seeded.result()
             except BaseException:
-                processes.end_commands()
                 self._daemons.abandon()
+                processes.end_commands()
                 raise
         for host in self.hosts:
             with self.progress.step(f'{host.name}: nova-compute'):
@@ -149,18 +145,37 @@ class Cloud:
             with self.progress.step(f'{self.hosts[0].name}: cinder-volume'):
                 self._wait_for_volumes()
 
-    def _start_host(self, host: Host, mode: str, network: int) -> None:
-        count = len(self.hosts)
-        with self.progress.step(f'{host.name}: boot'):
-            host.boot(
-                mode, network, MEMORY if count == 1 else MEMORY_OF_SEVERAL
-            )
-            host.wait_until_up()
-            host.join(count)
-            if count > 1:
+    def _start_hosts(self) -> None:
+        mode = accelerator.choose(self._image, self.progress)
+        [network] = processes.free_ports(1)
+        state = SavedState(self._image, mode)
+        first = self.hosts[0]
+        if state.useful and not state.present:
+            with self.progress.step('state of a prepared host'):
+                state.make(
+                    first, self._run / 'state.qcow2', network, self.progress
+                )
+        self.on_hosts(lambda host: self._start_host(host, state, network))
+
+    def _start_host(self, host: Host, state: SavedState, network: int) -> None:
+        with self.progress.step(f'{host.name}: start'):
+            state.start(host, network, self.progress)
+            host.join(len(self.hosts))
+            if len(self.hosts) > 1:
                 host.listen()
                 host.trust()
-            host.enforce()
+
+    def _pack(self) -> Path:
+        with self.progress.step('wheel of svirt-nova'):
+            return wheels.pack_project(self._run, self.logs / 'wheel.log')
+
+    def _make_ready(
+        self, machines: concurrent.futures.Future[None], archive: Path
+    ) -> None:
+        """Prepare the hosts as far as they need no service for it."""
+        machines.result()
+        self._share_storage()
+        self.on_hosts(lambda host: host.install(archive))
 
     def _share_storage(self) -> None:
         server = self.hosts[0]
@@ -168,15 +183,11 @@ class Cloud:
         if self._has_volumes or shares_instances:
             storage.serve(server)
         if shares_instances:
-            for host in self.hosts:
-                storage.mount_instances(host, server)
+            self.on_hosts(lambda host: storage.mount_instances(host, server))
 
     def _svirt_options(self) -> dict[str, Mapping[str, object]]:
         common: dict[str, Mapping[str, object]] = {
-            'DEFAULT': {'compute_driver': self.driver},
-            'svirt_nova_privileged': {
-                'helper_command': controlplane.privsep_command()
-            },
+            'DEFAULT': {'compute_driver': self.driver}
         }
         if self._service is not None:
             common.update(allocator.FOR_COMPUTES)
@@ -185,15 +196,22 @@ class Cloud:
     def change_driver(self, driver: str) -> None:
         """Restart nova-compute of all hosts with another driver."""
         self.driver = driver
+        self.on_hosts(self.restart_compute)
+
+    def on_hosts(self, action: Callable[[Any], Answer]) -> list[Answer]:
+        """Do something on all hosts at the same time.
+
+        :returns: the answers, in the order of the hosts
+        """
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            list(pool.map(self.restart_compute, self.hosts))
+            return list(pool.map(action, self.hosts))
 
     def restart_compute(self, host: Host) -> None:
         """Restart a host's nova-compute, and wait until it works."""
         host.stop_compute()
         before = self._service_of(host).updated_at
         host.start_compute(self.plane, self._svirt_options())
-        for _ in self.poll(f'nova-compute on {host.name}', pause=3):
+        for _ in self.poll(f'nova-compute on {host.name}'):
             service = self._service_of(host)
             if service.updated_at != before and (
                 service.state == 'up' or service.is_forced_down
@@ -203,11 +221,13 @@ class Cloud:
 
     def _end(self, error: BaseException | None) -> None:
         failed = error is not None and not isinstance(error, KeyboardInterrupt)
-        if failed:
-            for host in self.hosts:
-                with contextlib.suppress(LabError):
-                    host.save_logs()
-        self._daemons.stop_all()
+        try:
+            if failed:
+                for host in self.hosts:
+                    with contextlib.suppress(LabError):
+                        host.save_logs()
+        finally:
+            self._daemons.stop_all()
         if failed:
             self.keep_logs()
         shutil.rmtree(self._run, ignore_errors=True)
@@ -252,7 +272,7 @@ class Cloud:
         return found[0] if found else None
 
     def _wait_for_compute(self, host: Host) -> None:
-        for _ in self.poll(f'nova-compute on {host.name}', pause=3):
+        for _ in self.poll(f'nova-compute on {host.name}'):
             service = self._service_of(host)
             if (
                 service is not None
@@ -266,11 +286,11 @@ class Cloud:
     def _check_compute(self, host: Host) -> None:
         self._daemons.check()
         # A look into an emulated host takes time from nova-compute.
-        if next(self._looks) % 8 == 0 and (failure := host.compute_failed()):
+        if next(self._looks) % 20 == 0 and (failure := host.compute_failed()):
             raise LabError(f'nova-compute on {host.name} ended:\n{failure}')
 
     def _wait_for_volumes(self) -> None:
-        for _ in self.poll('cinder-volume', pause=3):
+        for _ in self.poll('cinder-volume'):
             self._daemons.check()
             if any(
                 service.binary == 'cinder-volume' and service.state == 'up'
@@ -391,16 +411,15 @@ class Cloud:
                 raise LabError(f'instance {server.name} is in ERROR: {fault}')
         return server
 
-    def poll(self, what: str, pause: float = 1) -> Iterator[None]:
-        """Give the caller turns, until it has what it wants.
+    def poll(self, what: str) -> Iterator[None]:
+        """Give the caller a turn each second, until it has what it wants.
 
-        :param pause: seconds between them
         :raises LabError: it has not after a long time
         """
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             yield
-            time.sleep(pause)
+            time.sleep(1)
         raise LabError(f'{what}: not there after {PATIENCE:.0f} s')
 
     def make_volume(self, name: str, api: Any = None, **kwargs: Any) -> Any:

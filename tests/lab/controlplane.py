@@ -22,6 +22,7 @@ from typing import Any
 import openstack
 
 from tests.lab import cache
+from tests.lab import preparation
 from tests.lab import processes
 from tests.lab import tap
 from tests.lab import wheels
@@ -53,16 +54,18 @@ class Access:
 
     :ivar address: where it listens
     :ivar interface: which of the catalog's endpoints have that address
+    :ivar python: the command that runs a Python script beside it
     """
 
     address: str
     interface: str
+    python: str
 
 
 #: In a host, behind QEMU's user-mode network.
-FROM_HOST = Access(INSIDE, 'internal')
+FROM_HOST = Access(INSIDE, 'internal', preparation.python())
 #: On the machine itself.
-FROM_MACHINE = Access(OUTSIDE, 'public')
+FROM_MACHINE = Access(OUTSIDE, 'public', f'{cache.VENV}/bin/python3')
 
 
 def ini(sections: Sections) -> str:
@@ -105,14 +108,16 @@ class ControlPlane:
         }.get(service, '')
         return f'http://{address}:{self._ports[service]}{path}'
 
-    def start(self) -> None:
-        """Bring everything up, from empty databases."""
-        step = self._progress.step
+    def start_backends(self) -> None:
+        """Bring the databases up, with their schemas, and the queue."""
         self._write_configuration()
-        with step('control plane: databases'):
+        with self._progress.step('control plane: databases'):
             self._queue.start(self._daemons)
             self._make_databases()
-        with step('control plane: services'):
+
+    def start_services(self) -> None:
+        """Bring the services up."""
+        with self._progress.step('control plane: services'):
             self._venv(
                 'keystone-manage',
                 '--config-file',
@@ -178,8 +183,13 @@ class ControlPlane:
             'vif_plug_linux_bridge_privileged',
             'vif_plug_ovs_privileged',
             'privsep_osbrick',
+            'svirt_nova_privileged',
         ):
-            sections[group] = {'helper_command': privsep_command()}
+            sections[group] = {
+                'helper_command': _privsep_command(
+                    access, '/etc/nova/nova.conf'
+                )
+            }
         return sections
 
     # Preparation
@@ -562,7 +572,9 @@ class ControlPlane:
         # Without sudo: cinder-volume is root on a lab's host.
         for group in ('cinder_sys_admin', 'privsep_osbrick'):
             sections[group] = {
-                'helper_command': privsep_command('/etc/cinder/cinder.conf')
+                'helper_command': _privsep_command(
+                    access, '/etc/cinder/cinder.conf'
+                )
             }
         return sections
 
@@ -659,11 +671,11 @@ class ControlPlane:
         return sections
 
 
-def privsep_command(conf: str = '/etc/nova/nova.conf') -> str:
-    """Give the command that starts a privileged helper in a host."""
+def _privsep_command(access: Access, configuration: str) -> str:
+    """Give the command that starts a privileged helper."""
     return (
-        f'{cache.VENV}/bin/python3 {cache.VENV}/bin/privsep-helper '
-        f'--config-file {conf}'
+        f'{access.python} {cache.VENV}/bin/privsep-helper '
+        f'--config-file {configuration}'
     )
 
 

@@ -10,14 +10,16 @@ import os
 import shlex
 from collections.abc import Iterator
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from tests.lab import cache
 from tests.lab import controlplane
+from tests.lab import preparation
 from tests.lab.machine import Machine
 
-_PROBE = cache.HERE / 'probe.py'
-_SHAREABLE = cache.HERE / 'shareable.py'
+#: The operator's command.
+OPERATOR = f'{preparation.python()} {cache.VENV}/bin/svirt-nova'
 #: Ends what ``watched`` runs.
 _STOP = '/run/svirt-nova-watch-stop'
 #: Where libvirtd takes migrations.
@@ -40,8 +42,8 @@ class Host(Machine):
         """
         runner = 'systemd-run -q --wait --pipe ' if unit else ''
         answer = self.run(
-            f'{runner}/usr/bin/python3 - {shlex.join(words)}',
-            stdin=_PROBE.read_text(),
+            f'{runner}{preparation.python()} {preparation.PROBE} '
+            f'{shlex.join(words)}',
             timeout=timeout,
         )
         return json.loads(answer)
@@ -57,8 +59,7 @@ class Host(Machine):
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             job = pool.submit(
                 self.run,
-                f'/usr/bin/python3 - watch {_STOP}',
-                stdin=_PROBE.read_text(),
+                f'{preparation.python()} {preparation.PROBE} watch {_STOP}',
                 timeout=3600,
             )
             try:
@@ -67,11 +68,17 @@ class Host(Machine):
                 self.run(f'touch {_STOP}')
             samples += map(json.loads, job.result().splitlines())
 
+    def install(self, archive: Path) -> None:
+        """Install the project's own files."""
+        super().install(archive)
+        # The first program that runs afterwards looks for the entry points of
+        # all packages and caches them. Nothing waits for that yet.
+        self.run(f'{OPERATOR} --help >/dev/null')
+
     def svirt_nova(self, *words: str, timeout: float = 300) -> Any:
         """Run the operator's command with -f json and parse the answer."""
-        command = f'{cache.VENV}/bin/svirt-nova'
         answer = self.run(
-            f'{command} --config-file /etc/nova/nova.conf '
+            f'{OPERATOR} --config-file /etc/nova/nova.conf '
             f'{shlex.join(words)} -f json',
             timeout=timeout,
         )
@@ -128,18 +135,8 @@ class Host(Machine):
             '/etc/cinder/cinder.conf',
             controlplane.ini(plane.volume_configuration(self.address)),
         )
-        self.write('/etc/cinder/shareable.py', _SHAREABLE.read_text())
-        unit = '/etc/systemd/system/cinder-volume.service.d'
-        self.run(f'mkdir -p {unit}')
-        self.write(
-            f'{unit}/path.conf',
-            '[Service]\nEnvironment=PYTHONPATH=/etc/cinder\n',
-        )
         self.write('/etc/cinder/shares', f'{share}\n')
-        self.run(
-            'systemctl daemon-reload; '
-            'systemctl start --no-block cinder-volume.service'
-        )
+        self.run('systemctl start --no-block cinder-volume.service')
 
     def compute_failed(self) -> str:
         """Say why nova-compute ended; empty while it runs."""

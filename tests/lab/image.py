@@ -76,6 +76,7 @@ _MASKED = (
     'sys-kernel-config.mount',
     'sys-kernel-debug.mount',
     'sys-kernel-tracing.mount',
+    'systemd-journald-audit.socket',
     'systemd-logind.service',
     'systemd-update-utmp.service',
 )
@@ -91,20 +92,9 @@ _FILES = {
         'PermitRootLogin prohibit-password\nPasswordAuthentication no\n'
         'UseDNS no\nGSSAPIAuthentication no\nMaxSessions 30\n'
     ),
-    'etc/systemd/system/nova-compute.service': (
-        '[Unit]\nAfter=libvirtd.service\n\n[Service]\nExecStart='
-        f'{cache.VENV}/bin/python3 {cache.VENV}/bin/nova-compute '
-        '--config-file /etc/nova/nova.conf --log-file '
-        '/var/log/nova/nova-compute.log\n'
-        f'Environment=PATH={cache.VENV}/bin:/usr/sbin:/usr/bin:/sbin:/bin\n'
-        'LimitNOFILE=65536\nTimeoutStopSec=30\n'
-    ),
-    'etc/systemd/system/cinder-volume.service': (
-        '[Service]\nExecStart='
-        f'{cache.VENV}/bin/python3 {cache.VENV}/bin/cinder-volume '
-        '--config-file /etc/cinder/cinder.conf --log-file '
-        '/var/log/cinder-volume.log\n'
-        f'Environment=PATH={cache.VENV}/bin:/usr/sbin:/usr/bin:/sbin:/bin\n'
+    # As Debian starts libvirtd, it ends after two minutes without a client.
+    'etc/systemd/system/libvirtd.service.d/lab.conf': (
+        '[Service]\nEnvironment=LIBVIRTD_ARGS=\n'
     ),
 }
 
@@ -360,6 +350,8 @@ def _configure(tree: Path) -> None:
     # libvirt's own network is ever needed.
     conf = tree / 'etc/libvirt/qemu.conf'
     conf.write_text(conf.read_text() + '\nsecurity_driver = "selinux"\n')
+    # libvirt starts every QEMU that it finds, to ask for its capabilities.
+    (tree / 'usr/bin/qemu-system-i386').unlink()
     # For migrations, in a network that only hosts of the lab have.
     conf = tree / 'etc/libvirt/libvirtd.conf'
     conf.write_text(conf.read_text() + '\nauth_tcp = "none"\n')

@@ -3,20 +3,34 @@
 
 from __future__ import annotations
 
-import json
+import secrets
 import shlex
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 from tests.lab import cache
 from tests.lab import processes
+from tests.lab import qemu
 from tests.lab.image import Image
 from tests.lab.processes import Daemons
 from tests.lab.progress import LabError
 
 #: The network that only the machines of a lab have.
 NETWORK = '10.77.0.0/24'
+
+_SNAPSHOT = 'prepared'
+#: Two machines that were loaded from one state would draw the same random
+#: numbers (random(4): RNDADDENTROPY, RNDRESEEDCRNG).
+_RESEED = """\
+import fcntl, sys
+seed = bytes.fromhex(sys.argv[1])
+sizes = b''.join(n.to_bytes(4, 'little') for n in (8 * len(seed), len(seed)))
+with open('/dev/urandom', 'wb') as file:
+    fcntl.ioctl(file, 0x40085203, sizes + seed)
+    fcntl.ioctl(file, 0x5207)
+"""
 
 
 class Machine:
@@ -26,7 +40,8 @@ class Machine:
     :ivar index: 1 for the first
     :ivar address: its own in ``NETWORK``
     :ivar ssh_port: the port of 127.0.0.1 that leads to its sshd
-    :ivar enforced_at: its clock when it began to enforce, in seconds
+    :ivar enforced_at: its clock when it was first seen to enforce the
+        policy, in seconds
     """
 
     enforced_at: str
@@ -42,19 +57,18 @@ class Machine:
         self._run = run
         self._daemons = daemons
         self._socket = run / f'{self.name}.ssh'
-        self._monitor = run / f'{self.name}.qmp'
+        self._overlay = run / f'{self.name}.qcow2'
+        self._own_daemons = (self.name, f'{self.name}-ssh')
         self._log = daemons.logs / f'{self.name}-commands.log'
 
     # The machine
 
-    def boot(self, accelerator: str, network: int, memory: int) -> None:
+    def boot(self, accelerator: str, network: int) -> None:
         """Start it on a fresh overlay of the image.
 
         :param accelerator: of QEMU
         :param network: the port of the machines' own network
-        :param memory: MiB
         """
-        overlay = self._run / f'{self.name}.qcow2'
         processes.run(
             [
                 'qemu-img',
@@ -66,77 +80,93 @@ class Machine:
                 'raw',
                 '-b',
                 self._image.disk,
-                overlay,
+                self._overlay,
             ],
             log=self._log,
             timeout=60,
         )
-        console = self._daemons.logs / f'{self.name}-console.log'
-        card = f'virtio-net-pci,mac=52:54:00:77:%02x:{self.index:02x}'
+        self._start(accelerator, network)
+
+    def load(self, saved: Path, accelerator: str, network: int) -> None:
+        """Start it in the state in which a machine was saved.
+
+        :param saved: what ``save`` made, with the same accelerator
+        """
+        processes.run(
+            ['cp', '--reflink=auto', '--sparse=always', saved, self._overlay],
+            log=self._log,
+            timeout=300,
+        )
+        self._start(accelerator, network, _SNAPSHOT)
+
+    def rely_on(self) -> None:
+        """From here on, let its end be an error in every wait of the lab.
+
+        Until then its end is an error only in a wait for the machine itself.
+        """
+        for name in self._own_daemons:
+            self._daemons.rely_on(name)
+
+    @property
+    def given_up(self) -> bool:
+        """Whether the whole lab is about to end."""
+        return self._daemons.abandoned
+
+    def _start(
+        self, accelerator: str, network: int, snapshot: str = ''
+    ) -> None:
+        backends = qemu.Backends(
+            self.name,
+            self._overlay,
+            self._daemons.logs / f'{self.name}-console.log',
+            self._run / f'{self.name}.qmp',
+            self.ssh_port,
+            network,
+        )
+        self._monitor = qemu.Monitor(backends.monitor)
         self._daemons.start(
             self.name,
-            [
-                'qemu-system-x86_64',
-                '-name',
-                self.name,
-                '-accel',
-                accelerator,
-                '-cpu',
-                'host' if accelerator == 'kvm' else 'max',
-                '-smp',
-                '2',
-                '-m',
-                str(memory),
-                '-nodefaults',
-                '-display',
-                'none',
-                '-serial',
-                f'file:{console}',
-                '-qmp',
-                f'unix:{self._monitor},server=on,wait=off',
-                '-device',
-                'virtio-rng-pci',
-                '-drive',
-                f'file={overlay},if=virtio,cache=unsafe,discard=unmap',
-                '-netdev',
-                'user,id=control,ipv6=off,hostfwd='
-                f'tcp:127.0.0.1:{self.ssh_port}-:22',
-                '-device',
-                f'{card % 0},netdev=control',
-                '-netdev',
-                f'socket,id=own,mcast=230.0.0.1:{network},localaddr=127.0.0.1',
-                '-device',
-                f'{card % 1},netdev=own',
-                '-kernel',
-                self._image.kernel,
-                '-initrd',
-                self._image.initrd,
-                '-append',
-                'console=ttyS0 root=/dev/vda rw security=selinux '
-                'selinux=1 enforcing=0 audit=1 net.ifnames=0 mitigations=off '
-                f'systemd.hostname={self.name}',
-            ],
+            qemu.command(accelerator, self._image, backends, snapshot),
+            on_trial=True,
         )
+
+    def save(self, path: Path) -> None:
+        """End it, and leave its disk and its memory in a file.
+
+        :raises LabError: QEMU could not save it
+        :raises OSError: QEMU did not answer, or the file cannot be made
+        """
+        self._disconnect()
+        self._monitor.execute(('stop', {}))
+        self._monitor.human(f'savevm {_SNAPSHOT}', timeout=300)
+        self.end()
+        self._overlay.rename(path)
+
+    def end(self) -> None:
+        """End it, as if its power was cut."""
+        self._disconnect()
+        self._daemons.stop(self.name)
 
     def set_links(self, *, up: bool) -> None:
         """Pull the cables of both its networks, or put them back."""
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(30)
-            connection.connect(str(self._monitor))
-            lines = connection.makefile('rw')
-            lines.readline()
-            for command, arguments in (
-                ('qmp_capabilities', {}),
-                ('set_link', {'name': 'control', 'up': up}),
-                ('set_link', {'name': 'own', 'up': up}),
-            ):
-                json.dump({'execute': command, 'arguments': arguments}, lines)
-                lines.flush()
-                answer = json.loads(lines.readline())
-                while 'event' in answer:
-                    answer = json.loads(lines.readline())
-                if 'error' in answer:
-                    raise LabError(f'{self.name}: {command}: {answer}')
+        self._monitor.execute(
+            *(('set_link', {'name': name, 'up': up}) for name in qemu.CARDS)
+        )
+
+    def settle(self) -> None:
+        """Turn a machine that was loaded into this one.
+
+        Its clock is set, its kernel gets new random numbers, and it has the
+        host name and the hardware address that belong to its index.
+        """
+        seed = secrets.token_hex(64)
+        mac = qemu.MAC.format(card=1)[:-2] + f'{self.index:02x}'
+        self.run(
+            f'date -s @{time.time():.2f} >/dev/null; '
+            f'hostname {self.name}; echo {self.name} >/etc/hostname; '
+            f'/usr/bin/python3 -I -S -c {shlex.quote(_RESEED)} {seed}; '
+            f'ip link set eth1 address {mac}'
+        )
 
     def join(self, count: int) -> None:
         """Take its address in the machines' own network.
@@ -162,6 +192,7 @@ class Machine:
             f'{self.name} (its console is in {self._daemons.logs})',
             self._greets,
             timeout,
+            self.name,
         )
         self._daemons.start(
             f'{self.name}-ssh',
@@ -180,8 +211,18 @@ class Machine:
                 'ServerAliveCountMax=20',
                 'root@127.0.0.1',
             ],
+            on_trial=True,
         )
-        self._daemons.wait_for(f'ssh to {self.name}', self._socket.exists, 120)
+        self._daemons.wait_for(
+            f'ssh to {self.name}',
+            self._socket.exists,
+            120,
+            *self._own_daemons,
+        )
+
+    def _disconnect(self) -> None:
+        self._daemons.stop(f'{self.name}-ssh')
+        self._socket.unlink(missing_ok=True)
 
     def ssh_command(self) -> str:
         """Give the command with which people get a shell in the host."""
@@ -257,9 +298,16 @@ class Machine:
 
     def enforce(self) -> None:
         """Make the kernel enforce the policy, and see that it does."""
+        self.run('setenforce 1')
+        self.see_enforcing()
+
+    def see_enforcing(self) -> None:
+        """See that the kernel enforces the policy.
+
+        :raises LabError: it does not
+        """
         *answer, self.enforced_at = self.run(
-            'setenforce 1; getenforce; cat /sys/fs/selinux/enforce; echo; '
-            'date +%s.%N'
+            'getenforce; cat /sys/fs/selinux/enforce; echo; date +%s.%N'
         ).split()
         if answer != ['Enforcing', '1']:
             raise LabError(

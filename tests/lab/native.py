@@ -236,7 +236,8 @@ class NativeCloud(Cloud):
             host.prepare()
         with self.progress.step('wheel of svirt-nova'):
             wheels.pack_project(self._run, self.logs / 'wheel.log')
-        self.plane.start()
+        self.plane.start_backends()
+        self.plane.start_services()
         with self.progress.step(f'{host.name}: nova-compute'):
             host.start_compute(self.plane, self._svirt_options())
             self._seed()

@@ -22,6 +22,7 @@ from tests.lab import selection
 from tests.lab import storage
 from tests.lab.cloud import Cloud
 from tests.lab.comparison import Outcome
+from tests.lab.host import OPERATOR
 from tests.lab.progress import LabError
 
 #: Seconds until a run of tempest counts as hung.
@@ -268,8 +269,7 @@ def host_features(cloud: Cloud) -> Features:
             'volumes_host': first.name,
             'manage_host': first.name,
             'manage_command': (
-                f'{cache.VENV}/bin/svirt-nova '
-                '--config-file /etc/nova/nova.conf'
+                f'{OPERATOR} --config-file /etc/nova/nova.conf'
             ),
             'manage_timeout': 600,
         },
