@@ -7,7 +7,7 @@ prints it, the lab's tests assert on it.
 
 from __future__ import annotations
 
-import concurrent.futures
+import itertools
 import json
 import time
 from collections.abc import Mapping
@@ -72,10 +72,11 @@ def names_of(servers: Sequence[Any]) -> dict[str, str]:
 
 def look(cloud: Cloud) -> list[dict[str, Any]]:
     """Describe the domains of all hosts, each with its ``host``."""
+    seen = cloud.on_hosts(lambda host: host.probe('look'))
     return [
         {**domain, 'host': host.name}
-        for host in cloud.hosts
-        for domain in host.probe('look')
+        for host, domains in zip(cloud.hosts, seen, strict=True)
+        for domain in domains
     ]
 
 
@@ -98,13 +99,12 @@ def attack(
     """
     seen = look(cloud)
     outcome, begin = try_all(cloud, servers, seen, by_qemu=by_qemu)
-    unproven = [
-        attempt
-        for host in cloud.hosts
-        for attempt in _unproven(
+    missing = cloud.on_hosts(
+        lambda host: _unproven(
             host, outcome.on(host.name), seen, begin[host.name]
         )
-    ]
+    )
+    unproven = list(itertools.chain.from_iterable(missing))
     faults = outcome.faults() + [
         f'no enforced AVC denial in the audit log for {attempt}'
         for attempt in unproven
@@ -148,8 +148,7 @@ def try_all(
         )
         return begin, [{**row, 'host': host.name} for row in rows]
 
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        answers = list(pool.map(one, cloud.hosts))
+    answers = cloud.on_hosts(one)
     rows = sorted(
         (row for _, found in answers for row in found),
         key=lambda row: (
@@ -182,12 +181,15 @@ def _unproven(
 
 def one_on_each_host(cloud: Cloud, names: Sequence[str]) -> list[Any]:
     """Boot an instance on each host, with a volume; its guest writes."""
-    servers = []
-    for name, host in zip(names, cloud.hosts, strict=True):
+    name_of = dict(zip(cloud.hosts, names, strict=True))
+
+    def boot(host: Host) -> Any:
+        name = name_of[host]
         [server] = cloud.boot([name], image='writer', host=host)
         cloud.attach(server, cloud.make_volume(f'data of {name}'))
-        servers.append(server)
-    return servers
+        return server
+
+    return cloud.on_hosts(boot)
 
 
 def usual_denials(cloud: Cloud, outcome: Attack) -> frozenset[Kind]:
@@ -197,9 +199,8 @@ def usual_denials(cloud: Cloud, outcome: Attack) -> frozenset[Kind]:
 
     :param outcome: an attack on all their files
     """
-    return outcome.usual(
-        denial for host in cloud.hosts for denial in host.probe('denials', '0')
-    )
+    denials = cloud.on_hosts(lambda host: host.probe('denials', '0'))
+    return outcome.usual(itertools.chain.from_iterable(denials))
 
 
 def share_a_level(cloud: Cloud, one: Any, other: Any) -> str:
