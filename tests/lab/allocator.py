@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab import cache
-from tests.lab import controlplane
 from tests.lab import processes
+from tests.lab.configuration import Configuration
+from tests.lab.configuration import ini
 from tests.lab.processes import Daemons
 
 #: How compute nodes are told to ask the service.
@@ -27,19 +28,17 @@ class AllocatorService:
     """``svirt-nova-allocator`` on the machine itself."""
 
     def __init__(
-        self, run: Path, daemons: Daemons, plane: controlplane.ControlPlane
+        self, run: Path, daemons: Daemons, configuration: Configuration
     ) -> None:
         self._daemons = daemons
-        self._plane = plane
+        self._configuration = configuration
         self._file = run / 'etc/svirt-nova.conf'
         self._log = daemons.logs / 'svirt-nova-commands.log'
 
     def start(self) -> None:
         """Create the store and start the service."""
         self._file.touch(0o600)
-        self._file.write_text(
-            controlplane.ini(self._plane.allocator_configuration())
-        )
+        self._file.write_text(ini(self._configuration.allocator()))
         self._command('db', 'sync')
         self._daemons.start(
             'svirt-nova-allocator',
@@ -48,7 +47,7 @@ class AllocatorService:
                 '--config-file',
                 self._file,
             ],
-            env=self._plane.environment(),
+            env=self._configuration.environment(),
         )
 
     def ask(self, *words: str) -> Any:
@@ -65,5 +64,5 @@ class AllocatorService:
             ],
             log=self._log,
             timeout=120,
-            env=self._plane.environment(),
+            env=self._configuration.environment(),
         )

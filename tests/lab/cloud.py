@@ -10,8 +10,6 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
-from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -22,7 +20,7 @@ from typing import TypeVar
 from tests.lab import accelerator
 from tests.lab import allocator
 from tests.lab import cache
-from tests.lab import controlplane
+from tests.lab import configuration
 from tests.lab import guest
 from tests.lab import image
 from tests.lab import processes
@@ -30,6 +28,7 @@ from tests.lab import storage
 from tests.lab import wheels
 from tests.lab.controlplane import ControlPlane
 from tests.lab.host import Host
+from tests.lab.operations import Operations
 from tests.lab.processes import Daemons
 from tests.lab.progress import LabError
 from tests.lab.progress import Progress
@@ -38,13 +37,11 @@ from tests.lab.saved import SavedState
 
 DRIVER = 'svirt_nova.SvirtLibvirtDriver'
 NOVA_DRIVER = 'libvirt.LibvirtDriver'
-#: Seconds until a thing that an emulated host does counts as hung.
-PATIENCE = 420.0
 
 Answer = TypeVar('Answer')
 
 
-class Cloud:
+class Cloud(Operations):
     """A running lab. A context manager: leaving it ends and removes all.
 
     The first host serves the storage. Several hosts share the directories
@@ -54,13 +51,10 @@ class Cloud:
     :param driver: Nova's compute_driver
     :param volumes: whether there is cinder
     :ivar hosts: the compute hosts, the first of index 1
-    :ivar api: the cloud as its administrator sees it
     """
 
     #: What of a host's Debian matters to who reads a result.
     host_packages = 'libvirt-daemon qemu-system-x86 selinux-policy-default'
-
-    api: Any
 
     def __init__(
         self,
@@ -81,7 +75,9 @@ class Cloud:
         self.hosts = self._make_hosts(hosts)
         self.plane = ControlPlane(self._run, self._daemons, progress, volumes)
         self._service = (
-            allocator.AllocatorService(self._run, self._daemons, self.plane)
+            allocator.AllocatorService(
+                self._run, self._daemons, self.plane.configuration
+            )
             if hosts > 1
             else None
         )
@@ -310,11 +306,11 @@ class Cloud:
         """Say how to get at the services and hosts."""
         lines = [
             f'export OS_{name.upper()}={value}'
-            for name, value in self.plane.credentials().items()
+            for name, value in self.plane.configuration.credentials().items()
         ]
         lines += [
             'export OS_IDENTITY_API_VERSION=3',
-            f'export OS_REGION_NAME={controlplane.REGION}',
+            f'export OS_REGION_NAME={configuration.REGION}',
         ]
         lines += [f'{host.name}: {host.ssh_command()}' for host in self.hosts]
         return '\n'.join([*lines, f'logs: {self.logs}'])
@@ -362,106 +358,3 @@ class Cloud:
         kept = cache.root() / 'failed-logs' / time.strftime('%Y%m%d-%H%M%S')
         shutil.copytree(self.logs, kept, dirs_exist_ok=True)
         self.progress.say(f'logs are in {kept}')
-
-    # Instances
-
-    def boot(
-        self,
-        names: Iterable[str],
-        api: Any = None,
-        image: str = 'idle',
-        host: Host | None = None,
-    ) -> list[Any]:
-        """Create instances through Nova's API; wait until all are active.
-
-        :param api: of the project that gets them; by default the
-            administrator's
-        :param image: ``idle``, or ``writer``, which goes on writing its disk
-        :param host: where; by default Nova decides
-        """
-        api = api or self.api
-        flavor = self.api.compute.find_flavor('tiny')
-        source = self.api.image.find_image(image)
-        network = self.api.network.find_network('private')
-        where = {'host': host.name} if host is not None else {}
-        servers = [
-            api.compute.create_server(
-                name=name,
-                flavor_id=flavor.id,
-                image_id=source.id,
-                networks=[{'uuid': network.id}],
-                **where,
-            )
-            for name in names
-        ]
-        return [self.wait_active(server) for server in servers]
-
-    def wait_active(self, server: Any) -> Any:
-        """Wait until an instance is active; LabError gives Nova's fault."""
-        return self.wait_status(server, 'ACTIVE')
-
-    def wait_status(self, server: Any, status: str) -> Any:
-        """Wait for a status, with no task; LabError gives Nova's fault."""
-        for _ in self.poll(f'{server.name} {status}'):
-            server = self.api.compute.get_server(server.id)
-            if server.status == status and not server.task_state:
-                break
-            if server.status == 'ERROR':
-                fault = (server.fault or {}).get('message', 'no fault given')
-                raise LabError(f'instance {server.name} is in ERROR: {fault}')
-        return server
-
-    def poll(self, what: str) -> Iterator[None]:
-        """Give the caller a turn each second, until it has what it wants.
-
-        :raises LabError: it has not after a long time
-        """
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            yield
-            time.sleep(1)
-        raise LabError(f'{what}: not there after {PATIENCE:.0f} s')
-
-    def make_volume(self, name: str, api: Any = None, **kwargs: Any) -> Any:
-        """Create a volume of 1 GiB; wait until it is available."""
-        storage_api = (api or self.api).block_storage
-        volume = storage_api.create_volume(size=1, name=name, **kwargs)
-        return storage_api.wait_for_status(
-            volume, 'available', interval=1, wait=int(PATIENCE)
-        )
-
-    def attach(self, server: Any, volume: Any, api: Any = None) -> None:
-        """Attach a volume to an instance; wait until it is."""
-        api = api or self.api
-        api.compute.create_volume_attachment(server, volume_id=volume.id)
-        for _ in self.poll(f'{volume.name} on {server.name}'):
-            found = api.block_storage.get_volume(volume.id)
-            # Nova attaches, and then lets cinder know.
-            if found.status == 'in-use' and server.id in {
-                each['server_id'] for each in found.attachments
-            }:
-                return
-
-    def detach(self, server: Any, volume: Any) -> None:
-        """Detach a volume from an instance; wait until it is."""
-        self.api.compute.delete_volume_attachment(server, volume)
-        for _ in self.poll(f'{server.name} without {volume.name}'):
-            found = self.api.block_storage.get_volume(volume.id)
-            # Nova lets cinder know, and then forgets the volume.
-            if server.id not in {
-                each['server_id'] for each in found.attachments
-            } and volume.id not in {
-                each.volume_id
-                for each in self.api.compute.volume_attachments(server)
-            }:
-                return
-
-    def delete(self, servers: Iterable[Any]) -> None:
-        """Delete instances through Nova's API; wait until none is left."""
-        gone = list(servers)
-        for server in gone:
-            self.api.compute.delete_server(server)
-        for server in gone:
-            self.api.compute.wait_for_delete(
-                server, interval=1, wait=int(PATIENCE)
-            )

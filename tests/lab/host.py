@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab import cache
-from tests.lab import controlplane
+from tests.lab import configuration
+from tests.lab import host_configuration
 from tests.lab import preparation
+from tests.lab.controlplane import ControlPlane
 from tests.lab.machine import Machine
 
 #: The operator's command.
@@ -86,14 +88,16 @@ class Host(Machine):
 
     def start_compute(
         self,
-        plane: controlplane.ControlPlane,
+        plane: ControlPlane,
         extra: Mapping[str, Mapping[str, object]],
     ) -> None:
         """Configure nova-compute and start it; ``extra`` is merged in."""
-        sections = plane.compute_configuration(self.name, self.address)
+        sections = host_configuration.compute(
+            plane.configuration, self.name, self.address
+        )
         for group, options in extra.items():
             sections.setdefault(group, {}).update(options)
-        self.write('/etc/nova/nova.conf', controlplane.ini(sections))
+        self.write('/etc/nova/nova.conf', configuration.ini(sections))
         self.run('systemctl start --no-block nova-compute.service')
 
     def stop_compute(self) -> None:
@@ -124,16 +128,16 @@ class Host(Machine):
             'LogLevel ERROR\n',
         )
 
-    def start_volumes(
-        self, plane: controlplane.ControlPlane, share: str
-    ) -> None:
+    def start_volumes(self, plane: ControlPlane, share: str) -> None:
         """Start cinder-volume on a directory that is exported.
 
         :param share: as ``mount`` names it, with its options
         """
         self.write(
             '/etc/cinder/cinder.conf',
-            controlplane.ini(plane.volume_configuration(self.address)),
+            configuration.ini(
+                host_configuration.volumes(plane.configuration, self.address)
+            ),
         )
         self.write('/etc/cinder/shares', f'{share}\n')
         self.run('systemctl start --no-block cinder-volume.service')

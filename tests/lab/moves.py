@@ -70,12 +70,14 @@ class Evacuation:
 def home_of(cloud: Cloud, server: Any) -> Host:
     """Give the host that an instance is on, as Nova has it."""
     name = cloud.api.compute.get_server(server.id).compute_host
-    return next(host for host in cloud.hosts if host.name == name)
+    home: Host = next(host for host in cloud.hosts if host.name == name)
+    return home
 
 
 def other(cloud: Cloud, host: Host) -> Host:
     """Give a host that is not this one."""
-    return next(each for each in cloud.hosts if each is not host)
+    found: Host = next(each for each in cloud.hosts if each is not host)
+    return found
 
 
 def migrate(

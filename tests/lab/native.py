@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab import cache
-from tests.lab import controlplane
+from tests.lab import configuration
+from tests.lab import host_configuration
 from tests.lab import processes
 from tests.lab import wheels
 from tests.lab.cloud import Cloud
+from tests.lab.controlplane import ControlPlane
 from tests.lab.processes import Daemons
 
 #: The shell reaps what others leave: libvirtd waits for the ends of guests.
@@ -155,16 +157,19 @@ class NativeHost:
 
     def start_compute(
         self,
-        plane: controlplane.ControlPlane,
+        plane: ControlPlane,
         extra: Mapping[str, Mapping[str, object]],
     ) -> None:
         """Configure nova-compute and start it; ``extra`` is merged in."""
-        sections = plane.compute_configuration(
-            self.name, controlplane.OUTSIDE, controlplane.FROM_MACHINE
+        sections = host_configuration.compute(
+            plane.configuration,
+            self.name,
+            configuration.OUTSIDE,
+            host_configuration.FROM_MACHINE,
         )
         for group, options in extra.items():
             sections.setdefault(group, {}).update(options)
-        self.write('/etc/nova/nova.conf', controlplane.ini(sections))
+        self.write('/etc/nova/nova.conf', configuration.ini(sections))
         Path('/var/lib/nova/instances').mkdir(parents=True, exist_ok=True)
         self._start_service('nova-compute', '/etc/nova/nova.conf')
 
@@ -172,15 +177,17 @@ class NativeHost:
         """End nova-compute; its instances go on running."""
         self._daemons.stop('nova-compute')
 
-    def start_volumes(self, plane: controlplane.ControlPlane) -> None:
+    def start_volumes(self, plane: ControlPlane) -> None:
         """Let cinder keep volumes in a directory of the machine."""
         share = self._run / 'volumes'
         share.mkdir()
         self.write(
             '/etc/cinder/cinder.conf',
-            controlplane.ini(
-                plane.volume_configuration(
-                    controlplane.OUTSIDE, controlplane.FROM_MACHINE
+            configuration.ini(
+                host_configuration.volumes(
+                    plane.configuration,
+                    configuration.OUTSIDE,
+                    host_configuration.FROM_MACHINE,
                 )
             ),
         )

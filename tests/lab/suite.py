@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.lab import cache
 from tests.lab import comparison
-from tests.lab import controlplane
+from tests.lab import configuration
 from tests.lab import image
 from tests.lab import processes
 from tests.lab import results
@@ -54,7 +54,7 @@ class Suite:
         for group, options in features.items():
             sections.setdefault(group, {}).update(options)
         self._conf.touch(0o600)
-        self._conf.write_text(controlplane.ini(sections))
+        self._conf.write_text(configuration.ini(sections))
 
     def _sections(self) -> dict[str, dict[str, object]]:
         api = self._cloud.api
@@ -79,7 +79,7 @@ class Suite:
         api.block_storage.update_type_extra_specs(
             shareable, multiattach='<is> True'
         )
-        credentials = self._cloud.plane.credentials()
+        credentials = self._cloud.plane.configuration.credentials()
         return {
             'DEFAULT': {'log_file': self._cloud.logs / 'tempest-debug.log'},
             'oslo_concurrency': {'lock_path': self._run / 'locks'},
@@ -96,7 +96,7 @@ class Suite:
             'identity': {
                 'uri_v3': credentials['auth_url'],
                 'auth_version': 'v3',
-                'region': controlplane.REGION,
+                'region': configuration.REGION,
                 'v3_endpoint_type': 'public',
             },
             'service_available': {
@@ -105,7 +105,7 @@ class Suite:
                 'svirt_nova': True,
             },
             'compute': {
-                'region': controlplane.REGION,
+                'region': configuration.REGION,
                 'image_ref': idle.id,
                 'image_ref_alt': writer.id,
                 'flavor_ref': small.id,
@@ -126,7 +126,7 @@ class Suite:
             'validation': {'run_validation': False},
             'network-feature-enabled': {'floating_ips': False},
             'volume': {
-                'region': controlplane.REGION,
+                'region': configuration.REGION,
                 'catalog_type': 'block-storage',
                 'max_microversion': 'latest',
                 'storage_protocol': 'nfs',

@@ -224,7 +224,7 @@ def claims_left(cloud: Cloud) -> list[str]:
 
     :raises LabError: the store does not answer
     """
-    from tests.lab.cloud import PATIENCE
+    from tests.lab.operations import PATIENCE
 
     deadline = time.monotonic() + PATIENCE
     while True:
