@@ -16,7 +16,10 @@ from dataclasses import dataclass
 from dataclasses import field
 from typing import Any
 
+from svirt_nova.lifecycle import audit
+from svirt_nova.mcs import levels
 from tests.lab import isolation
+from tests.lab import views
 from tests.lab.cloud import Cloud
 from tests.lab.host import Host
 from tests.lab.isolation import Attack
@@ -27,10 +30,14 @@ from tests.lab.storage import INSTANCES
 
 @dataclass
 class Levels:
-    """Who carries which level."""
+    """Who carries which level.
+
+    :ivar violated: the UUIDs of instances that the audit found at fault
+    """
 
     instances: list[Confined]
     faults: list[str]
+    violated: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -80,13 +87,37 @@ def look(cloud: Cloud) -> list[dict[str, Any]]:
     ]
 
 
-def show_levels(cloud: Cloud, servers: Sequence[Any]) -> Levels:
-    """Compare the store's levels with processes and files."""
-    instances = isolation.confined(
-        names_of(servers), cloud.svirt_nova('label', 'list'), look(cloud)
+def show_levels(
+    cloud: Cloud,
+    servers: Sequence[Any],
+    first: Mapping[str, frozenset[int]] | None = None,
+) -> Levels:
+    """Judge what store, processes and files say of running instances.
+
+    :param first: the categories that each had before, by UUID
+    """
+    names = names_of(servers)
+    rows = cloud.svirt_nova('label', 'list')
+    seen = look(cloud)
+    nova = {
+        uuid: audit.InstanceView(levels=frozenset([levels.Level(categories)]))
+        for uuid, categories in (first or {}).items()
+    }
+    found = audit.audit(
+        views.allocations(rows),
+        [
+            views.host(
+                host.name, [each for each in seen if each['host'] == host.name]
+            )
+            for host in cloud.hosts
+        ],
+        nova,
     )
-    faults = [fault for each in instances for fault in each.faults()]
-    return Levels(instances, faults + isolation.antichain_faults(instances))
+    return Levels(
+        isolation.confined(names, rows, seen),
+        views.faults(names, found, seen),
+        frozenset(each.instance_uuid for each in found),
+    )
 
 
 def attack(
@@ -248,29 +279,47 @@ def depart(cloud: Cloud, servers: Sequence[Any]) -> Departure:
     """Delete the instances; look at what they leave."""
     uuids = [server.id for server in servers]
     cloud.delete(servers)
+    gone = {uuid: audit.InstanceView(is_gone=True) for uuid in uuids}
     # Nova's API forgets an instance a moment before the host's last word.
     deadline = time.monotonic() + 90
     while True:
-        states = {
-            row['Instance']: row['State']
-            for row in cloud.svirt_nova('label', 'list')
-        }
+        hosts = [
+            views.host(host.name, [], remains=remains(host, uuids))
+            for host in cloud.hosts
+        ]
+        allocations = [
+            each
+            for each in views.allocations(cloud.svirt_nova('label', 'list'))
+            if each.instance_uuid in gone
+        ]
+        states = {each.instance_uuid: each.state for each in allocations}
         faults = [
-            f'the level of {uuid} is {states.get(uuid, "free")}, '
-            'neither retired nor cooling'
-            for uuid in uuids
-            if states.get(uuid) not in ('retired', 'cooling')
+            *map(str, audit.audit(allocations, hosts, gone, is_settled=True)),
+            # The cooling time of the lab is longer than this takes.
+            *(f'{uuid}: its level is free' for uuid in gone.keys() - states),
         ]
         if not faults or time.monotonic() > deadline:
-            break
-    faults += [
-        f'{host.name}: {name} is still in {INSTANCES} or defined in libvirt'
-        for host in cloud.hosts
-        for name in host.run(
-            f'ls {INSTANCES}; virsh -q list --all --uuid'
-        ).split()
-        if name.partition('_')[0] in uuids
-    ]
-    return Departure(
-        {uuid: states.get(uuid, 'free') for uuid in uuids}, faults
-    )
+            return Departure(
+                {uuid: states.get(uuid, 'free') for uuid in uuids}, faults
+            )
+
+
+def remains(
+    host: Host, uuids: Sequence[str], *, with_directories: bool = True
+) -> dict[str, list[str]]:
+    """Give what a host has of instances: domains and directories.
+
+    :param with_directories: False while an instance lives: hosts may share
+        the directories
+    """
+    commands = {'the domain': 'virsh -q list --all --uuid'}
+    if with_directories:
+        commands['the directory'] = f'ls {INSTANCES}'
+    found: dict[str, list[str]] = {}
+    for what, command in commands.items():
+        for name in host.run(command).split():
+            if name.partition('_')[0] in uuids:
+                found.setdefault(name.partition('_')[0], []).append(
+                    f'{what} {name}'
+                )
+    return found

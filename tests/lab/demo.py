@@ -71,7 +71,7 @@ def show_one_host(
             {**vars(each), 'files': dict(each.files)}
             for each in levels.instances
         ]
-        say(isolation.levels_table(levels.instances))
+        say(isolation.levels_table(levels.instances, levels.violated))
 
         with progress.step('attack: each QEMU opens each file, over QMP'):
             assault = acts.attack(cloud, servers)

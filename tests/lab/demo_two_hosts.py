@@ -98,7 +98,7 @@ class _Story:
                 cloud.wait_active(server)
         levels = acts.show_levels(cloud, self._servers)
         stored, faults = moves.labels_on_server(cloud, levels.instances)
-        say(isolation.levels_table(levels.instances))
+        say(isolation.levels_table(levels.instances, levels.violated))
         say(
             table(
                 ['file on the NFS server', 'label'],

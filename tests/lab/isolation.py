@@ -3,7 +3,8 @@
 
 Pure: takes what ``probe.py``, the operator's command and the audit log
 said. Reads levels by itself, so that it does not repeat a mistake of
-svirt_nova's own parser.
+svirt_nova's own parser. Whether levels are as they must be is judged by the
+audit of svirt_nova; see ``views``.
 """
 
 from __future__ import annotations
@@ -86,26 +87,6 @@ class Confined:
         """The categories of the allocator's level."""
         return categories(self.level)
 
-    def faults(self) -> list[str]:
-        """Say where the categories differ; nothing where all agree."""
-        found = []
-        if not self.categories:
-            found.append(
-                f'{self.name}: its level {self.level} has no category'
-            )
-        carried = {'the process': self.process, **self.files}
-        for what, context in carried.items():
-            if categories(level_of(context)) != self.categories:
-                found.append(
-                    f'{self.name}: {what} has {context}, not {self.level}'
-                )
-        if not {'disk', 'disk.config'} <= self.files.keys():
-            found.append(
-                f'{self.name}: has no disk and config drive, but '
-                f'{", ".join(self.files)}'
-            )
-        return found
-
 
 def confined(
     names: Mapping[str, str],
@@ -141,19 +122,13 @@ def confined(
     ]
 
 
-def antichain_faults(instances: Sequence[Confined]) -> list[str]:
-    """Say which levels contain one another; none may."""
-    return [
-        f'{one.name} ({one.level}) has all that {other.name} '
-        f'({other.level}) has'
-        for one in instances
-        for other in instances
-        if one is not other and one.categories >= other.categories
-    ]
+def levels_table(
+    instances: Sequence[Confined], violated: Set[str] = frozenset()
+) -> str:
+    """Draw what carries which level.
 
-
-def levels_table(instances: Sequence[Confined]) -> str:
-    """Draw what carries which level."""
+    :param violated: the UUIDs of instances that an audit found at fault
+    """
     files = list(
         dict.fromkeys(short(name) for each in instances for name in each.files)
     )
@@ -173,7 +148,7 @@ def levels_table(instances: Sequence[Confined]) -> str:
                     )
                     for file in files
                 ),
-                'yes' if not each.faults() else 'NO',
+                'NO' if each.uuid in violated else 'yes',
             ]
             for each in instances
         ],

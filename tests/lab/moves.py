@@ -17,10 +17,12 @@ from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any
 
+from svirt_nova.lifecycle import audit
 from tests.lab import acts
 from tests.lab import guest
 from tests.lab import isolation
 from tests.lab import storage
+from tests.lab import views
 from tests.lab.acts import Assault
 from tests.lab.cloud import Cloud
 from tests.lab.guest import Writes
@@ -169,6 +171,7 @@ def wander(
             seconds.append(round(time.monotonic() - started, 1))
             hosts.append(home_of(cloud, wanderer).name)
     samples = Samples(shown)
+    allocations = views.allocations(cloud.svirt_nova('label', 'list'))
     [during] = assaults
     denials = [
         denial
@@ -180,7 +183,9 @@ def wander(
             usual,
         )
     ]
-    faults = samples.faults(levels)
+    faults = samples.faults(allocations)
+    # The audit compares with the end; this compares with the beginning.
+    faults += acts.show_levels(cloud, servers, levels).faults
     unseen = set(hosts) - {host for host, _ in samples.of(wanderer.id)}
     faults += [f'{wanderer.name} was never seen on {host}' for host in unseen]
     faults += [f'refused to {wanderer.name}: {denial}' for denial in denials]
@@ -226,14 +231,27 @@ def labels_on_server(
         for name in each.files
     }
     seen = cloud.hosts[0].probe('contexts', *paths)
+    server = audit.HostView(
+        'the storage server',
+        sights=tuple(
+            audit.Sight(
+                each.uuid,
+                f'{path} with {seen[path]}',
+                views.level(isolation.level_of(seen[path])),
+            )
+            for path, each in paths.items()
+            if seen[path] is not None
+        ),
+    )
+    found = audit.audit(
+        views.allocations(cloud.svirt_nova('label', 'list')), [server]
+    )
     faults = [
-        f'{path} of {each.name} has {seen[path]} on the server'
+        f'{path} of {each.name} is not on the server'
         for path, each in paths.items()
         if seen[path] is None
-        or isolation.categories(isolation.level_of(seen[path]))
-        != each.categories
     ]
-    return seen, faults
+    return seen, faults + list(map(str, found))
 
 
 def evacuate(cloud: Cloud, servers: Sequence[Any], evacuee: Any) -> Evacuation:
@@ -247,7 +265,7 @@ def evacuate(cloud: Cloud, servers: Sequence[Any], evacuee: Any) -> Evacuation:
     lost = home_of(cloud, evacuee)
     refuge = other(cloud, lost)
     before = {
-        each.uuid: each.level
+        each.uuid: each.categories
         for each in acts.show_levels(cloud, servers).instances
     }
     claims = [_claims(cloud, evacuee)]
@@ -278,22 +296,34 @@ def evacuate(cloud: Cloud, servers: Sequence[Any], evacuee: Any) -> Evacuation:
         if _claims(cloud, evacuee) == [refuge.name]:
             break
     claims.append(_claims(cloud, evacuee))
-    seen = acts.show_levels(cloud, servers)
+    seen = acts.show_levels(cloud, servers, before)
     _, faults = labels_on_server(cloud, seen.instances)
     # libvirt took the labels off for a moment. A client that looked then
     # takes that for the truth until its cache of attributes ends.
     deadline = time.monotonic() + storage.ATTRIBUTES
     while seen.faults and time.monotonic() < deadline:
         time.sleep(2)
-        seen = acts.show_levels(cloud, servers)
+        seen = acts.show_levels(cloud, servers, before)
     faults += seen.faults
-    after = {each.uuid: each.level for each in seen.instances}
-    if before != after:
-        faults.append(f'the levels were {before} and are {after}')
     if claims[1] != sorted([lost.name, refuge.name]):
         faults.append(f'while {lost.name} was away, {claims[1]} had claims')
-    if evacuee.id in lost.run('virsh -q list --all --uuid'):
-        faults.append(f'{lost.name} still has the domain of {evacuee.name}')
+    allocations = views.allocations(cloud.svirt_nova('label', 'list'))
+    uuids = [evacuee.id]
+    faults += map(
+        str,
+        audit.audit(
+            [each for each in allocations if each.instance_uuid in uuids],
+            [
+                views.host(
+                    lost.name,
+                    [],
+                    remains=acts.remains(lost, uuids, with_directories=False),
+                )
+            ],
+            {evacuee.id: audit.InstanceView(frozenset([refuge.name]))},
+            is_settled=True,
+        ),
+    )
     return Evacuation(claims, faults)
 
 

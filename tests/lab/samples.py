@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.lab import isolation
+from svirt_nova.allocator import types
+from svirt_nova.lifecycle import audit
+from tests.lab import views
 
 #: Seconds without a sample in which a level may have been another one
 #: unseen. A busy machine misses one now and then.
@@ -66,23 +68,33 @@ class Samples:
             if domain['uuid'] == uuid
         ]
 
-    def levels(self, uuid: str) -> set[frozenset[int]]:
-        """Give all category sets that its process and files ever had."""
-        return {
-            isolation.categories(isolation.level_of(context))
-            for _, domain in self.of(uuid)
-            for context in (
-                domain['process'],
-                *(file['context'] for file in domain['files']),
-            )
-        }
+    def views(self) -> list[audit.HostView]:
+        """Give all that each host ever showed, for an audit of levels.
 
-    def faults(self, wanted: Mapping[str, frozenset[int]]) -> list[str]:
-        """Say who was ever seen with other categories, or not at all.
+        What a host had some time ago needs no claim today, so nothing counts
+        as present.
+        """
+        found = []
+        for name, samples in self.hosts.items():
+            guests: set[audit.Guest] = set()
+            sights: set[audit.Sight] = set()
+            for sample in samples:
+                for domain in sample['domains']:
+                    guests.add(views.guest(domain))
+                    sights.update(views.sights(domain))
+            found.append(
+                audit.HostView(
+                    name, guests=tuple(guests), sights=tuple(sights)
+                )
+            )
+        return found
+
+    def faults(self, allocations: Sequence[types.Allocation]) -> list[str]:
+        """Say who was ever seen at another level, or not at all.
 
         A time that nobody saw is a fault, too.
 
-        :param wanted: the categories of each instance, by UUID
+        :param allocations: what the allocator says of all instances
         """
         found = [
             f'{host} has no samples'
@@ -91,13 +103,10 @@ class Samples:
         ]
         if self.longest_gap() > LONGEST_GAP:
             found.append(f'for {self.longest_gap():.1f} s there was no sample')
-        for uuid, categories in wanted.items():
-            seen = self.levels(uuid)
-            if not seen:
-                found.append(f'{uuid} was never seen')
-            found += [
-                f'{uuid} was seen with {sorted(other)}, not '
-                f'{sorted(categories)}'
-                for other in seen - {categories}
-            ]
-        return found
+        found += [
+            f'{each.instance_uuid} was never seen'
+            for each in allocations
+            if each.state is types.State.HELD
+            and not self.of(str(each.instance_uuid))
+        ]
+        return found + list(map(str, audit.audit(allocations, self.views())))

@@ -6,11 +6,18 @@ from __future__ import annotations
 import testtools
 
 from tests.lab import samples
+from tests.lab import views
 
 
 def _domain(uuid, process='s0:c1,c2', file='s0:c1,c2'):
     return {
         'uuid': uuid,
+        'seclabels': [
+            {
+                'type': 'static',
+                'label': f'system_u:system_r:svirt_t:{process}',
+            }
+        ],
         'process': f'system_u:system_r:svirt_t:{process}',
         'files': [
             {
@@ -34,7 +41,17 @@ def _samples(**hosts):
 
 
 class SamplesTest(testtools.TestCase):
-    wanted = {'ann': frozenset({1, 2})}
+    wanted = views.allocations(
+        [
+            {
+                'Level': 's0:c1,c2',
+                'State': 'held',
+                'Instance': 'ann',
+                'Project': 'p',
+                'Hosts': ['a'],
+            }
+        ]
+    )
 
     def test_a_level_that_never_changed_on_any_host_is_no_fault(self):
         seen = _samples(
@@ -49,11 +66,19 @@ class SamplesTest(testtools.TestCase):
             seen = _samples(
                 a=[[_domain('ann')], [_domain('ann', **other)]],
             )
-            self.assertEqual(1, len(seen.faults(self.wanted)))
+            found = seen.faults(self.wanted)
+            self.assertIn('of instance ann on a is at', str(found))
 
     def test_who_was_never_seen_is_a_fault(self):
         seen = _samples(a=[[_domain('bob')]])
-        self.assertEqual(['ann was never seen'], seen.faults(self.wanted))
+        self.assertIn('ann was never seen', seen.faults(self.wanted))
+
+    def test_a_level_that_two_instances_ever_had_is_a_fault(self):
+        seen = _samples(a=[[_domain('ann')]], b=[[_domain('bob')], []])
+        self.assertIn(
+            'levels meet: instance ann and instance bob',
+            str(seen.faults(self.wanted)),
+        )
 
     def test_a_time_that_nobody_saw_is_a_fault(self):
         seen = samples.Samples(
