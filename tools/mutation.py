@@ -273,7 +273,8 @@ def main() -> int:
     args = parser.parse_args()
     # A termination ends the children as well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    # Before hypothesis is imported: see forked_tests.
+    # hypothesis, which is imported later, draws the same examples each time
+    # where it finds this.
     os.environ['CI'] = 'true'
     pool = all_mutants()
     sample = mutants.sample(pool, ROOT, args.count, args.seed)

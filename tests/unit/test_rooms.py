@@ -31,10 +31,8 @@ ONE_MEANING = {'compute_api', 'service', '__init__'}
 
 LONGEST = 400
 
-ARCHITECTURE = (
-    pathlib.Path(__file__).parents[2]
-    / 'doc/source/contributor/architecture.rst'
-)
+ROOT = pathlib.Path(__file__).parents[2]
+ARCHITECTURE = ROOT / 'doc/source/contributor/architecture.rst'
 
 
 def modules():
@@ -151,8 +149,9 @@ class RoomsTest(testtools.TestCase):
 
     def test_no_module_is_longer_than_a_reader_wants(self):
         lengths = {
-            name: len(path.read_text().splitlines())
-            for name, path in modules()
+            str(path.relative_to(ROOT)): len(path.read_text().splitlines())
+            for folder in ('svirt_nova', 'tests', 'tools')
+            for path in (ROOT / folder).rglob('*.py')
         }
         self.assertEqual(
             {}, {name: n for name, n in lengths.items() if n > LONGEST}

@@ -110,13 +110,7 @@ class AllocationContract(case.ContractCase):
         first = self.allocator.acquire(self.uuid, 'p', 'a')
         self.fill(44)
         self.allocator.give_back(self.uuid, 'a')
-        self.assertRaises(
-            exception.SpaceFull,
-            self.allocator.acquire,
-            case.new_uuid(),
-            'p',
-            'a',
-        )
+        self.refuse_new()
         got = self.warm.acquire(case.new_uuid(), 'p', 'a')
         self.assertEqual(first.level, got.level)
         self.assertEqual(0, self.allocator.stats().free)

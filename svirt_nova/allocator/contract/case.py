@@ -8,6 +8,7 @@ import typing
 import uuid
 from typing import Any
 
+from svirt_nova import exception
 from svirt_nova.allocator import base
 from svirt_nova.allocator import types
 from svirt_nova.mcs import levels
@@ -70,6 +71,12 @@ class ContractCase(TestCase):
             self.allocator.acquire(new_uuid(), project, host)
             for _ in range(number)
         ]
+
+    def refuse_new(self, project: str = 'p') -> str:
+        """Check that a project gets no further level; what is said."""
+        return str(
+            self.assertRaises(exception.SpaceFull, self.fill, 1, project)
+        )
 
     def free_level(self) -> levels.Level:
         """Some level of the space that is free."""

@@ -16,18 +16,6 @@ PROJECT_SPACE = case.PROJECT_SPACE
 class ProjectsContract(case.ContractCase):
     """How projects come to their parts, share them out, and lose them."""
 
-    def refuse_new(self, project: str) -> str:
-        """Check that a project gets no further level; what is said."""
-        return str(
-            self.assertRaises(
-                exception.SpaceFull,
-                self.allocator.acquire,
-                case.new_uuid(),
-                project,
-                'a',
-            )
-        )
-
     def test_all_levels_of_a_project_have_its_part(self) -> None:
         self.allocator.set_space(PROJECT_SPACE)
         parts: dict[str, object] = {}

@@ -42,13 +42,7 @@ class SpaceContract(case.ContractCase):
             spaces.LevelSpace.parse('c30.c39'),
         ):
             self.fill(self.allocator.stats().free)
-            self.assertRaises(
-                exception.SpaceFull,
-                self.allocator.acquire,
-                case.new_uuid(),
-                'p',
-                'a',
-            )
+            self.refuse_new()
             self.warm.set_space(fresh)
             [got] = self.fill(1)
             self.assertIn(got.level, fresh)

@@ -71,25 +71,25 @@ class Users(walk.Walk):
             self.cloud.hosts[instance.host].misapplied.add(instance.uuid)
         self.ask('reboot', instance.uuid, 'SOFT' if is_soft else 'HARD')
 
-    def stop_or_start(self, chance: walk.Chance) -> None:
-        instance = self.pick_at_home(chance, 'active', 'stopped')
+    def _go_or_return(
+        self, chance: walk.Chance, state: str, go: str, back: str
+    ) -> None:
+        """Bring an active instance into a state, or one in it back."""
+        instance = self.pick_at_home(chance, 'active', state)
         is_active = instance.vm_state == 'active'
-        self.ask('stop' if is_active else 'start', instance.uuid)
+        self.ask(go if is_active else back, instance.uuid)
+
+    def stop_or_start(self, chance: walk.Chance) -> None:
+        self._go_or_return(chance, 'stopped', 'stop', 'start')
 
     def suspend_or_resume(self, chance: walk.Chance) -> None:
-        instance = self.pick_at_home(chance, 'active', 'suspended')
-        is_active = instance.vm_state == 'active'
-        self.ask('suspend' if is_active else 'resume', instance.uuid)
+        self._go_or_return(chance, 'suspended', 'suspend', 'resume')
 
     def pause_or_unpause(self, chance: walk.Chance) -> None:
-        instance = self.pick_at_home(chance, 'active', 'paused')
-        is_active = instance.vm_state == 'active'
-        self.ask('pause' if is_active else 'unpause', instance.uuid)
+        self._go_or_return(chance, 'paused', 'pause', 'unpause')
 
     def rescue_or_unrescue(self, chance: walk.Chance) -> None:
-        instance = self.pick_at_home(chance, 'active', 'rescued')
-        is_active = instance.vm_state == 'active'
-        self.ask('rescue' if is_active else 'unrescue', instance.uuid)
+        self._go_or_return(chance, 'rescued', 'rescue', 'unrescue')
 
     def rebuild(self, chance: walk.Chance) -> None:
         uuid = self.pick_at_home(chance, 'active', 'stopped', 'error').uuid
