@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from dataclasses import field
 from typing import Any
 
+from svirt_nova.allocator import types
 from svirt_nova.lifecycle import audit
 from svirt_nova.mcs import levels
 from tests.lab import isolation
@@ -75,6 +76,11 @@ class Departure:
 def names_of(servers: Sequence[Any]) -> dict[str, str]:
     """Map UUIDs to names."""
     return {server.id: server.name for server in servers}
+
+
+def allocations(cloud: Cloud) -> list[types.Allocation]:
+    """Give the levels that are not free at this moment."""
+    return views.allocations(cloud.svirt_nova('label', 'list'))
 
 
 def look(cloud: Cloud) -> list[dict[str, Any]]:
@@ -287,14 +293,12 @@ def depart(cloud: Cloud, servers: Sequence[Any]) -> Departure:
             views.host(host.name, [], remains=remains(host, uuids))
             for host in cloud.hosts
         ]
-        allocations = [
-            each
-            for each in views.allocations(cloud.svirt_nova('label', 'list'))
-            if each.instance_uuid in gone
+        left = [
+            each for each in allocations(cloud) if each.instance_uuid in gone
         ]
-        states = {each.instance_uuid: each.state for each in allocations}
+        states = {each.instance_uuid: each.state for each in left}
         faults = [
-            *map(str, audit.audit(allocations, hosts, gone, is_settled=True)),
+            *map(str, audit.audit(left, hosts, gone, is_settled=True)),
             # The cooling time of the lab is longer than this takes.
             *(f'{uuid}: its level is free' for uuid in gone.keys() - states),
         ]

@@ -171,7 +171,7 @@ def wander(
             seconds.append(round(time.monotonic() - started, 1))
             hosts.append(home_of(cloud, wanderer).name)
     samples = Samples(shown)
-    allocations = views.allocations(cloud.svirt_nova('label', 'list'))
+    allocations = acts.allocations(cloud)
     [during] = assaults
     denials = [
         denial
@@ -243,9 +243,7 @@ def labels_on_server(
             if seen[path] is not None
         ),
     )
-    found = audit.audit(
-        views.allocations(cloud.svirt_nova('label', 'list')), [server]
-    )
+    found = audit.audit(acts.allocations(cloud), [server])
     faults = [
         f'{path} of {each.name} is not on the server'
         for path, each in paths.items()
@@ -307,7 +305,7 @@ def evacuate(cloud: Cloud, servers: Sequence[Any], evacuee: Any) -> Evacuation:
     faults += seen.faults
     if claims[1] != sorted([lost.name, refuge.name]):
         faults.append(f'while {lost.name} was away, {claims[1]} had claims')
-    allocations = views.allocations(cloud.svirt_nova('label', 'list'))
+    allocations = acts.allocations(cloud)
     uuids = [evacuee.id]
     faults += map(
         str,
