@@ -240,6 +240,11 @@ def read(domain: str) -> Seclabel | None:
     )
 
 
+def virt_type(domain: str) -> str:
+    """The type of a domain, such as kvm; empty where it has none."""
+    return str(_parse(domain).get('type', ''))
+
+
 def owner(domain: str) -> Owner | None:
     """Whose domain it is; None where Nova did not make it."""
     root = _parse(domain)

@@ -3,33 +3,54 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-
-import selinux
+from collections.abc import Mapping
 
 from svirt_nova import exception
 from svirt_nova.allocator import types
 from svirt_nova.host import domain_xml
+from svirt_nova.host import kernel
 from svirt_nova.host import privsep
 from svirt_nova.mcs import contexts
+
+# The types of domains that Nova makes on a host with KVM: it gives the type
+# qemu to instances whose image has hw_emulation_architecture
+# (LibvirtDriver._configure_guest_by_virt_type).
+EMULATED = 'qemu'
+_VIRT_TYPES = ('kvm', EMULATED)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Confinement:
     """The base contexts of guests on a host.
 
-    :param process: the context of QEMU, to be taken at a level
+    :param process: the context of QEMU, to be taken at a level, for domains
+        of the type that [libvirt] virt_type names
     :param image: the context of disks, to be taken at a level
+    :param others: the context of QEMU for domains of other types
     """
 
     process: contexts.Context
     image: contexts.Context
+    others: Mapping[str, contexts.Context] = dataclasses.field(
+        default_factory=dict
+    )
+
+    def process_of(self, domain: str) -> contexts.Context:
+        """The context of QEMU for a domain, to be taken at a level.
+
+        :param domain: its XML
+        """
+        if not self.others:
+            return self.process
+        return self.others.get(domain_xml.virt_type(domain), self.process)
 
     def confine(self, domain: str, held: types.InstanceLevels) -> str:
         """The XML of a domain with the levels of its instance in it."""
         return domain_xml.confine(
             domain,
-            self.process.at(held.own),
+            self.process_of(domain).at(held.own),
             self.image.at(held.own),
             self.shared(held),
         )
@@ -47,11 +68,13 @@ def of_host(capabilities: str, virt_type: str) -> Confinement:
     :raises UnconfinedHost: it does not
     """
     process = domain_xml.base_context(capabilities, virt_type)
-    if selinux.is_selinux_enabled() != 1 or selinux.security_getenforce() != 1:
-        raise exception.UnconfinedHost(
-            'the kernel of this host does not enforce SELinux, so guests '
-            'would not be kept apart. Run "setenforce 1" and set '
-            'SELINUX=enforcing in /etc/selinux/config; or set [svirt] mode '
-            'to permissive or disabled in nova.conf'
-        )
-    return Confinement(process=process, image=privsep.image_context())
+    kernel.check_enforcing()
+    others = {}
+    for each in _VIRT_TYPES:
+        # libvirt names none for a type that it cannot run here.
+        with contextlib.suppress(exception.UnconfinedHost):
+            others[each] = domain_xml.base_context(capabilities, each)
+    others.pop(virt_type, None)
+    return Confinement(
+        process=process, image=privsep.image_context(), others=others
+    )

@@ -24,6 +24,7 @@ from svirt_nova.virt import faults
 from svirt_nova.virt import guards
 from svirt_nova.virt import live_migration
 from svirt_nova.virt import outages
+from svirt_nova.virt import policy_watch
 from svirt_nova.virt import reconcile
 from svirt_nova.virt import restarts
 from svirt_nova.virt import shared_files
@@ -153,7 +154,7 @@ class Claiming(Extension):
             CONF.svirt.claim_grace,
         )
         self._schedule = reconcile.Schedule(
-            self.reconciler,
+            self._reconcile,
             CONF.svirt.reconcile_interval,
             CONF.svirt.claim_grace,
         )
@@ -217,6 +218,10 @@ class Claiming(Extension):
         """See :class:`reconcile.Schedule`."""
         self._schedule.run_if_due()
 
+    def _reconcile(self) -> None:
+        """Compare what should be with what this host has."""
+        self.reconciler.reconcile()
+
     def learn(self, space: spaces.LevelSpace) -> None:
         """Remember the level scheme, for when the store is away."""
         self.claims.learn(space)
@@ -238,8 +243,18 @@ class Confining(Claiming):
         super().__init__(allocator, host_name, host)
         self._confined = confined
         self._departures = live_migration.Departures(allocator, confined)
+        self.policy_watch = policy_watch.PolicyWatch(confined)
 
     def _make_guard(self, instance: Any) -> guards.Guard:
+        """Claim an instance, unless the kernel would not keep it apart.
+
+        It is asked before anything is taken apart: a hard reboot or a
+        rebuild that is refused leaves the guest as it was.
+
+        :raises UnconfinedHost: the kernel does not keep guests apart
+        :raises AllocatorError: there is no level for it
+        """
+        self.policy_watch.check()
         return guards.LevelGuard(
             instance,
             self.claims.claim(instance),
@@ -247,6 +262,11 @@ class Confining(Claiming):
             self._host,
             self.claims,
         )
+
+    def _reconcile(self) -> None:
+        """Ask the kernel first, which answers if the allocator does not."""
+        self.policy_watch.look_again()
+        super()._reconcile()
 
     @contextlib.contextmanager
     def departing(self, instance: Any, destination: str) -> Iterator[None]:

@@ -196,7 +196,7 @@ class LevelGuard(Guard):
             verify.check(
                 xml,
                 (text, bool(enforced)),
-                self._confined.process.at(self._held.own),
+                self._confined.process_of(xml).at(self._held.own),
                 self._confined.image.at(self._held.own),
                 file_labels.read,
                 self._confined.shared(self._held),

@@ -181,16 +181,16 @@ class Reconciler:
 class Schedule:
     """Says when to reconcile, and keeps failures from Nova.
 
-    :param reconciler: does the work
+    :param reconcile: does the work
     :param interval: seconds between two reconciliations; 0 for none after
         the first two
     :param grace: seconds for which a claim must look stale
     """
 
     def __init__(
-        self, reconciler: Reconciler, interval: float, grace: float
+        self, reconcile: Callable[[], None], interval: float, grace: float
     ) -> None:
-        self._reconciler = reconciler
+        self._reconcile = reconcile
         self._interval = interval
         self._grace = grace
         self._has_run = False
@@ -212,7 +212,7 @@ class Schedule:
         self._has_run = True
         self._due = time.monotonic() + interval if interval else None
         try:
-            self._reconciler.reconcile()
+            self._reconcile()
         except (
             exception.SvirtError,
             nova_exception.NovaException,

@@ -72,7 +72,12 @@ def _extension_of(
     except exception.SvirtError as error:
         _refuse_or_warn(error)
         return extension.Claiming(allocator, host_name, host)
-    return extension.Confining(allocator, host_name, host, confined)
+    started = extension.Confining(allocator, host_name, host, confined)
+    try:
+        started.policy_watch.check()
+    except exception.SvirtError as error:
+        raise _cannot_start(error) from error
+    return started
 
 
 def _refuse_or_warn(error: exception.SvirtError) -> None:

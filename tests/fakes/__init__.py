@@ -20,6 +20,7 @@
 :mod:`.api`          what users ask Nova for
 :mod:`.cloud`        all of it together, and what operators do
 :mod:`.views`        what is seen of it, for the audit
+:mod:`.kernel`       a kernel that enforces a small policy
 ===================  =====================================================
 
 Nothing here imports ``nova.tests``, which changes the whole process.

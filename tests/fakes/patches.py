@@ -23,6 +23,7 @@ from svirt_nova.mcs import contexts
 from tests import samples
 from tests.fakes import allocators
 from tests.fakes import cloud as fake_cloud
+from tests.fakes import kernel as fake_kernel
 from tests.fakes import libvirt_driver
 from tests.fakes import storage as fake_storage
 
@@ -50,9 +51,11 @@ class BelowTheDriver(fixtures.Fixture):
     :param is_quiet: whether the driver logs nothing: of thousands of
         operations nobody reads it
     :ivar cloud: the cloud; a test sets it, and may replace it
+    :ivar kernel: the kernel of all its hosts
     """
 
     cloud: fake_cloud.Cloud
+    kernel: fake_kernel.Kernel
 
     def __init__(self, is_quiet: bool = True) -> None:
         super().__init__()
@@ -91,8 +94,7 @@ class BelowTheDriver(fixtures.Fixture):
                 f'svirt_nova.host.file_labels.{name}',
                 functools.partial(self._on_files, name),
             )
-        self._patch('selinux.is_selinux_enabled', lambda: 1)
-        self._patch('selinux.security_getenforce', lambda: 1)
+        self.kernel = self.useFixture(fake_kernel.Kernel())
         self._patch('svirt_nova.host.privsep.image_context', lambda: _IMAGE)
         self._patch(
             'svirt_nova.host.mounts.file_system',

@@ -29,6 +29,7 @@ from svirt_nova.mcs import contexts
 from svirt_nova.mcs import levels
 from svirt_nova.virt import driver as svirt_driver
 from tests import samples
+from tests.fakes import kernel as fake_kernel
 
 CONF = nova.conf.CONF
 
@@ -242,8 +243,7 @@ class ConfinedHostFixture(fixtures.Fixture):
                 f'svirt_nova.host.file_labels.{name}',
                 getattr(self.files, name),
             )
-        self._patch('selinux.is_selinux_enabled', lambda: 1)
-        self._patch('selinux.security_getenforce', lambda: 1)
+        self.kernel = self.useFixture(fake_kernel.Kernel())
         self._patch(
             'svirt_nova.host.privsep.image_context',
             lambda: contexts.Context.parse(samples.IMAGE_TEXT),

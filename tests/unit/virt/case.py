@@ -25,6 +25,7 @@ from svirt_nova.virt import confinement
 from svirt_nova.virt import driver
 from svirt_nova.virt import extension
 from tests import samples
+from tests.fakes import kernel as fake_kernel
 
 CONF = nova.conf.CONF
 INSTANCES = spaces.LevelSpace.parse('c0.c9')
@@ -49,6 +50,7 @@ class DriverTestCase(testtools.TestCase):
         self.confined = confinement.Confinement(
             process=samples.PROCESS, image=samples.IMAGE
         )
+        self.kernel = self.useFixture(fake_kernel.Kernel())
         self.driver._host = mock.Mock()
         self.driver._volume_api = mock.Mock()
         self.extension = extension.Confining(

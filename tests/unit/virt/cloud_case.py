@@ -28,10 +28,10 @@ class CloudTestCase(testtools.TestCase):
     def setUp(self):
         super().setUp()
         self.log = self.useFixture(fixtures.FakeLogger())
-        below = self.useFixture(patches.BelowTheDriver(is_quiet=False))
+        self.below = self.useFixture(patches.BelowTheDriver(is_quiet=False))
         self.steps = fake_steps.Countdown()
         self.levels = level_stores.MemoryLevels()
-        self.cloud = below.cloud = fake_cloud.Cloud(
+        self.cloud = self.below.cloud = fake_cloud.Cloud(
             storage.Memory(),
             self.levels.allocator,
             processes.Inline(),

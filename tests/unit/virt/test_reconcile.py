@@ -214,7 +214,9 @@ class ScheduleTest(testtools.TestCase):
         self.reconciler = mock.Mock()
 
     def _make(self, interval):
-        self.schedule = reconcile.Schedule(self.reconciler, interval, GRACE)
+        self.schedule = reconcile.Schedule(
+            self.reconciler.reconcile, interval, GRACE
+        )
 
     def _runs_after(self, seconds):
         self.now += seconds

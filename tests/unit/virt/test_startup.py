@@ -19,6 +19,7 @@ from svirt_nova.mcs import spaces
 from svirt_nova.virt import extension
 from svirt_nova.virt import startup
 from tests import samples
+from tests.fakes import kernel as fake_kernel
 
 CONF = nova.conf.CONF
 SPACE = spaces.LevelSpace.parse('c0.c9')
@@ -34,10 +35,7 @@ class StartTest(testtools.TestCase):
         self.load = self._patch(
             'svirt_nova.allocator.base.load', return_value=self.allocator
         )
-        self.enforces = self._patch(
-            'selinux.security_getenforce', return_value=1
-        )
-        self._patch('selinux.is_selinux_enabled', return_value=1)
+        self.kernel = self.useFixture(fake_kernel.Kernel())
         self._patch(
             'svirt_nova.host.privsep.image_context',
             return_value=samples.IMAGE,
@@ -80,12 +78,12 @@ class StartTest(testtools.TestCase):
         self.assertIn('mode is disabled', self.log.output)
 
     def test_a_host_that_does_not_confine_is_refused(self):
-        self.enforces.return_value = 0
+        self.kernel.enforces = 0
         self._check_refused('setenforce 1')
 
     def test_a_permissive_host_that_does_not_confine_claims(self):
         self._flag('mode', 'permissive')
-        self.enforces.return_value = 0
+        self.kernel.enforces = 0
         self.assertIs(extension.Claiming, type(self._start()))
         self.assertIn('NOT isolated', self.log.output)
 
@@ -94,6 +92,29 @@ class StartTest(testtools.TestCase):
         for mode in ('enforcing', 'permissive'):
             self._flag('mode', mode)
             self._check_refused('no such allocator')
+
+    # What the kernel says
+
+    def test_a_permissive_domain_is_refused(self):
+        self.kernel.permissive = {'svirt_t'}
+        self._check_refused('semanage permissive -d svirt_t')
+
+    def test_a_domain_that_mcs_does_not_constrain_is_refused(self):
+        self.kernel.exempt = {'svirt_t'}
+        self._check_refused('Categories do not confine svirt_t')
+
+    def test_the_domain_of_emulated_guests_is_asked_about_too(self):
+        self.kernel.exempt = {'svirt_tcg_t'}
+        self._check_refused('Categories do not confine svirt_tcg_t')
+
+    def test_a_policy_that_does_not_keep_guests_apart_is_told_where_it_may(
+        self,
+    ):
+        self._flag('mode', 'permissive')
+        self.kernel.permissive = {'svirt_t'}
+        self.assertIsInstance(self._start(), extension.Confining)
+        self.assertIn('NOT isolated', self.log.output)
+        self.assertIn('semanage permissive -d svirt_t', self.log.output)
 
     # The store
 

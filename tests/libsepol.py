@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compiled SELinux policies, asked without a kernel."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pathlib
+import shutil
+import subprocess
+from collections.abc import Sequence
+from typing import Any
+
+import fixtures
+import testtools
+
+from svirt_nova import exception
+from svirt_nova.host import policy
+from svirt_nova.mcs import levels
+
+LIBRARY = 'libsepol.so.2'
+
+CATEGORIES = f"""
+(sensitivity s0) (sensitivityorder (s0))
+{' '.join(f'(category c{n})' for n in range(levels.CATEGORY_LIMIT))}
+(categoryorder ({' '.join(f'c{n}' for n in range(levels.CATEGORY_LIMIT))}))
+(sensitivitycategory s0 (range c0 c1023))
+"""
+"""The part of every MCS policy that declares its levels, in CIL."""
+
+
+def require(case: testtools.TestCase) -> None:
+    """Skip a test, or let it fail, where policies cannot be compiled."""
+    missing = []
+    if shutil.which('secilc') is None:
+        missing.append('secilc')
+    try:
+        ctypes.CDLL(LIBRARY).sepol_context_to_sid  # noqa: B018
+    except (OSError, AttributeError) as error:
+        missing.append(f'{LIBRARY} 3.4 or later ({error})')
+    if missing:
+        reason = f'not installed: {" and ".join(missing)}'
+        if os.environ.get('SVIRT_NOVA_REQUIRE_LIBSEPOL') == '1':
+            case.fail(reason)
+        case.skipTest(reason)
+
+
+class _Decision(ctypes.Structure):
+    _fields_ = [
+        (name, ctypes.c_uint32)
+        for name in ('allowed', 'decided', 'granted', 'denied', 'number')
+    ]
+
+
+class Policy(fixtures.Fixture):
+    """A compiled policy, loaded into libsepol, which has one at a time.
+
+    :param source: the policy, in CIL
+    """
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self._source = source
+
+    def _setUp(self) -> None:
+        directory = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        source = directory / 'policy.cil'
+        source.write_text(self._source)
+        binary = directory / 'policy'
+        subprocess.run(
+            ['secilc', '-M', 'true', '-o', binary, '-f', os.devnull, source],
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
+        self._sepol = sepol = ctypes.CDLL(LIBRARY)
+        sepol.sepol_debug(0)
+        sepol.sepol_set_policydb_from_file.argtypes = [ctypes.c_void_p]
+        sepol.sepol_context_to_sid.argtypes = [
+            ctypes.c_char_p,
+            ctypes.c_size_t,
+            ctypes.POINTER(ctypes.c_uint32),
+        ]
+        sepol.sepol_sid_to_context.argtypes = [
+            ctypes.c_uint32,
+            ctypes.POINTER(ctypes.c_void_p),
+            ctypes.POINTER(ctypes.c_size_t),
+        ]
+        libc = ctypes.CDLL(None)
+        libc.fopen.restype = ctypes.c_void_p
+        libc.fopen.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
+        libc.fclose.argtypes = [ctypes.c_void_p]
+        libc.free.argtypes = [ctypes.c_void_p]
+        self._free = libc.free
+        opened = libc.fopen(os.fsencode(binary), b'r')
+        status = sepol.sepol_set_policydb_from_file(opened)
+        libc.fclose(opened)
+        if status != 0:
+            raise RuntimeError('libsepol cannot load the compiled policy')
+
+    def sid(self, context: str) -> int | None:
+        """A number for a context, the same for equal ones.
+
+        :returns: None when libsepol rejects the text
+        """
+        sid = ctypes.c_uint32()
+        text = context.encode()
+        if self._sepol.sepol_context_to_sid(
+            text, len(text) + 1, ctypes.byref(sid)
+        ):
+            return None
+        return sid.value
+
+    def text(self, sid: int) -> str:
+        """The canonical form of a context."""
+        found, length = ctypes.c_void_p(), ctypes.c_size_t()
+        if self._sepol.sepol_sid_to_context(
+            sid, ctypes.byref(found), ctypes.byref(length)
+        ):
+            raise RuntimeError(f'libsepol cannot write SID {sid}')
+        assert found.value is not None
+        written = ctypes.string_at(found.value).decode()
+        self._free(found)
+        return written
+
+    def ask(
+        self, source: str, target: str, object_class: str, names: Sequence[str]
+    ) -> policy.Decision:
+        """As :func:`svirt_nova.host.kernel.ask`.
+
+        libsepol does not say whether a domain is permissive.
+        """
+        sids: list[Any] = [self.sid(source), self.sid(target)]
+        if None in sids:
+            raise exception.UnconfinedHost(f'no such context: {source}')
+        number = ctypes.c_uint16()
+        self._check(
+            self._sepol.sepol_string_to_security_class(
+                object_class.encode(), ctypes.byref(number)
+            )
+        )
+        decision = _Decision()
+        self._check(
+            self._sepol.sepol_compute_av(
+                *sids, number, 0xFFFFFFFF, ctypes.byref(decision)
+            )
+        )
+        allowed = set()
+        for name in names:
+            bit = ctypes.c_uint32()
+            self._check(
+                self._sepol.sepol_string_to_av_perm(
+                    number, name.encode(), ctypes.byref(bit)
+                )
+            )
+            if decision.allowed & bit.value:
+                allowed.add(name)
+        return policy.Decision(frozenset(allowed))
+
+    @staticmethod
+    def _check(status: int) -> None:
+        if status:
+            raise exception.UnconfinedHost('the policy does not know that')
