@@ -116,6 +116,30 @@ The option matters only if [svirt] mode is enforcing: in permissive mode such a
 file is always a warning.
 """,
     ),
+    cfg.StrOpt(
+        'on_violation',
+        default='log',
+        choices=[
+            ('log', 'An error in the log names the instance.'),
+            (
+                'pause',
+                'The CPUs of the guest are paused, too, so that nothing is '
+                'lost. Its QEMU process stays, with the label that it has.',
+            ),
+            ('stop', 'The guest is powered off, too.'),
+        ],
+        help="""
+What to do, in enforcing mode, with a guest that runs at another level than
+its instance holds.
+
+Every start, and every arrival of a live migration, is checked by itself, and
+what fails there never runs on. This is for what a reconciliation finds
+running nevertheless, such as a guest that was started behind Nova's back. By
+default nothing that runs is touched, because the store may be wrong: after an
+old backup of it was restored, it is the guests that are right. Guests from
+before svirt-nova are never touched while their instances hold no level.
+""",
+    ),
     cfg.BoolOpt(
         'adopt_running_guests',
         default=False,

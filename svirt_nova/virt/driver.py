@@ -16,6 +16,7 @@ from typing import Any
 
 import nova.conf
 from nova import exception as nova_exception
+from nova.virt import event as virt_event
 from nova.virt.libvirt import driver as libvirt_driver
 
 import svirt_nova.conf
@@ -232,6 +233,28 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         """On the destination, before anything is written."""
         self._extension.guard_arrival(instance)
         return super().pre_live_migration(request, instance, *args, **kwargs)
+
+    def emit_event(self, event: Any) -> None:
+        """Hear from libvirt that something happened to a domain.
+
+        Of a guest that migrates to here, libvirt tells while the guest still
+        runs at its source.
+        """
+        super().emit_event(event)
+        if (
+            isinstance(event, virt_event.LifecycleEvent)
+            and event.get_transition() == virt_event.EVENT_LIFECYCLE_STARTED
+        ):
+            self._extension.guest_started(event.get_instance_uuid())
+
+    def post_live_migration_at_destination(
+        self, request: Any, instance: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        """On the destination, where the guest runs."""
+        self._extension.arrived(instance)
+        super().post_live_migration_at_destination(
+            request, instance, *args, **kwargs
+        )
 
     def live_migration(
         self,

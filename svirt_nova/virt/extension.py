@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import nova.conf
+from nova import exception as nova_exception
 from nova.compute import task_states
 
 from svirt_nova import exception
@@ -27,6 +28,7 @@ from svirt_nova.virt import outages
 from svirt_nova.virt import policy_watch
 from svirt_nova.virt import reconcile
 from svirt_nova.virt import restarts
+from svirt_nova.virt import running_guests
 from svirt_nova.virt import shared_files
 from svirt_nova.virt import volumes
 from svirt_nova.virt import whereabouts
@@ -65,6 +67,16 @@ class Extension:
         """Claim an instance that is about to migrate to here.
 
         :raises nova.exception.NovaException: it has no level
+        """
+
+    def guest_started(self, instance_uuid: str) -> None:
+        """Check a guest that libvirt says has started, if it arrives."""
+
+    def arrived(self, instance: Any) -> None:
+        """Check a guest that has migrated to here.
+
+        :raises nova.exception.NovaException: it must not run, and was
+            stopped
         """
 
     @contextlib.contextmanager
@@ -143,7 +155,7 @@ class Claiming(Extension):
         self._allocator = allocator
         self._host_name = host_name
         self._host = host
-        outage = outages.OutageMemory()
+        self._outage = outage = outages.OutageMemory()
         self.claims = claims.HostClaims(allocator, host_name, host, outage)
         self.reconciler = reconcile.Reconciler(
             allocator,
@@ -244,6 +256,10 @@ class Confining(Claiming):
         self._confined = confined
         self._departures = live_migration.Departures(allocator, confined)
         self.policy_watch = policy_watch.PolicyWatch(confined)
+        self._arrivals = live_migration.Arrivals(self._check_arrival)
+        self.running_guests = running_guests.RunningGuests(
+            allocator, host_name, host, confined, self._outage
+        )
 
     def _make_guard(self, instance: Any) -> guards.Guard:
         """Claim an instance, unless the kernel would not keep it apart.
@@ -267,6 +283,30 @@ class Confining(Claiming):
         """Ask the kernel first, which answers if the allocator does not."""
         self.policy_watch.look_again()
         super()._reconcile()
+        self.running_guests.check()
+
+    def guard_arrival(self, instance: Any) -> None:
+        """Claim the level, and wait for the guest."""
+        super().guard_arrival(instance)
+        self._arrivals.expect(instance)
+
+    def guest_started(self, instance_uuid: str) -> None:
+        """See :meth:`live_migration.Arrivals.started`."""
+        self._arrivals.started(instance_uuid)
+
+    def arrived(self, instance: Any) -> None:
+        """Read a guest back that runs here since its migration."""
+        self._arrivals.forget(instance.uuid)
+        self._check_arrival(instance)
+
+    def _check_arrival(self, instance: Any) -> None:
+        try:
+            guest = self._host.get_guest(instance)
+        except nova_exception.InstanceNotFound:
+            # The migration has failed, or the guest has ended by itself.
+            return
+        with guards.stopped_on_failure(guest, instance):
+            self.guard(instance).check_running(guest)
 
     @contextlib.contextmanager
     def departing(self, instance: Any, destination: str) -> Iterator[None]:

@@ -32,6 +32,31 @@ CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
 
 
+@contextlib.contextmanager
+def stopped_on_failure(guest: Any, instance: Any) -> Iterator[None]:
+    """Stop a guest that must not run, whatever says so.
+
+    A process that runs at a wrong level can open what is not its own even
+    while its CPUs are paused.
+
+    :param guest: Nova's ``Guest``
+    :param instance: Nova's record of its instance
+    """
+    try:
+        yield
+    except Exception:
+        try:
+            guest.poweroff()
+        except libvirt_host.libvirt.libvirtError as error:
+            LOG.error(
+                'The guest of the instance must not run, and could not be '
+                'stopped: %s',
+                error,
+                instance=instance,
+            )
+        raise
+
+
 class Guard:
     """Nothing keeps the instance apart: everything is as Nova does it.
 
@@ -75,6 +100,13 @@ class Guard:
 
         :raises nova.exception.NovaException: it must not run, and was
             stopped
+        """
+
+    def check_running(self, guest: Any) -> None:
+        """Check a guest that somebody else started.
+
+        :param guest: Nova's ``Guest``
+        :raises nova.exception.NovaException: it must not run
         """
 
     def check_saved_memory(self) -> None:
@@ -160,8 +192,8 @@ class LevelGuard(Guard):
             post_xml_callback=label_files,
         )
         if power_on or pause:
-            with self._stopped_on_failure(guest):
-                self._read_back(guest)
+            with stopped_on_failure(guest, self._instance):
+                self.check_running(guest)
                 if not pause:
                     guest.resume()
         return guest
@@ -181,7 +213,7 @@ class LevelGuard(Guard):
                         CONF.instances_path, disk.path, self._held.own
                     )
 
-    def _read_back(self, guest: Any) -> None:
+    def check_running(self, guest: Any) -> None:
         """Check what libvirt, the kernel and the files say of a guest."""
         try:
             xml = guest.get_xml_desc()
@@ -205,23 +237,6 @@ class LevelGuard(Guard):
             for path in verify.unlabeled_files(xml, file_labels.read):
                 raise file_labels.unlabeled(path)
 
-    @contextlib.contextmanager
-    def _stopped_on_failure(self, guest: Any) -> Iterator[None]:
-        """Stop a guest that must not run, whatever says so."""
-        try:
-            yield
-        except Exception:
-            try:
-                guest.poweroff()
-            except libvirt_host.libvirt.libvirtError as error:
-                LOG.error(
-                    'The guest of the instance must not run, and could not '
-                    'be stopped: %s',
-                    error,
-                    instance=self._instance,
-                )
-            raise
-
     def may_restart_as_defined(self) -> bool:
         """Whether the domain is defined at the level of the instance.
 
@@ -244,8 +259,8 @@ class LevelGuard(Guard):
     def check_restarted(self) -> None:
         """Read back a guest that was started as it is defined."""
         guest = self._host.get_guest(self._instance)
-        with self._stopped_on_failure(guest):
-            self._read_back(guest)
+        with stopped_on_failure(guest, self._instance):
+            self.check_running(guest)
 
     def check_saved_memory(self) -> None:
         """Check that the guest was saved at the level of the instance.

@@ -26,6 +26,16 @@ from svirt_nova.virt import whereabouts
 LOG = logging.getLogger(__name__)
 
 
+def unless_busy(work: Callable[[str], None], uuid: str) -> None:
+    """Do something about an instance unless Nova works on it.
+
+    Nova holds this lock while it works on an instance. An instance that is
+    being worked on is looked at again the next time.
+    """
+    with contextlib.suppress(lockutils.AcquireLockFailedException):
+        nova_utils.synchronized(uuid, blocking=False)(work)(uuid)
+
+
 class Reconciler:
     """Adds claims that are missing, and drops those that are stale.
 
@@ -68,19 +78,9 @@ class Reconciler:
         }
         present = remains.of_host(self._host).uuids
         for uuid in present - claimed:
-            self._unless_busy(self._claim_missing, uuid)
+            unless_busy(self._claim_missing, uuid)
         for uuid in self._stale.find(claimed, present, time.monotonic()):
-            self._unless_busy(self._drop_stale, uuid)
-
-    @staticmethod
-    def _unless_busy(work: Callable[[str], None], uuid: str) -> None:
-        """Do something about an instance unless Nova works on it.
-
-        Nova holds this lock while it works on an instance. An instance that
-        is being worked on is looked at again the next time.
-        """
-        with contextlib.suppress(lockutils.AcquireLockFailedException):
-            nova_utils.synchronized(uuid, blocking=False)(work)(uuid)
+            unless_busy(self._drop_stale, uuid)
 
     def _claim_missing(self, uuid: str) -> None:
         """Claim an instance that this host has something of.

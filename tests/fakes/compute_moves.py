@@ -221,9 +221,18 @@ class Moves(compute.Base):
 
     def arrive_live(self, instance: Instance) -> None:
         """On the destination (post_live_migration_at_destination)."""
-        self._save(
-            instance, host=self.name, vm_state='active', task_state=None
-        )
+        state = 'active'
+        try:
+            self.driver.post_live_migration_at_destination(
+                None, instance, None, False, self._volumes(instance)
+            )
+        except Exception:
+            state = 'error'
+            raise
+        finally:
+            self._save(
+                instance, host=self.name, vm_state=state, task_state=None
+            )
 
     def _roll_back(
         self,

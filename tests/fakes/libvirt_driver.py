@@ -29,6 +29,9 @@ class LibvirtDriver(libvirt_disks.Disks, libvirt_moves.Moves):
     def init_host(self, host: str) -> None:
         pass
 
+    def emit_event(self, event: Any) -> None:
+        pass
+
     def get_available_resource(self, nodename: str) -> dict[str, Any]:
         return {}
 

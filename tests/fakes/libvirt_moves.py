@@ -180,6 +180,16 @@ class Moves(libvirt_base.Part):
                 context, volume['connection_info'], instance
             )
 
+    def post_live_migration_at_destination(
+        self,
+        context: Any,
+        instance: Any,
+        network_info: Any,
+        block_migration: bool = False,
+        block_device_info: Any = None,
+    ) -> None:
+        pass
+
     def post_live_migration_at_source(
         self, context: Any, instance: Any, network_info: Any
     ) -> None:

@@ -8,6 +8,8 @@ from unittest import mock
 from nova.tests.functional.libvirt import base
 
 from svirt_nova.allocator import types
+from svirt_nova.virt import extension
+from tests import samples
 from tests.functional.nova import confined_host
 from tests.functional.nova import two_hosts
 
@@ -169,3 +171,46 @@ class LiveMigrationTest(base.LibvirtMigrationMixin, two_hosts.TwoHosts):
 
         self.assertFalse(self.migrate_stub_ran)
         self._assert_held(self.server, 'here')
+
+    def _check_refused_arrival(self):
+        self.api.post_server_action(
+            self.server['id'],
+            {'os-migrateLive': {'host': None, 'block_migration': 'auto'}},
+        )
+        self._wait_for_server_parameter(
+            self.server,
+            {
+                'status': 'ERROR',
+                'OS-EXT-STS:task_state': None,
+                'OS-EXT-SRV-ATTR:host': 'there',
+            },
+        )
+        self.assertTrue(self.migrate_stub_ran)
+        domain = self._domains('there').get(self.server['id'])
+        self.assertFalse(domain is not None and domain.isActive())
+
+    def test_a_guest_that_arrives_without_a_label_is_stopped(self):
+        """As from a source with Nova's own driver, or in mode disabled."""
+        self.server = self._boot()
+        self.src.driver._extension = extension.Extension()
+        self._domains('here')[self.server['id']].seclabel = None
+        self._check_refused_arrival()
+
+    def test_a_guest_that_arrives_where_nothing_enforces_is_stopped(self):
+        self.server = self._boot()
+
+        def stop_enforcing():
+            self.host_fixture.kernel.enforces = 0
+
+        self.arriving = stop_enforcing
+        self._check_refused_arrival()
+        # So that the rest of the cloud works.
+        self.host_fixture.kernel.enforces = 1
+
+    def test_a_guest_that_runs_otherwise_than_nova_had_it_is_stopped(self):
+        self.flags(on_violation='stop', group='svirt')
+        self.server = self._boot()
+        domain = self._domains('here')[self.server['id']]
+        domain.process_label = f'{samples.PROCESS_TEXT}:c5,c6'
+        self.src.driver._extension.running_guests.check()
+        self.assertFalse(domain.isActive())

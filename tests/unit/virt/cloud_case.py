@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import fixtures
+import nova.conf
 import testtools
 
 from tests.fakes import cloud as fake_cloud
@@ -13,6 +14,7 @@ from tests.fakes import processes
 from tests.fakes import steps as fake_steps
 from tests.fakes import storage
 
+CONF = nova.conf.CONF
 UUID = '11111111-1111-4111-8111-111111111111'
 OTHER = '22222222-2222-4222-8222-222222222222'
 
@@ -65,6 +67,11 @@ class CloudTestCase(testtools.TestCase):
     def label(self, path):
         """The level of a file, as text."""
         return str(self.cloud.files.read(path).level)
+
+    def flag(self, name, value):
+        """Set an option of [svirt]."""
+        CONF.set_override(name, value, group='svirt')
+        self.addCleanup(CONF.clear_override, name, group='svirt')
 
     def redefine(self, host, uuid=UUID, **changes):
         """Change what libvirt has of an instance, behind Nova's back."""
