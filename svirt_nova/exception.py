@@ -70,6 +70,10 @@ class LibvirtUnreachable(SvirtError):
     """libvirt on this host does not answer."""
 
 
+class UnknownNova(SvirtError):
+    """The Nova that is installed has not what the driver relies on."""
+
+
 class LabelError(SvirtError):
     """Base of what can go wrong with labels on a host."""
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.util
 import pathlib
 import sys
+import warnings
 from collections.abc import Sequence
 
 from oslo_config import cfg
@@ -59,6 +60,19 @@ class Checks(upgradecheck.UpgradeCommands):
             )
         return _success()
 
+    def _check_hooks(self) -> upgradecheck.Result:
+        from svirt_nova.virt import hooks
+
+        # Libraries of Nova warn of their own deprecations.
+        with warnings.catch_warnings(record=True):
+            found = hooks.problems()
+        if found:
+            return _failure(hooks.refusal(found))
+        untested = hooks.untested()
+        if untested is not None:
+            return upgradecheck.Result(upgradecheck.Code.WARNING, untested)
+        return _success()
+
     def _check_binding(self) -> upgradecheck.Result:
         try:
             import selinux
@@ -89,6 +103,7 @@ class Checks(upgradecheck.UpgradeCommands):
     _upgrade_checks = (
         ('Configuration', _check_configuration),
         ('Driver found by Nova', _check_driver),
+        ('Hooks in Nova', _check_hooks),
         ('SELinux binding', _check_binding),
         ('Store', _check_store),
     )

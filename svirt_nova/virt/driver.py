@@ -53,7 +53,8 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
     ) -> None:
         """Boot, rebuild, evacuate to here, unshelve."""
         self._extension.guard(instance)
-        super().spawn(request, instance, *args, **kwargs)
+        with self._extension.starting(instance):
+            super().spawn(request, instance, *args, **kwargs)
 
     def finish_migration(
         self,
@@ -65,7 +66,10 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
     ) -> None:
         """Cold migration and resize to here."""
         self._extension.guard(instance)
-        super().finish_migration(request, migration, instance, *args, **kwargs)
+        with self._extension.starting(instance):
+            super().finish_migration(
+                request, migration, instance, *args, **kwargs
+            )
 
     # Every domain that is defined anew
 
@@ -80,6 +84,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
     ) -> Any:
         """Start a guest behind its level, or not at all."""
         create = super()._create_guest
+        self._extension.guest_created(instance)
         return self._extension.guard(instance).start(
             lambda confined_xml, **options: create(
                 request, confined_xml, instance, **options
@@ -105,7 +110,10 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
 
         What would be refused is refused before the domain goes.
         """
-        with self._extension.restarting(instance) as guard:
+        with (
+            self._extension.restarting(instance) as guard,
+            self._extension.starting(instance),
+        ):
             guard.check_volumes(block_device_info)
             super()._hard_reboot(
                 request,
@@ -133,7 +141,10 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         self, request: Any, instance: Any, *args: Any, **kwargs: Any
     ) -> None:
         """Resume a suspended guest, whose memory a failure would cost."""
-        with self._extension.restarting(instance) as guard:
+        with (
+            self._extension.restarting(instance) as guard,
+            self._extension.starting(instance),
+        ):
             guard.check_saved_memory()
             super().resume(request, instance, *args, **kwargs)
 

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import nova.conf
-from nova import exception as nova_exception
 from nova.compute import task_states
 
 from svirt_nova import exception
@@ -30,6 +29,7 @@ from svirt_nova.virt import reconcile
 from svirt_nova.virt import restarts
 from svirt_nova.virt import running_guests
 from svirt_nova.virt import shared_files
+from svirt_nova.virt import starts
 from svirt_nova.virt import volumes
 from svirt_nova.virt import whereabouts
 
@@ -57,6 +57,18 @@ class Extension:
         Where there is no level, the instance stays as it was.
         """
         yield guards.UNGUARDED
+
+    @contextlib.contextmanager
+    def starting(self, instance: Any) -> Iterator[None]:
+        """Check a guest that Nova starts without calling the hook for that.
+
+        :raises nova.exception.NovaException: it must not run, and was
+            stopped
+        """
+        yield
+
+    def guest_created(self, instance: Any) -> None:
+        """Note that the hook was called, and checks the guest itself."""
 
     def guard_rebuild(self, instance: Any) -> None:
         """Claim an instance before a rebuild destroys what there is."""
@@ -256,7 +268,7 @@ class Confining(Claiming):
         self._confined = confined
         self._departures = live_migration.Departures(allocator, confined)
         self.policy_watch = policy_watch.PolicyWatch(confined)
-        self._arrivals = live_migration.Arrivals(self._check_arrival)
+        self._starts = starts.Starts(host, self.guard)
         self.running_guests = running_guests.RunningGuests(
             allocator, host_name, host, confined, self._outage
         )
@@ -285,28 +297,29 @@ class Confining(Claiming):
         super()._reconcile()
         self.running_guests.check()
 
+    @contextlib.contextmanager
+    def starting(self, instance: Any) -> Iterator[None]:
+        """Read a guest back that was started past _create_guest."""
+        with self._starts.watched(instance):
+            yield
+
+    def guest_created(self, instance: Any) -> None:
+        """Note that _create_guest was called."""
+        self._starts.created(instance.uuid)
+
     def guard_arrival(self, instance: Any) -> None:
         """Claim the level, and wait for the guest."""
         super().guard_arrival(instance)
-        self._arrivals.expect(instance)
+        self._starts.expect(instance)
 
     def guest_started(self, instance_uuid: str) -> None:
-        """See :meth:`live_migration.Arrivals.started`."""
-        self._arrivals.started(instance_uuid)
+        """See :meth:`starts.Starts.started`."""
+        self._starts.started(instance_uuid)
 
     def arrived(self, instance: Any) -> None:
         """Read a guest back that runs here since its migration."""
-        self._arrivals.forget(instance.uuid)
-        self._check_arrival(instance)
-
-    def _check_arrival(self, instance: Any) -> None:
-        try:
-            guest = self._host.get_guest(instance)
-        except nova_exception.InstanceNotFound:
-            # The migration has failed, or the guest has ended by itself.
-            return
-        with guards.stopped_on_failure(guest, instance):
-            self.guard(instance).check_running(guest)
+        self._starts.forget(instance.uuid)
+        self._starts.check(instance)
 
     @contextlib.contextmanager
     def departing(self, instance: Any, destination: str) -> Iterator[None]:

@@ -4,13 +4,8 @@
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
-
-from nova import exception as nova_exception
-from oslo_log import log as logging
 
 from svirt_nova import exception
 from svirt_nova.allocator import base
@@ -18,8 +13,6 @@ from svirt_nova.allocator import types
 from svirt_nova.host import domain_xml
 from svirt_nova.virt import confinement
 from svirt_nova.virt import remains
-
-LOG = logging.getLogger(__name__)
 
 
 class ConfinedGuest:
@@ -56,56 +49,6 @@ class ConfinedGuest:
             ),
             **kwargs,
         )
-
-
-class Arrivals:
-    """The instances that are migrating to this host.
-
-    The guest's QEMU waits for its memory here while the guest still runs at
-    its source. libvirt tells of that process
-    (``VIR_DOMAIN_EVENT_STARTED_MIGRATED``, sent by its
-    qemuMigrationDstPrepareAny), and one that is ended then costs nothing: the
-    migration fails, and the guest goes on where it is. Events may be lost, so
-    that an arrival is checked again when Nova tells of it.
-
-    :param check: reads the guest of an instance back, and stops it where it
-        must not run
-    """
-
-    def __init__(self, check: Callable[[Any], None]) -> None:
-        self._check = check
-        self._expected: dict[str, Any] = {}
-
-    def expect(self, instance: Any) -> None:
-        """Wait for the guest of an instance."""
-        self._expected[instance.uuid] = instance
-
-    def forget(self, instance_uuid: str) -> None:
-        """Wait for it no longer."""
-        self._expected.pop(instance_uuid, None)
-
-    def started(self, instance_uuid: str) -> None:
-        """Check a guest whose process has started, if it was expected.
-
-        It is called in the thread that gets libvirt's events, which must not
-        wait for anything.
-        """
-        instance = self._expected.pop(instance_uuid, None)
-        if instance is not None:
-            threading.Thread(
-                target=self._check_early, args=(instance,), daemon=True
-            ).start()
-
-    def _check_early(self, instance: Any) -> None:
-        try:
-            self._check(instance)
-        except nova_exception.NovaException as error:
-            LOG.error(
-                'The instance does not migrate to here: its guest was '
-                'stopped before it ran here. %s',
-                error,
-                instance=instance,
-            )
 
 
 class Departures:

@@ -19,6 +19,7 @@ from svirt_nova.mcs import spaces
 from svirt_nova.virt import confinement
 from svirt_nova.virt import extension
 from svirt_nova.virt import faults
+from svirt_nova.virt import hooks
 from svirt_nova.virt import remains
 
 CONF = nova.conf.CONF
@@ -30,9 +31,11 @@ def start(host_name: str, host: Any) -> extension.Extension:
 
     :param host_name: the name of this host, as Nova has it
     :param host: its ``nova.virt.libvirt.host.Host``
-    :raises nova.exception.InternalError: this host cannot keep guests apart
-        and [svirt] mode is enforcing, or there is no such allocator
+    :raises nova.exception.InternalError: this host, or this release of Nova,
+        cannot keep guests apart and [svirt] mode is enforcing, or there is
+        no such allocator
     """
+    _check_hooks()
     if CONF.svirt.mode == 'disabled':
         LOG.warning(
             '[svirt] mode is disabled: guests started on this host get '
@@ -60,6 +63,20 @@ def start(host_name: str, host: Any) -> extension.Extension:
     except exception.SvirtError as error:
         _refuse_or_warn(error)
     return started
+
+
+def _check_hooks() -> None:
+    """Check that Nova calls the driver as it expects.
+
+    :raises nova.exception.InternalError: it does not, and [svirt] mode is
+        enforcing
+    """
+    untested = hooks.untested()
+    if untested is not None:
+        LOG.warning('%s', untested)
+    found = hooks.problems()
+    if found:
+        _refuse_or_warn(exception.UnknownNova(hooks.refusal(found)))
 
 
 def _extension_of(

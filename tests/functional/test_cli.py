@@ -205,7 +205,7 @@ class StatusTest(program_case.ProgramTestCase):
         for _ in range(2):
             status, results = self.check()
             self.assertEqual((0, {0}), (status, set(results.values())))
-            self.assertEqual(4, len(results))
+            self.assertEqual(5, len(results))
             if self.store.exists():
                 break
             self.program('db', 'sync')

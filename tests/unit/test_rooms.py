@@ -19,7 +19,7 @@ ROOMS = {
     'allocator': {'mcs', 'conf'},
     'lifecycle': {'mcs', 'host', 'conf', 'allocator'},
     'virt': {'mcs', 'host', 'conf', 'allocator', 'lifecycle'},
-    'cmd': {'mcs', 'host', 'conf', 'allocator', 'lifecycle'},
+    'cmd': {'mcs', 'host', 'conf', 'allocator', 'lifecycle', 'virt'},
     'tempest': {'mcs', 'host', 'allocator', 'lifecycle'},
 }
 

@@ -107,7 +107,7 @@ class EarlyArrivalTest(ArrivalTestCase):
         super().setUp()
         self.useFixture(
             fixtures.MonkeyPatch(
-                'svirt_nova.virt.live_migration.threading',
+                'svirt_nova.virt.starts.threading',
                 SimpleNamespace(Thread=InlineThread),
             )
         )

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the driver relies on in Nova: one table, checked against what is there.
+
+Nova promises nothing of the methods of its drivers. If one that is overridden
+here is renamed, ours is never called; if its parameters change, it fails in
+the middle of an operation. Neither must be found out by a guest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import importlib
+import importlib.metadata
+import inspect
+from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
+
+TESTED_RELEASES = ('33', '34')
+"""The releases of Nova that the tests run beside."""
+
+DRIVER = 'nova.virt.libvirt.driver.LibvirtDriver'
+_HOST = 'nova.virt.libvirt.host.Host'
+_GUEST = 'nova.virt.libvirt.guest.Guest'
+
+
+class Parameters(enum.Enum):
+    """How the parameters of a function are compared with those named."""
+
+    ALL = 'all'
+    """They are these, in this order."""
+
+    FIRST = 'first'
+    """They begin with these."""
+
+    LAST = 'last'
+    """They end with these."""
+
+    AMONG = 'among'
+    """These are among them, and are passed by their names."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Hook:
+    """A function of Nova that the driver overrides or calls.
+
+    :param owner: the class or module that has it
+    :param parameters: those that are relied on, without ``self``
+    :param compared: how they are compared
+    """
+
+    owner: str
+    name: str
+    parameters: tuple[str, ...]
+    compared: Parameters
+
+    def __str__(self) -> str:
+        return (
+            f'{self.owner.rpartition(".")[2]}.{self.name}'
+            f'({", ".join(self.parameters)})'
+        )
+
+    def fits(self, found: list[str]) -> bool:
+        """Whether a function with these parameters can be relied on."""
+        wanted = [*self.parameters]
+        match self.compared:
+            case Parameters.ALL:
+                return found == wanted
+            case Parameters.FIRST:
+                return found[: len(wanted)] == wanted
+            case Parameters.LAST:
+                return not wanted or found[-len(wanted) :] == wanted
+            case Parameters.AMONG:
+                return set(wanted) <= set(found)
+
+
+def _driver(
+    name: str, parameters: str, compared: Parameters = Parameters.ALL
+) -> Hook:
+    return Hook(DRIVER, name, tuple(parameters.split()), compared)
+
+
+OVERRIDDEN = (
+    _driver('__init__', 'virtapi read_only'),
+    _driver('init_host', 'host'),
+    _driver('spawn', 'context instance', Parameters.FIRST),
+    _driver(
+        'finish_migration', 'context migration instance', Parameters.FIRST
+    ),
+    _driver(
+        '_create_guest',
+        'context xml instance power_on pause post_xml_callback',
+    ),
+    _driver(
+        '_hard_reboot',
+        'context instance network_info share_info block_device_info '
+        'accel_info',
+    ),
+    _driver('_soft_reboot', 'instance'),
+    _driver('resume', 'context instance', Parameters.FIRST),
+    _driver(
+        '_suspend_guest_for_snapshot',
+        'context live_snapshot current_power_state instance',
+    ),
+    _driver(
+        '_resume_guest_after_snapshot',
+        'context live_snapshot original_power_state instance guest',
+    ),
+    _driver('_connect_volume', 'context connection_info instance encryption'),
+    _driver(
+        '_get_volume_config', 'connection_info disk_info', Parameters.LAST
+    ),
+    _driver(
+        '_disconnect_volume',
+        'context connection_info instance',
+        Parameters.FIRST,
+    ),
+    _driver('pre_live_migration', 'context instance', Parameters.FIRST),
+    _driver('emit_event', 'event'),
+    _driver(
+        'post_live_migration_at_destination',
+        'context instance',
+        Parameters.FIRST,
+    ),
+    _driver(
+        'live_migration',
+        'context instance dest post_method recover_method block_migration '
+        'migrate_data',
+    ),
+    _driver(
+        '_live_migration_operation',
+        'context instance dest block_migration migrate_data guest '
+        'device_names',
+    ),
+    _driver('destroy', 'context instance', Parameters.FIRST),
+    _driver('_destroy', 'instance'),
+    _driver('cleanup', 'context instance', Parameters.FIRST),
+    _driver('post_live_migration_at_source', 'context instance network_info'),
+    _driver('confirm_migration', 'context migration instance network_info'),
+    _driver('delete_instance_files', 'instance'),
+    _driver('get_available_resource', 'nodename'),
+)
+"""The methods that the driver overrides, with the parameters that its own
+have in their place."""
+
+CALLED = (
+    _driver(
+        '_needs_suspend_resume_for_snapshot',
+        'live_snapshot current_power_state',
+    ),
+    _driver('_get_volume_driver', 'connection_info'),
+    Hook(_HOST, 'get_guest', ('instance',), Parameters.FIRST),
+    Hook(_HOST, 'list_guests', ('only_running',), Parameters.AMONG),
+    Hook(_HOST, 'get_connection', (), Parameters.FIRST),
+    Hook(_GUEST, '__init__', ('domain',), Parameters.FIRST),
+    Hook(_GUEST, 'get_xml_desc', ('dump_inactive',), Parameters.AMONG),
+    Hook(_GUEST, 'poweroff', (), Parameters.FIRST),
+    Hook(_GUEST, 'resume', (), Parameters.FIRST),
+    Hook(_GUEST, 'pause', (), Parameters.FIRST),
+    Hook(_GUEST, 'is_active', (), Parameters.FIRST),
+    Hook(_GUEST, 'launch', ('pause',), Parameters.AMONG),
+    Hook(_GUEST, 'migrate', ('destination_xml',), Parameters.AMONG),
+    Hook(
+        'nova.virt.libvirt.utils',
+        'get_instance_path',
+        ('instance',),
+        Parameters.FIRST,
+    ),
+    Hook(
+        'nova.virt.driver',
+        'block_device_info_get_mapping',
+        ('block_device_info',),
+        Parameters.FIRST,
+    ),
+    Hook(
+        'nova.virt.event.LifecycleEvent',
+        'get_transition',
+        (),
+        Parameters.FIRST,
+    ),
+)
+"""Other functions that the driver calls, with the parameters that it
+passes."""
+
+HOOKS = OVERRIDDEN + CALLED
+
+
+def find(owner: str) -> Any:
+    """A module, or a class in one, by its dotted name.
+
+    :raises ImportError: there is no such module
+    :raises AttributeError: there is no such class in it
+    """
+    try:
+        return importlib.import_module(owner)
+    except ModuleNotFoundError:
+        module, _, name = owner.rpartition('.')
+        return getattr(importlib.import_module(module), name)
+
+
+def problems(find_owner: Callable[[str], Any] = find) -> list[str]:
+    """Which hooks are not there, or not as they are relied on.
+
+    :param find_owner: finds the class or module of a hook
+    """
+    return [*_problems(find_owner)]
+
+
+def _problems(find_owner: Callable[[str], Any]) -> Iterator[str]:
+    for hook in HOOKS:
+        try:
+            function = getattr(find_owner(hook.owner), hook.name)
+        except (ImportError, AttributeError):
+            yield f'there is no {hook}'
+            continue
+        found = _parameters(function)
+        if found is not None and not hook.fits(found):
+            yield f'{hook} has the parameters {", ".join(found) or "none"}'
+
+
+def _parameters(function: Any) -> list[str] | None:
+    """The names of the parameters of a function, without ``self``.
+
+    :returns: None for one that takes whatever it is given, as a decorator
+        may make it
+    """
+    found = [*inspect.signature(function).parameters.values()]
+    if found and all(
+        each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD) for each in found
+    ):
+        return None
+    return [each.name for each in found if each.name != 'self']
+
+
+def installed_release() -> str | None:
+    """The release of Nova that is installed; None where nothing says it."""
+    try:
+        return importlib.metadata.version('nova')
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def untested() -> str | None:
+    """What to tell of a Nova that the tests do not run beside.
+
+    :returns: None for one of :data:`TESTED_RELEASES`
+    """
+    release = installed_release()
+    if release is not None and release.split('.')[0] in TESTED_RELEASES:
+        return None
+    return (
+        f'Nova {release or "of an unknown release"} is installed, and '
+        f'svirt-nova is tested beside Nova {" and ".join(TESTED_RELEASES)}'
+    )
+
+
+def refusal(found: list[str]) -> str:
+    """Say that hooks are missing, and what to do.
+
+    :param found: what :func:`problems` found
+    """
+    return (
+        f'svirt-nova does not fit Nova {installed_release() or ""}, so that '
+        f'guests could start without their levels: {"; ".join(found)}. '
+        f'Install releases of Nova and svirt-nova that fit each other'
+    )
