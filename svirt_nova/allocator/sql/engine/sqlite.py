@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
 import fcntl
 import os
 import pathlib
@@ -132,7 +134,9 @@ class File:
         """
         with self._as_store_errors('lock'):
             _make_owned(self._lock_path, lambda _name: None)
-            descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CLOEXEC)
+            descriptor = os.open(
+                self._lock_path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+            )
         try:
             while True:
                 try:
@@ -185,21 +189,51 @@ def _timeout(url: sa.URL) -> float:
 def _make_owned(path: pathlib.Path, fill: Callable[[str], None]) -> None:
     if os.path.exists(os.fspath(path)):
         return
-    # The file gets its name when it is complete and has its owner and mode.
+    # The file gets its name when it is complete and has its mode.
     # Linking fails if another process was faster. No descriptor of the file
     # may be open by then: see File.remember.
-    with tempfile.TemporaryDirectory(
-        prefix=f'.{path.name}.', dir=path.parent
-    ) as directory:
+    with (
+        _as_owner_of(path.parent),
+        tempfile.TemporaryDirectory(
+            prefix=f'.{path.name}.', dir=path.parent
+        ) as directory,
+    ):
         new = os.path.join(directory, path.name)
         os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, _MODE))
         fill(new)
         os.chmod(new, _MODE)
-        if os.geteuid() == 0:
-            owner = path.parent.stat()
-            os.chown(new, owner.st_uid, owner.st_gid)
         with contextlib.suppress(FileExistsError):
             os.link(new, path)
+
+
+@contextlib.contextmanager
+def _as_owner_of(directory: pathlib.Path) -> Iterator[None]:
+    """Let root have only the rights of a directory's owner, for a while.
+
+    The owner may exchange whatever is made in the directory, at any moment
+    and for a link to any file. What root then did by path, it would do to
+    that file. The rights are those of this thread alone (setfsuid(2)); the
+    capabilities that override permissions of files go and come with them.
+    """
+    owner = directory.stat()
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        yield
+        return
+    libc = ctypes.CDLL(None)
+    group = os.getegid()
+    # The group first, and last: it takes root to change it.
+    libc.setfsgid(owner.st_gid)
+    libc.setfsuid(owner.st_uid)
+    try:
+        # Both return the previous value and never an error.
+        if libc.setfsuid(-1) != owner.st_uid:
+            raise PermissionError(
+                errno.EPERM, 'the rights of its owner cannot be taken'
+            )
+        yield
+    finally:
+        libc.setfsuid(0)
+        libc.setfsgid(group)
 
 
 def _write_ahead(name: str) -> None:

@@ -98,6 +98,50 @@ class SqliteFileTest(testtools.TestCase):
             status = path.stat()
             self.assertEqual((12345, 23456), (status.st_uid, status.st_gid))
 
+    def test_root_does_nothing_to_what_the_directorys_owner_puts_there(self):
+        if os.geteuid() != 0:
+            self.skipTest('takes root: only root may give files away')
+        victim = pathlib.Path(
+            self.useFixture(fixtures.TempDir()).join('victim')
+        )
+        victim.write_text('secret')
+        victim.chmod(0o600)
+        os.chown(self.path.parent, 12345, 23456)
+
+        def exchange(name):
+            # The owner of the directory puts a link in place of the file.
+            directory = os.path.dirname(name)
+            os.rename(directory, f'{directory}.old')
+            os.mkdir(directory)
+            os.symlink(victim, name)
+
+        with fixtures.MonkeyPatch(
+            'svirt_nova.allocator.sql.engine.sqlite._write_ahead', exchange
+        ):
+            self.assertRaises(
+                exception.StoreUnreachable, stores.sync, self.conf
+            )
+        status = victim.stat()
+        self.assertEqual(
+            (0, 0, 0o600),
+            (status.st_uid, status.st_gid, status.st_mode & 0o777),
+        )
+        self.assertEqual('secret', victim.read_text())
+
+    def test_root_has_its_rights_again_when_the_file_is_made(self):
+        if os.geteuid() != 0:
+            self.skipTest('takes root: only root has rights to lose')
+        os.chown(self.path.parent, 12345, 23456)
+        stores.sync(self.conf)
+        made = self.path.with_name('by-root')
+        made.write_text('')
+        status = made.stat()
+        self.assertEqual((0, 0), (status.st_uid, status.st_gid))
+
+    def test_a_link_in_place_of_the_lock_is_not_followed(self):
+        os.symlink('/dev/null', f'{self.path}.lock')
+        self.assertRaises(exception.StoreUnreachable, stores.sync, self.conf)
+
     def test_the_space_of_a_store_is_settled_once(self):
         chosen = spaces.LevelSpace.parse('c0.c99', 3, 'c5')
         self.assertEqual(chosen, stores.sync(self.conf, chosen))
