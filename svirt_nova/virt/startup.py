@@ -7,6 +7,7 @@ import contextlib
 from typing import Any
 
 import nova.conf
+import oslo_messaging
 from nova import exception as nova_exception
 from nova.virt.libvirt import host as libvirt_host
 from oslo_log import log as logging
@@ -21,6 +22,7 @@ from svirt_nova.virt import extension
 from svirt_nova.virt import faults
 from svirt_nova.virt import hooks
 from svirt_nova.virt import remains
+from svirt_nova.virt import store_scope
 
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
@@ -46,6 +48,7 @@ def start(host_name: str, host: Any) -> extension.Extension:
         allocator = base.load(CONF)
     except exception.SvirtError as error:
         raise _cannot_start(error) from error
+    _check_scope(host_name)
     started = _extension_of(allocator, host_name, host)
     _warn_of_cached_names()
     try:
@@ -77,6 +80,27 @@ def _check_hooks() -> None:
     found = hooks.problems()
     if found:
         _refuse_or_warn(exception.UnknownNova(hooks.refusal(found)))
+
+
+def _check_scope(host_name: str) -> None:
+    """Check that this host's store is not its own in a cloud of many.
+
+    :raises nova.exception.InternalError: it is, and [svirt] mode is enforcing
+    """
+    try:
+        store_scope.check(CONF, host_name)
+    except exception.SvirtError as error:
+        _refuse_or_warn(error)
+    except (
+        nova_exception.NovaException,
+        oslo_messaging.MessagingException,
+    ) as error:
+        LOG.warning(
+            'Nova does not say which hosts there are, so that it is not '
+            'known whether the SQLite store of this host is the only one: '
+            '%s',
+            error,
+        )
 
 
 def _extension_of(

@@ -95,6 +95,10 @@ class BelowTheDriver(fixtures.Fixture):
                 functools.partial(self._on_files, name),
             )
         self.kernel = self.useFixture(fake_kernel.Kernel())
+        # All hosts of a test have one store.
+        self._patch(
+            'svirt_nova.virt.store_scope.check', lambda conf, host_name: None
+        )
         self._patch('svirt_nova.host.privsep.image_context', lambda: _IMAGE)
         self._patch(
             'svirt_nova.host.mounts.file_system',

@@ -244,6 +244,10 @@ class ConfinedHostFixture(fixtures.Fixture):
                 getattr(self.files, name),
             )
         self.kernel = self.useFixture(fake_kernel.Kernel())
+        # All hosts of a test have one store.
+        self._patch(
+            'svirt_nova.virt.store_scope.check', lambda conf, host_name: None
+        )
         self._patch(
             'svirt_nova.host.privsep.image_context',
             lambda: contexts.Context.parse(samples.IMAGE_TEXT),

@@ -179,6 +179,7 @@ class AdoptionTest(case.DriverTestCase):
                 lambda *args: self.confined,
             ),
             ('virt.startup._warn_of_foreign_levels', lambda *args: None),
+            ('virt.store_scope.check', lambda *args: None),
         ):
             self.useFixture(fixtures.MonkeyPatch(f'svirt_nova.{name}', new))
         self._flag('adopt_running_guests', True, group='svirt')

@@ -132,6 +132,11 @@ class UsedTest(testtools.TestCase):
             (libvirt_utils, 'get_instance_path', ['instance']),
             (objects.Instance, 'get_by_uuid', ['context', 'uuid']),
             (
+                objects.ServiceList,
+                'get_by_binary',
+                ['context', 'binary', 'include_disabled'],
+            ),
+            (
                 migration.MigrationList,
                 'get_by_filters',
                 ['context', 'filters'],

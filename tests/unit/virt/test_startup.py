@@ -8,6 +8,7 @@ from unittest import mock
 
 import fixtures
 import nova.conf
+import oslo_messaging
 import testtools
 from nova import exception as nova_exception
 
@@ -36,6 +37,10 @@ class StartTest(testtools.TestCase):
             'svirt_nova.allocator.base.load', return_value=self.allocator
         )
         self.kernel = self.useFixture(fake_kernel.Kernel())
+        self.services = self._patch(
+            'nova.objects.ServiceList.get_by_binary',
+            return_value=[SimpleNamespace(host='here')],
+        )
         self._patch(
             'svirt_nova.host.privsep.image_context',
             return_value=samples.IMAGE,
@@ -117,6 +122,46 @@ class StartTest(testtools.TestCase):
         self.assertIn('semanage permissive -d svirt_t', self.log.output)
 
     # The store
+
+    def _check_many_hosts(self):
+        self.services.return_value = [
+            SimpleNamespace(host=name) for name in ('there', 'here')
+        ]
+
+    def test_an_sqlite_store_is_refused_where_nova_has_more_hosts(self):
+        self._check_many_hosts()
+        self._check_refused('Nova has more hosts with nova-compute: there')
+
+    def test_an_sqlite_store_is_told_where_nova_has_more_hosts(self):
+        self._flag('mode', 'permissive')
+        self._check_many_hosts()
+        self.assertIsInstance(self._start(), extension.Confining)
+        self.assertIn('more hosts with nova-compute', self.log.output)
+
+    def test_a_database_server_may_have_many_hosts(self):
+        self._check_many_hosts()
+        CONF.set_override(
+            'connection', 'mysql+pymysql://db/x', 'svirt_database'
+        )
+        self.addCleanup(CONF.clear_override, 'connection', 'svirt_database')
+        self._start()
+
+    def test_a_service_may_have_many_hosts(self):
+        self._check_many_hosts()
+        self._flag('allocator', 'rpc')
+        self._start()
+
+    def test_a_conductor_that_does_not_say_is_told(self):
+        self.services.side_effect = oslo_messaging.MessagingTimeout
+        self.assertIsInstance(self._start(), extension.Confining)
+        self.assertIn('does not say which hosts', self.log.output)
+
+    def test_an_sqlite_store_on_shared_storage_is_refused(self):
+        self._patch(
+            'svirt_nova.host.mounts.file_system',
+            return_value=mounts.FileSystem('nfs4', '/srv'),
+        )
+        self._check_refused('an SQLite file on nfs4 at /srv')
 
     def test_a_store_that_is_away_does_not_keep_a_host_from_starting(self):
         self.allocator.space.side_effect = exception.StoreUnreachable('away')
