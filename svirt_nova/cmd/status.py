@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import pathlib
 import sys
 import warnings
@@ -21,6 +22,10 @@ DRIVER_MODULE = 'nova.virt.svirt_nova'
 
 def _success(details: str | None = None) -> upgradecheck.Result:
     return upgradecheck.Result(upgradecheck.Code.SUCCESS, details)
+
+
+def _warning(details: str) -> upgradecheck.Result:
+    return upgradecheck.Result(upgradecheck.Code.WARNING, details)
 
 
 def _failure(details: str) -> upgradecheck.Result:
@@ -70,7 +75,7 @@ class Checks(upgradecheck.UpgradeCommands):
             return _failure(hooks.refusal(found))
         untested = hooks.untested()
         if untested is not None:
-            return upgradecheck.Result(upgradecheck.Code.WARNING, untested)
+            return _warning(untested)
         return _success()
 
     def _check_binding(self) -> upgradecheck.Result:
@@ -87,15 +92,48 @@ class Checks(upgradecheck.UpgradeCommands):
             )
         return _success()
 
+    def _check_host(self) -> upgradecheck.Result:
+        try:
+            mode = self._conf.svirt.mode
+        except cfg.Error as error:
+            return _failure(str(config.invalid(error)))
+        if mode == 'disabled':
+            return _success('[svirt] mode is disabled')
+        with warnings.catch_warnings(record=True):
+            try:
+                from svirt_nova.virt import preflight
+
+                found = preflight.host_problems(self._files())
+            except (ImportError, cfg.Error) as error:
+                return _failure(f'the host cannot be looked at: {error}')
+        if not found:
+            return _success()
+        text = '; '.join(map(str, found))
+        if mode == 'enforcing' and any(each.is_fatal for each in found):
+            return _failure(text)
+        return _warning(text)
+
+    def _files(self) -> list[str]:
+        """The configuration files that were read, as arguments."""
+        return [
+            argument
+            for option, paths in (
+                ('--config-file', self._conf.config_file),
+                ('--config-dir', self._conf.config_dir),
+            )
+            for path in paths
+            for argument in (option, str(path))
+        ]
+
     def _check_store(self) -> upgradecheck.Result:
         try:
             name = self._conf.svirt.allocator
             url = self._conf.svirt_database.connection
         except cfg.Error as error:
             return _failure(str(config.invalid(error)))
-        if name != 'sql':
-            return _success(f'the allocator {name!r} has no database here')
         try:
+            if name != 'sql':
+                return _check_allocator(self._conf)
             return _check_schema(url)
         except exception.SvirtError as error:
             return _failure(str(error))
@@ -105,8 +143,45 @@ class Checks(upgradecheck.UpgradeCommands):
         ('Driver found by Nova', _check_driver),
         ('Hooks in Nova', _check_hooks),
         ('SELinux binding', _check_binding),
+        ('Host', _check_host),
         ('Store', _check_store),
     )
+
+
+def _check_allocator(conf: cfg.ConfigOpts) -> upgradecheck.Result:
+    """Ask an allocator that has no database here for its level space.
+
+    :raises SvirtError: there is no such allocator, or it refuses
+    """
+    from svirt_nova.allocator import base
+
+    try:
+        space = base.load(conf).space()
+    except exception.StoreUnreachable as error:
+        # nova-compute starts, and refuses new instances meanwhile.
+        return _warning(str(error))
+    return _success(f'levels are given out of {space}')
+
+
+def _check_directory(path: pathlib.Path) -> None:
+    """Check that an SQLite file can be where it should be.
+
+    :raises SvirtError: it cannot
+    """
+    from svirt_nova.host import mounts
+
+    if not path.parent.is_dir():
+        raise exception.StoreUnreachable(
+            f'cannot make the store {path}: there is no directory '
+            f'{path.parent}; make it, owned by the user nova'
+        )
+    found = mounts.file_system(str(path.parent))
+    if found.is_shared:
+        raise exception.InvalidOption(
+            f'the store {path} is an SQLite file on {found}, which other '
+            f'hosts may have mounted: use a database server, or the service '
+            f'svirt-nova-allocator'
+        )
 
 
 def _check_schema(connection: str) -> upgradecheck.Result:
@@ -125,6 +200,7 @@ def _check_schema(connection: str) -> upgradecheck.Result:
         name = url.render_as_string(hide_password=True)
         if url.get_backend_name() == 'sqlite':
             path = pathlib.Path(url.database or '')
+            _check_directory(path)
             if not path.exists():
                 return _success(f'{path} is made at its first use')
             name = str(path)
@@ -158,6 +234,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     :returns: the exit status: 0 when all is well and 2 when a check
         failed or the program could not run
     """
+    # Without any handler, Python prints what libraries warn of: the results
+    # say it in the words of this program.
+    logging.getLogger().addHandler(logging.NullHandler())
     conf = cfg.ConfigOpts()
     svirt_nova.conf.register_opts(conf)
     try:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What operators are told of a store that cannot be used."""
 
+import json
 import os
 import pwd
 import shutil
@@ -28,13 +29,21 @@ class BadStoreTest(program_case.ProgramTestCase):
         self.assertEqual(before, self.contents())
 
     def check_status_fails(self) -> None:
-        done = self.run_program('svirt-nova-status', 'upgrade', 'check')
+        done = self.run_program(
+            'svirt-nova-status', 'upgrade', 'check', '--json'
+        )
         self.assertEqual(2, done.returncode, done.stdout + done.stderr)
         self.assertNotIn('Traceback', done.stdout + done.stderr)
+        results = {
+            each['check']: each['result']
+            for each in json.loads(done.stdout)['checks']
+        }
+        self.assertEqual(2, results['Store'])
 
     def test_a_store_in_no_directory_is_refused(self):
         self.configure('connection = sqlite:////no/such/directory/x.sqlite')
         self.check_refused('/no/such/directory')
+        self.check_status_fails()
 
     def test_not_a_database(self):
         self.store.write_text('a letter to a friend\n' * 100)

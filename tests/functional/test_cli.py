@@ -191,6 +191,13 @@ class BadInputTest(program_case.ProgramTestCase):
 
 
 class StatusTest(program_case.ProgramTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        # The host of the tests need not have SELinux, nor libvirt.
+        self.configure(
+            f'connection = sqlite:///{self.store}', 'mode = permissive'
+        )
+
     def check(self) -> tuple[int, dict[str, int]]:
         done = self.run_program(
             'svirt-nova-status', 'upgrade', 'check', '--json'
@@ -204,12 +211,39 @@ class StatusTest(program_case.ProgramTestCase):
     def test_all_is_well_with_and_without_a_store(self):
         for _ in range(2):
             status, results = self.check()
-            self.assertEqual((0, {0}), (status, set(results.values())))
+            # A host that does not keep guests apart is told.
+            self.assertEqual(results.pop('Host'), status)
+            self.assertIn(status, (0, 1))
+            self.assertEqual({0}, set(results.values()))
             self.assertEqual(5, len(results))
             if self.store.exists():
                 break
             self.program('db', 'sync')
         self.assertTrue(self.store.exists())
+
+    def test_a_host_that_nova_compute_would_refuse_fails(self):
+        """Such as one whose libvirt has no SELinux driver."""
+        self.config.write_text(
+            f'[libvirt]\nconnection_uri = test:///default\n'
+            f'[svirt_database]\nconnection = sqlite:///{self.store}\n'
+        )
+        status, results = self.check()
+        self.assertEqual((2, 2), (status, results['Host']))
+
+    def test_a_disabled_extension_needs_nothing_of_the_host(self):
+        self.configure(
+            f'connection = sqlite:///{self.store}', 'mode = disabled'
+        )
+        self.assertEqual(0, self.check()[0])
+
+    def test_a_service_that_does_not_answer_is_told(self):
+        self.config.write_text(
+            '[DEFAULT]\ntransport_url = rabbit://127.0.0.1:1//\n'
+            '[svirt]\nallocator = rpc\nmode = disabled\n'
+            '[svirt_nova_allocator]\ncall_timeout = 2\n'
+        )
+        status, results = self.check()
+        self.assertEqual((1, 1), (status, results['Store']))
 
     def test_looking_makes_no_store(self):
         self.check()
