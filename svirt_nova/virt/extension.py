@@ -30,6 +30,7 @@ from svirt_nova.virt import restarts
 from svirt_nova.virt import running_guests
 from svirt_nova.virt import shared_files
 from svirt_nova.virt import starts
+from svirt_nova.virt import store_scope
 from svirt_nova.virt import volumes
 from svirt_nova.virt import whereabouts
 
@@ -296,6 +297,8 @@ class Confining(Claiming):
         self.policy_watch.look_again()
         super()._reconcile()
         self.running_guests.check()
+        if faults.is_enforcing():
+            store_scope.tell(CONF, self._host_name)
 
     @contextlib.contextmanager
     def starting(self, instance: Any) -> Iterator[None]:

@@ -12,10 +12,13 @@ from typing import Any
 
 import sqlalchemy as sa
 from nova import objects
+from oslo_log import log as logging
 
 from svirt_nova import exception
 from svirt_nova.host import mounts
 from svirt_nova.virt import whereabouts
+
+LOG = logging.getLogger(__name__)
 
 _BINARY = 'nova-compute'
 _REMEDY = (
@@ -73,6 +76,22 @@ def other_hosts(host_name: str) -> list[str]:
         whereabouts.admin(), _BINARY, include_disabled=True
     )
     return sorted({each.host for each in services} - {host_name})
+
+
+def tell(conf: Any, host_name: str) -> None:
+    """Log it if the store of this host can be the cloud's no more.
+
+    Another host may have come since nova-compute started here. It refuses to
+    start with a store of its own, but not in another mode than enforcing, or
+    with Nova's own driver.
+
+    :raises nova.exception.NovaException: Nova's conductor refuses
+    :raises oslo_messaging.MessagingException: it does not answer
+    """
+    try:
+        check(conf, host_name)
+    except exception.SvirtError as error:
+        LOG.critical('nova-compute will not start here again: %s', error)
 
 
 def check(conf: Any, host_name: str) -> None:

@@ -72,7 +72,8 @@ _PARTS = (
     'svirt_nova.host.file_labels.label',
     'svirt_nova.host.file_labels.read',
     'svirt_nova.host.domain_xml.confine',
-    'svirt_nova.virt.guards.LevelGuard._read_back',
+    'svirt_nova.virt.guards.LevelGuard.check_running',
+    'svirt_nova.virt.policy_watch.PolicyWatch.check',
 )
 
 # What an instance does not have in common with another.

@@ -132,6 +132,16 @@ class StartTest(testtools.TestCase):
         self._check_many_hosts()
         self._check_refused('Nova has more hosts with nova-compute: there')
 
+    def test_a_host_that_comes_later_is_told_by_a_reconciliation(self):
+        started = self._start()
+        for name in ('reconciler', 'running_guests'):
+            setattr(started, name, mock.Mock())
+        started.reconcile_if_due()
+        self.assertNotIn('will not start', self.log.output)
+        self._check_many_hosts()
+        started._reconcile()
+        self.assertIn('will not start here again', self.log.output)
+
     def test_an_sqlite_store_is_told_where_nova_has_more_hosts(self):
         self._flag('mode', 'permissive')
         self._check_many_hosts()
