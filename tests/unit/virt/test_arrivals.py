@@ -71,6 +71,25 @@ class ArrivalTest(ArrivalTestCase):
             'runs the domain as system_u:system_r:svirt_t:s0:c5,c6'
         )
 
+    def _storage_without_labels(self):
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'svirt_nova.host.file_labels.read', lambda path: None
+            )
+        )
+
+    def test_a_guest_on_storage_without_labels_is_stopped(self):
+        self._storage_without_labels()
+        self.api.migrate_live(UUID, 'B')
+        self._check_stopped('carries no SELinux labels')
+
+    def test_storage_without_labels_may_be_accepted(self):
+        self.flag('unlabeled_storage', 'warn')
+        self._storage_without_labels()
+        self.api.migrate_live(UUID, 'B')
+        self.assertIsNotNone(self.record('B').live)
+        self.assertIn('NOT isolated', self.log.output)
+
     def test_a_guest_on_a_host_that_does_not_enforce_by_then_is_stopped(self):
         def permissive(xml):
             before = self.driver('B')._extension.guard_arrival
