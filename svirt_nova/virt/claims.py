@@ -202,6 +202,13 @@ class HostClaims:
             return None
         return found.level if found.state is types.State.HELD else None
 
+    def is_held(self, level: levels.Level) -> bool:
+        """Whether some instance may run with a level.
+
+        :raises AllocatorError: the allocator does not say
+        """
+        return self._outage.ask_if_up(self._allocator.is_held, level)
+
     def levels_given(self, instance: Any) -> set[levels.Level]:
         """The levels that files of an instance may carry here.
 

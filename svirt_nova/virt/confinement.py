@@ -9,8 +9,9 @@ import selinux
 
 from svirt_nova import exception
 from svirt_nova.allocator import types
+from svirt_nova.host import disk_chains
 from svirt_nova.host import domain_xml
-from svirt_nova.host import privsep
+from svirt_nova.host import image_contexts
 from svirt_nova.mcs import contexts
 
 
@@ -20,17 +21,29 @@ class Confinement:
 
     :param process: the context of QEMU, to be taken at a level
     :param image: the context of disks, to be taken at a level
+    :param content: the context of files that guests only read, likewise
     """
 
     process: contexts.Context
     image: contexts.Context
+    content: contexts.Context
 
-    def confine(self, domain: str, held: types.InstanceLevels) -> str:
-        """The XML of a domain with the levels of its instance in it."""
+    def confine(
+        self,
+        domain: str,
+        held: types.InstanceLevels,
+        chains: disk_chains.Chains,
+    ) -> str:
+        """The XML of a domain with the levels of its instance in it.
+
+        :param chains: what its file-backed disks are made of
+        :raises LabelError: a disk is not among them
+        """
         return domain_xml.confine(
             domain,
             self.process.at(held.own),
             self.image.at(held.own),
+            chains,
             self.shared(held),
         )
 
@@ -54,4 +67,8 @@ def of_host(capabilities: str, virt_type: str) -> Confinement:
             'SELINUX=enforcing in /etc/selinux/config; or set [svirt] mode '
             'to permissive or disabled in nova.conf'
         )
-    return Confinement(process=process, image=privsep.image_context())
+    return Confinement(
+        process=process,
+        image=image_contexts.writable(),
+        content=image_contexts.readable(),
+    )

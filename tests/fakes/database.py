@@ -95,6 +95,10 @@ def _record(text: str) -> SimpleNamespace:
     return SimpleNamespace(**json.loads(text))
 
 
+IMAGE = '5d3c9a41-0f6e-4b21-9f57-2f1c0b6d8e70'
+"""The image that all instances are booted from."""
+
+
 class Database:
     """Nova's database: every change of it is a step."""
 
@@ -116,6 +120,7 @@ class Database:
         record = {
             'uuid': uuid,
             'project_id': 'project',
+            'image_ref': IMAGE,
             'host': host,
             'vm_state': 'building',
             'task_state': 'scheduling',

@@ -86,14 +86,17 @@ class BelowTheDriver(fixtures.Fixture):
         self.useFixture(fixtures.MonkeyPatch(name, new))
 
     def _patch_the_kernel(self) -> None:
-        for name in ('label', 'restore', 'read'):
+        for name in ('label', 'share', 'restore', 'read', 'read_header'):
             self._patch(
                 f'svirt_nova.host.file_labels.{name}',
                 functools.partial(self._on_files, name),
             )
         self._patch('selinux.is_selinux_enabled', lambda: 1)
         self._patch('selinux.security_getenforce', lambda: 1)
-        self._patch('svirt_nova.host.privsep.image_context', lambda: _IMAGE)
+        self._patch('svirt_nova.host.image_contexts.writable', lambda: _IMAGE)
+        self._patch(
+            'svirt_nova.host.image_contexts.readable', lambda: samples.CONTENT
+        )
         self._patch(
             'svirt_nova.host.mounts.file_system',
             lambda path: _SHARED if self.cloud.is_shared else _LOCAL,
@@ -104,7 +107,12 @@ class BelowTheDriver(fixtures.Fixture):
 
     def _patch_nova(self) -> None:
         stored = fake_storage.StoredOs(lambda: self.cloud.storage)
-        for name in ('remains', 'shared_files'):
+        for name in (
+            'remains',
+            'shared_files',
+            'instance_disks',
+            'volumes',
+        ):
             self._patch(f'svirt_nova.virt.{name}.os', stored)
         self._patch(
             'nova.objects.Instance.get_by_uuid',

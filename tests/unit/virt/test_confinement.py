@@ -15,7 +15,8 @@ class OfHostTest(testtools.TestCase):
         for name, value in (
             ('selinux.is_selinux_enabled', enabled),
             ('selinux.security_getenforce', enforcing),
-            ('svirt_nova.host.privsep.image_context', image),
+            ('svirt_nova.host.image_contexts.writable', image),
+            ('svirt_nova.host.image_contexts.readable', samples.CONTENT),
         ):
             self.useFixture(
                 fixtures.MonkeyPatch(name, lambda value=value: value)
@@ -26,6 +27,7 @@ class OfHostTest(testtools.TestCase):
         host = self._host()
         self.assertEqual('svirt_tcg_t', host.process.type)
         self.assertEqual('svirt_image_t', host.image.type)
+        self.assertEqual('virt_content_t', host.content.type)
 
     def test_a_permissive_kernel_is_refused(self):
         error = self.assertRaises(

@@ -16,6 +16,7 @@ from svirt_nova import exception
 from svirt_nova.allocator import base
 from svirt_nova.host import mounts
 from svirt_nova.mcs import spaces
+from svirt_nova.virt import confining
 from svirt_nova.virt import extension
 from svirt_nova.virt import startup
 from tests import samples
@@ -38,10 +39,13 @@ class StartTest(testtools.TestCase):
             'selinux.security_getenforce', return_value=1
         )
         self._patch('selinux.is_selinux_enabled', return_value=1)
-        self._patch(
-            'svirt_nova.host.privsep.image_context',
-            return_value=samples.IMAGE,
-        )
+        for name, found in (
+            ('writable', samples.IMAGE),
+            ('readable', samples.CONTENT),
+        ):
+            self._patch(
+                f'svirt_nova.host.image_contexts.{name}', return_value=found
+            )
         self._patch(
             'svirt_nova.host.mounts.file_system',
             return_value=mounts.FileSystem('xfs', '/'),
@@ -69,7 +73,7 @@ class StartTest(testtools.TestCase):
     # How far a host goes
 
     def test_a_host_that_confines_does_so(self):
-        self.assertIsInstance(self._start(), extension.Confining)
+        self.assertIsInstance(self._start(), confining.Confining)
         self.assertNotIn('WARN', self.log.output)
         self.host.get_connection.return_value.getCapabilities.assert_called()
 
@@ -99,7 +103,7 @@ class StartTest(testtools.TestCase):
 
     def test_a_store_that_is_away_does_not_keep_a_host_from_starting(self):
         self.allocator.space.side_effect = exception.StoreUnreachable('away')
-        self.assertIsInstance(self._start(), extension.Confining)
+        self.assertIsInstance(self._start(), confining.Confining)
         self.assertIn('cannot be reached', self.log.output)
 
     def test_a_store_that_cannot_be_used_is_refused(self):
@@ -109,7 +113,7 @@ class StartTest(testtools.TestCase):
     def test_a_store_that_cannot_be_used_is_told_in_permissive_mode(self):
         self._flag('mode', 'permissive')
         self.allocator.space.side_effect = exception.StoreUnusable('schema')
-        self.assertIsInstance(self._start(), extension.Confining)
+        self.assertIsInstance(self._start(), confining.Confining)
         self.assertIn('NOT isolated', self.log.output)
 
     def test_the_scheme_is_remembered_for_when_the_store_is_away(self):

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the driver does at its hooks on a host that confines guests."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+from nova.compute import task_states
+
+from svirt_nova.allocator import base
+from svirt_nova.virt import confinement
+from svirt_nova.virt import extension
+from svirt_nova.virt import faults
+from svirt_nova.virt import guards
+from svirt_nova.virt import level_guards
+from svirt_nova.virt import live_migration
+from svirt_nova.virt import own_disks
+from svirt_nova.virt import shared_files
+from svirt_nova.virt import volumes
+from svirt_nova.virt import whereabouts
+
+
+class Confining(extension.Claiming):
+    """Claims levels and keeps guests behind them.
+
+    :param confined: how the host confines guests
+    """
+
+    def __init__(
+        self,
+        allocator: base.Allocator,
+        host_name: str,
+        host: Any,
+        confined: confinement.Confinement,
+    ) -> None:
+        super().__init__(allocator, host_name, host)
+        self._confined = confined
+        self._departures = live_migration.Departures(
+            allocator, confined, self.claims
+        )
+        # By the UUID of an instance that is being rescued, the image.
+        self._rescue_images: dict[str, str] = {}
+
+    def _make_guard(self, instance: Any) -> guards.Guard:
+        return level_guards.LevelGuard(
+            instance,
+            self.claims.claim(instance),
+            self._confined,
+            self._host,
+            self.claims,
+            self._rescue_images.get(instance.uuid),
+        )
+
+    @contextlib.contextmanager
+    def rescuing(self, instance: Any, image: str) -> Iterator[None]:
+        """Let the disk of the rescue stand on that image."""
+        self._rescue_images[instance.uuid] = image
+        try:
+            yield
+        finally:
+            self._rescue_images.pop(instance.uuid, None)
+
+    @contextlib.contextmanager
+    def departing(self, instance: Any, destination: str) -> Iterator[None]:
+        """Check that the destination has claimed the level."""
+        with contextlib.ExitStack() as stack:
+            with faults.raised_to_nova(instance):
+                stack.enter_context(
+                    self._departures.checked(
+                        instance, self._host.get_guest(instance), destination
+                    )
+                )
+            yield
+
+    def migrating_guest(self, instance: Any, guest: Any) -> Any:
+        """The guest that writes its level into the destination's XML."""
+        return self._departures.confine(instance.uuid, guest)
+
+    def check_backing_files(
+        self, instance: Any, found: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """See :func:`own_disks.check_backing_files`."""
+        with faults.raised_to_nova(instance):
+            own_disks.check_backing_files(instance, found)
+
+    def check_disk(self, instance: Any, path: str, image_format: str) -> None:
+        """See :func:`own_disks.header_of`."""
+        if not own_disks.is_own(instance, path):
+            return
+        with faults.raised_to_nova(instance):
+            own_disks.header_of(
+                instance,
+                path,
+                image_format,
+                self._rescue_images.get(instance.uuid),
+            )
+
+    @property
+    def copies_disks(self) -> bool:
+        """The header of a disk is not followed."""
+        return True
+
+    def may_rebase(self, instance: Any) -> bool:
+        """See :func:`own_disks.stands_on_former_image`."""
+        return own_disks.stands_on_former_image(instance)
+
+    def volume_connected(
+        self,
+        instance: Any,
+        connection_info: dict[str, Any],
+        find_driver: volumes.FindDriver,
+    ) -> None:
+        """Label a volume, but not under a guest that is migrating.
+
+        Its source has labelled the file and still uses it.
+        """
+        if instance.task_state != task_states.MIGRATING:
+            self.guard(instance).label_volume(connection_info, find_driver)
+
+    def volume_disconnecting(
+        self,
+        request: Any,
+        instance: Any,
+        connection_info: dict[str, Any],
+        find_driver: volumes.FindDriver,
+        volume_api: Any,
+    ) -> None:
+        """Take the label off, unless somebody still uses the file.
+
+        The instance may be, or be about to be, on another host, and other
+        instances may have the volume: then the file carries the level that
+        they run with.
+        """
+        if instance.task_state == task_states.MIGRATING:
+            return
+        path = volumes.file_of(find_driver, connection_info)
+        if (
+            path is not None
+            and not whereabouts.may_live_elsewhere(instance, self._host_name)
+            and not volumes.is_used_by_others(
+                volume_api, request, connection_info, instance
+            )
+        ):
+            volumes.restore(self.claims, instance, path)
+
+    @contextlib.contextmanager
+    def ending(self, instance: Any) -> Iterator[None]:
+        """Restore labels that libvirt removes with a stale domain.
+
+        A domain is stale when its instance runs on another host, as after an
+        evacuation once this host is back, or after a live migration to here
+        that failed.
+        """
+        if not whereabouts.may_live_elsewhere(instance, self._host_name):
+            yield
+            return
+        with shared_files.put_back(self._host, self.claims, instance):
+            yield
