@@ -162,7 +162,8 @@ class RpcAllocator(base.Allocator):
         return self._call(calls.FIND, level=level)
 
     def is_held(self, level: levels.Level) -> bool:
-        return self._call(calls.IS_HELD, level=level)
+        held: bool = self._call(calls.IS_HELD, level=level)
+        return held
 
     def unclaim(self, instance_uuid: str, host: str) -> None:
         is_own = host == self._host
