@@ -189,19 +189,6 @@ class HostClaims:
             return False
         return True
 
-    def level_of(self, instance_uuid: str) -> levels.Level | None:
-        """The level that an instance, of any host, holds at this moment.
-
-        :returns: None if it holds none
-        :raises StoreUnreachable: the allocator does not answer, or did not
-            a moment ago
-        """
-        try:
-            found = self._outage.ask_if_up(self._allocator.get, instance_uuid)
-        except exception.UnknownInstance:
-            return None
-        return found.level if found.state is types.State.HELD else None
-
     def is_held(self, level: levels.Level) -> bool:
         """Whether some instance may run with a level.
 

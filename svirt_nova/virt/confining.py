@@ -19,7 +19,6 @@ from svirt_nova.virt import guards
 from svirt_nova.virt import level_guards
 from svirt_nova.virt import live_migration
 from svirt_nova.virt import own_disks
-from svirt_nova.virt import shared_files
 from svirt_nova.virt import volumes
 from svirt_nova.virt import whereabouts
 
@@ -135,7 +134,11 @@ class Confining(extension.Claiming):
         instances may have the volume: then the file carries the level that
         they run with.
         """
-        if instance.task_state == task_states.MIGRATING:
+        if (
+            instance.task_state == task_states.MIGRATING
+            # A hard reboot connects it again.
+            or self._restarts.guard_of(instance.uuid) is not None
+        ):
             return
         path = volumes.file_of(find_driver, connection_info)
         if (
@@ -146,17 +149,3 @@ class Confining(extension.Claiming):
             )
         ):
             volumes.restore(self.claims, instance, path)
-
-    @contextlib.contextmanager
-    def ending(self, instance: Any) -> Iterator[None]:
-        """Restore labels that libvirt removes with a stale domain.
-
-        A domain is stale when its instance runs on another host, as after an
-        evacuation once this host is back, or after a live migration to here
-        that failed.
-        """
-        if not whereabouts.may_live_elsewhere(instance, self._host_name):
-            yield
-            return
-        with shared_files.put_back(self._host, self.claims, instance):
-            yield

@@ -231,11 +231,6 @@ class SvirtLibvirtDriver(disk_hooks.DiskHooks):
         self._extension.guard_rebuild(instance)
         super().destroy(request, instance, *args, **kwargs)
 
-    def _destroy(self, instance: Any) -> None:
-        """Stop the domain, but leave files that are used elsewhere alone."""
-        with self._extension.ending(instance):
-            super()._destroy(instance)
-
     def cleanup(
         self, request: Any, instance: Any, *args: Any, **kwargs: Any
     ) -> None:

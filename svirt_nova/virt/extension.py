@@ -144,11 +144,6 @@ class Extension:
 
     # The end
 
-    @contextlib.contextmanager
-    def ending(self, instance: Any) -> Iterator[None]:
-        """Keep the labels of files that outlive a domain of this host."""
-        yield
-
     def is_gone_for_good(self, instance: Any) -> bool:
         """Whether what is being done to an instance here deletes it."""
         return False

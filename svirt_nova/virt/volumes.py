@@ -3,18 +3,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable
 from typing import Any
 
-import nova.context
-import oslo_messaging
 from cinderclient import exceptions as cinder_exception
 from keystoneauth1 import exceptions as ks_exception
 from nova import exception as nova_exception
-from nova.objects import block_device
 from nova.virt.libvirt.volume import fs
 from oslo_log import log as logging
 
@@ -263,42 +259,6 @@ def is_used_by_others(
         )
         return True
     return any(_holder(found) != instance.uuid for found in attachments)
-
-
-def holder_of(volume: str, path: str) -> str | None:
-    """The one instance of this cell that has a file as its volume.
-
-    An instance to which the volume is being attached, or from which it is
-    being detached, counts.
-
-    :param volume: the UUID of the volume
-    :param path: the file; after a swap a domain names another volume
-    :returns: None if there is no such instance, or several
-    :raises ComputeApiError: Nova's conductor does not say
-    """
-    try:
-        found = block_device.BlockDeviceMapping.get_by_volume(
-            nova.context.get_admin_context(), volume
-        )
-    except (
-        nova_exception.VolumeBDMNotFound,
-        nova_exception.VolumeBDMIsMultiAttach,
-    ):
-        return None
-    except (
-        nova_exception.NovaException,
-        oslo_messaging.MessagingException,
-    ) as error:
-        raise exception.ComputeApiError(
-            f'Nova does not say which instance has the volume {volume}: '
-            f'{error}'
-        ) from error
-    connection = json.loads(found.connection_info or '{}')
-    # LibvirtNFSVolumeDriver and its like make the path of this name.
-    if os.path.basename(path) != connection.get('data', {}).get('name'):
-        return None
-    uuid: str = found.instance_uuid
-    return uuid
 
 
 def _holder(attachment: dict[str, Any]) -> str | None:

@@ -291,12 +291,3 @@ class Database:
     def volumes_of(self, uuid: str) -> list[str]:
         holders = self.holders()
         return [name for name, holder in holders.items() if holder == uuid]
-
-    def get_by_volume(self, volume: str) -> SimpleNamespace:
-        """As ``BlockDeviceMapping.get_by_volume`` answers."""
-        self._steps.reach('nova volume')
-        found = self._volume(volume)
-        return SimpleNamespace(
-            instance_uuid=found['instance_uuid'],
-            connection_info=json.dumps(found['connection'] or {}),
-        )

@@ -109,7 +109,6 @@ class BelowTheDriver(fixtures.Fixture):
         stored = fake_storage.StoredOs(lambda: self.cloud.storage)
         for name in (
             'remains',
-            'shared_files',
             'instance_disks',
             'volumes',
         ):
@@ -124,12 +123,6 @@ class BelowTheDriver(fixtures.Fixture):
             'nova.objects.migration.MigrationList.get_by_filters',
             lambda cls, context, filters: self.cloud.database.get_by_filters(
                 filters
-            ),
-        )
-        self._patch(
-            'nova.objects.block_device.BlockDeviceMapping.get_by_volume',
-            lambda cls, context, volume: self.cloud.database.get_by_volume(
-                volume
             ),
         )
         self._patch(

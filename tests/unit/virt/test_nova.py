@@ -18,7 +18,6 @@ from nova import objects
 from nova import utils as nova_utils
 from nova.compute import task_states
 from nova.compute import vm_states
-from nova.objects import block_device
 from nova.objects import fields
 from nova.objects import migration
 from nova.virt import driver as nova_driver
@@ -153,11 +152,6 @@ class UsedTest(testtools.TestCase):
                 migration.MigrationList,
                 'get_by_filters',
                 ['context', 'filters'],
-            ),
-            (
-                block_device.BlockDeviceMapping,
-                'get_by_volume',
-                ['context', 'volume_id'],
             ),
         ):
             function = getattr(owner, name)
