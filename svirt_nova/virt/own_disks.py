@@ -176,9 +176,7 @@ def stands_on_former_image(instance: Any) -> bool:
     """
     if instance.vm_state == vm_states.SHELVED_OFFLOADED:
         return True
-    migration = getattr(instance, 'migration_context', None)
-    return (
-        instance.task_state == task_states.RESIZE_FINISH
-        and migration is not None
-        and bool(migration.is_cross_cell_move())
-    )
+    if instance.task_state != task_states.RESIZE_FINISH:
+        return False
+    migration = instance.migration_context
+    return migration is not None and bool(migration.is_cross_cell_move())

@@ -20,11 +20,13 @@ from nova.compute import task_states
 from nova.compute import vm_states
 from nova.objects import fields
 from nova.objects import migration
+from nova.objects import migration_context
 from nova.virt import driver as nova_driver
 from nova.virt.libvirt import config as libvirt_config
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import guest as libvirt_guest
 from nova.virt.libvirt import host as libvirt_host
+from nova.virt.libvirt import imagebackend
 from nova.virt.libvirt import imagecache
 from nova.virt.libvirt import utils as libvirt_utils
 from nova.virt.libvirt.volume import fs
@@ -38,6 +40,7 @@ from tests.fakes import patches
 
 CONF = nova.conf.CONF
 REAL = libvirt_driver.LibvirtDriver
+MigrationContext = migration_context.MigrationContext
 
 
 def parameters(function):
@@ -142,6 +145,42 @@ class UsedTest(testtools.TestCase):
             ),
             (libvirt_utils, 'get_instance_path', ['instance']),
             (imagecache, 'get_cache_fname', ['image_id']),
+            (
+                libvirt_guest.BlockDevice,
+                'copy',
+                ['dest_xml', 'reuse_ext', 'transient'],
+            ),
+            (libvirt_guest.BlockDevice, 'abort_job', []),
+            (libvirt_guest.BlockDevice, 'is_job_complete', []),
+            (libvirt_guest.Guest, 'get_block_device', ['disk']),
+            (
+                libvirt_guest.Guest,
+                'snapshot',
+                ['conf', 'no_metadata', 'disk_only', 'reuse_ext', 'quiesce'],
+            ),
+            (libvirt_utils, 'get_disk_size', ['path', 'format']),
+            (
+                libvirt_utils,
+                'create_image',
+                ['path', 'disk_format', 'disk_size'],
+            ),
+            (
+                libvirt_utils,
+                'extract_snapshot',
+                ['disk_path', 'source_fmt', 'out_path', 'dest_fmt'],
+            ),
+            (imagebackend.Image, 'create_image', []),
+            (imagebackend.Image, 'resize_image', ['size']),
+            (
+                imagebackend.Image,
+                'snapshot_extract',
+                ['target', 'out_format'],
+            ),
+            (imagebackend.Flat, '_get_driver_format', []),
+            (MigrationContext, 'is_cross_cell_move', []),
+            (REAL, '_can_quiesce', ['instance', 'image_meta']),
+            (REAL, 'quiesce', ['context', 'instance', 'image_meta']),
+            (REAL, 'unquiesce', ['context', 'instance', 'image_meta']),
             (
                 fs.LibvirtBaseFileSystemVolumeDriver,
                 '_get_device_path',

@@ -31,7 +31,6 @@ class _Case(testtools.TestCase):
             vm_state='active',
             task_state=None,
             system_metadata={'image_base_image_ref': 'former'},
-            migration_context=None,
         )
 
 
@@ -77,6 +76,7 @@ class BaseTest(_Case):
         self._refused('disk', cached('former'))
         # A resize within the cell.
         self.instance.task_state = 'resize_finish'
+        self.instance.migration_context = None
         self._refused('disk', cached('former'))
         self.instance.migration_context = SimpleNamespace(
             is_cross_cell_move=lambda: False
