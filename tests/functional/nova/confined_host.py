@@ -228,9 +228,11 @@ class Files:
     """The labels that files would have, by path.
 
     :ivar was_read: the files whose labels somebody has read
+    :ivar headers: how files begin, by path
     """
 
     def __init__(self) -> None:
+        self.headers: dict[str, bytes] = {}
         self.labels: dict[str, contexts.Context] = {}
         self.refused: set[str] = set()
         self.was_read: set[str] = set()
@@ -263,6 +265,8 @@ class Files:
 
     def read_header(self, root: str, path: str) -> bytes:
         """Files that Nova's fixture of image backends has not made are raw."""
+        if path in self.headers:
+            return self.headers[path]
         try:
             with open(path, 'rb') as file:
                 return file.read(disk_chains.HEADER_SIZE)
