@@ -121,6 +121,7 @@ class Database:
             'uuid': uuid,
             'project_id': 'project',
             'image_ref': IMAGE,
+            'migration_context': None,
             'host': host,
             'vm_state': 'building',
             'task_state': 'scheduling',

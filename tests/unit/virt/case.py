@@ -100,6 +100,7 @@ class DriverTestCase(testtools.TestCase):
             uuid='uuid',
             project_id='project',
             image_ref='image',
+            migration_context=None,
             host='here',
             deleted=False,
             vm_state='active',
