@@ -18,6 +18,7 @@ from svirt_nova.mcs import contexts
 from svirt_nova.mcs import levels
 
 _MODEL = 'selinux'
+_MODELS = (_MODEL, 'dac')
 # LibvirtConfigGuestMetaNovaInstance of Nova.
 _NOVA = '{http://openstack.org/xmlns/libvirt/nova/1.1}'
 
@@ -189,16 +190,17 @@ def set_disk_label(source: etree._Element, image: contexts.Context) -> None:
     :param source: the ``source`` element of the disk
     :param image: its context
     """
-    _remove_labels(source)
+    _remove_labels(source, _MODEL)
     seclabel = etree.SubElement(
         source, 'seclabel', model=_MODEL, relabel='yes'
     )
     etree.SubElement(seclabel, 'label').text = str(image)
 
 
-def _remove_labels(source: etree._Element) -> None:
+def _remove_labels(source: etree._Element, *models: str) -> None:
     for old in source.findall('seclabel'):
-        source.remove(old)
+        if old.get('model') in models:
+            source.remove(old)
 
 
 def keep_labels(source: etree._Element) -> None:
@@ -209,8 +211,8 @@ def keep_labels(source: etree._Element) -> None:
 
     :param source: the ``source`` element of a file
     """
-    _remove_labels(source)
-    for model in (_MODEL, 'dac'):
+    _remove_labels(source, *_MODELS)
+    for model in _MODELS:
         etree.SubElement(source, 'seclabel', model=model, relabel='no')
 
 
@@ -279,8 +281,8 @@ def confine(
         root, 'seclabel', type='static', model=_MODEL, relabel='yes'
     )
     etree.SubElement(seclabel, 'label').text = str(process)
-    for _, source, _ in _local_disks(root):
-        _remove_labels(source)
+    for _, source, disk in _local_disks(root):
+        _remove_labels(source, *(_MODELS if disk.is_file else (_MODEL,)))
     for element, source, disk in _local_disks(root):
         if disk.is_file:
             if disk.path not in chains:
@@ -328,7 +330,7 @@ def _files_below(disk: etree._Element) -> list[str] | None:
         below = part.find('backingStore')
         if (
             path is None
-            or not kept >= {_MODEL, 'dac'}
+            or not kept.issuperset(_MODELS)
             or source.find('dataStore') is not None
             or below is None
         ):

@@ -7,7 +7,6 @@ They need root; the kernel need not have SELinux.
 import errno
 import os
 import threading
-from types import SimpleNamespace
 from unittest import mock
 
 import fixtures
@@ -17,73 +16,17 @@ from oslo_config import fixture as config_fixture
 from oslo_privsep import comm
 
 from svirt_nova import exception
-from svirt_nova.host import disk_chains
 from svirt_nova.host import file_labels
 from svirt_nova.host import privsep
 from svirt_nova.mcs import levels
+from tests.unit.host import privileged_case
 
-QEMU = 4711
-LEVEL = levels.Level.parse('s0:c7,c8')
-OTHERS = 'system_u:object_r:shadow_t:s0'
-CONTEXTS = (
-    'system_u:object_r:svirt_image_t:s0\nsystem_u:object_r:virt_content_t:s0\n'
-)
+LEVEL = privileged_case.LEVEL
+OTHERS = privileged_case.OTHERS
+QEMU = privileged_case.QEMU
 
 
-class _Base(testtools.TestCase):
-    def setUp(self):
-        super().setUp()
-        privsep.svirt_pctxt.set_client_mode(False)
-        self.addCleanup(privsep.svirt_pctxt.set_client_mode, True)
-        self.useFixture(
-            fixtures.MonkeyPatch(
-                'svirt_nova.host.privsep.grp.getgrnam', self._group
-            )
-        )
-        self.root = self.useFixture(fixtures.TempDir()).path
-        self.outside = self.useFixture(fixtures.TempDir()).path
-        policy = os.path.join(self.outside, 'virtual_image_context')
-        with open(policy, 'w', encoding='utf-8') as file:
-            file.write(CONTEXTS)
-        self.useFixture(
-            fixtures.MonkeyPatch(
-                'selinux.selinux_virtual_image_context_path', lambda: policy
-            )
-        )
-        self.victim = self._file(self.outside, 'victim')
-        os.setxattr(self.victim, 'security.selinux', OTHERS.encode())
-        os.mkdir(os.path.join(self.root, 'uuid'))
-        self.disk = self._file(self.root, 'uuid', 'disk')
-
-    @staticmethod
-    def _group(name):
-        if name != 'qemu':
-            raise KeyError(name)
-        return SimpleNamespace(gr_gid=QEMU)
-
-    def _file(self, *names):
-        path = os.path.join(*names)
-        with open(path, 'w', encoding='utf-8') as file:
-            file.write('content')
-        return path
-
-    def _label(self, path):
-        file_labels.label(self.root, path, LEVEL)
-
-    def _assert_unsafe(self, path):
-        self.assertRaises(exception.UnsafeFile, self._label, path)
-        for function, given in (
-            (file_labels.restore, [[LEVEL]]),
-            (file_labels.share, [LEVEL]),
-            (file_labels.read_header, []),
-        ):
-            self.assertRaises(
-                exception.UnsafeFile, function, self.root, path, *given
-            )
-        self.assertEqual(OTHERS, str(file_labels.read(self.victim)))
-
-
-class LabelTest(_Base):
+class LabelTest(privileged_case.Case):
     def test_a_file_gets_the_policys_context_at_the_level(self):
         self._label(self.disk)
         self.assertEqual(
@@ -169,14 +112,16 @@ class LabelTest(_Base):
         ):
             error = OSError(number, os.strerror(number))
             with mock.patch('selinux.setfilecon_raw', side_effect=error):
-                failure = privsep.set_level(self.root, 'uuid/disk', str(LEVEL))
+                failure = privsep.set_level(
+                    self.root, 'uuid/disk', str(LEVEL), []
+                )
             self.assertEqual(kind, failure.kind)
 
     def test_a_file_that_the_kernel_does_not_open_is_refused(self):
         error = OSError(errno.ESTALE, 'Stale file handle')
         with mock.patch('os.open', side_effect=error):
             failures = (
-                privsep.set_level(self.root, 'uuid/disk', str(LEVEL)),
+                privsep.set_level(self.root, 'uuid/disk', str(LEVEL), []),
                 privsep.restore(self.root, 'uuid/disk', [str(LEVEL)]),
             )
         for failure in failures:
@@ -190,132 +135,7 @@ class LabelTest(_Base):
         )
 
 
-class GroupTest(_Base):
-    """QEMU gets at files by its group; the owner is who it was."""
-
-    def setUp(self):
-        super().setUp()
-        os.chown(self.disk, 1234, 1235)
-        os.chmod(self.disk, 0o600)
-
-    def _access(self):
-        status = os.stat(self.disk)
-        return status.st_uid, status.st_gid, status.st_mode & 0o777
-
-    def test_the_file_of_a_guest_is_its_to_write(self):
-        self._label(self.disk)
-        self.assertEqual((1234, QEMU, 0o660), self._access())
-
-    def test_a_file_for_all_is_theirs_to_read(self):
-        file_labels.share(self.root, self.disk, disk_chains.EVERYBODY)
-        self.assertEqual((1234, QEMU, 0o640), self._access())
-        self.assertEqual(
-            'system_u:object_r:virt_content_t:s0',
-            str(file_labels.read(self.disk)),
-        )
-
-    def test_a_file_that_is_let_go_has_the_group_of_its_directory(self):
-        os.chown(os.path.dirname(self.disk), -1, 1236)
-        os.setxattr(
-            os.path.dirname(self.disk), 'security.selinux', OTHERS.encode()
-        )
-        self.useFixture(
-            fixtures.MonkeyPatch(
-                'selinux.matchpathcon',
-                lambda path, mode: [0, 'system_u:object_r:var_lib_t:s0'],
-            )
-        )
-        self._label(self.disk)
-        file_labels.restore(self.root, self.disk, [LEVEL])
-        self.assertEqual((1234, 1236), self._access()[:2])
-
-    def test_storage_that_keeps_its_groups_is_left_as_it_is(self):
-        def refuse(path, *args):
-            raise PermissionError(errno.EPERM, 'no')
-
-        self.useFixture(
-            fixtures.MonkeyPatch('svirt_nova.host.privsep.os.chown', refuse)
-        )
-        self._label(self.disk)
-        self.assertEqual(LEVEL, file_labels.read(self.disk).level)
-
-    def test_the_configured_group_comes_first(self):
-        config = self.useFixture(config_fixture.Config(cfg.CONF))
-        config.config(group='svirt_nova_privileged', qemu_group='kvm')
-        error = self.assertRaises(
-            exception.LabelNotApplied, self._label, self.disk
-        )
-        self.assertIn('no group kvm', str(error))
-        self.assertIn('qemu_group', str(error))
-
-
-class CallerTest(_Base):
-    """Who asks for the helper may only use directories of its own."""
-
-    def _asks(self, user):
-        self.useFixture(fixtures.EnvironmentVariable('SUDO_UID', str(user)))
-        failures = (
-            privsep.set_level(self.root, 'uuid/disk', str(LEVEL), []),
-            privsep.set_content(self.root, 'uuid/disk', 's0'),
-            privsep.restore(self.root, 'uuid/disk', [str(LEVEL)]),
-            privsep.read_header(self.root, 'uuid/disk'),
-        )
-        return [
-            each.kind if isinstance(each, privsep.Failure) else None
-            for each in failures
-        ]
-
-    def test_the_directory_of_somebody_else_is_refused(self):
-        self.assertEqual(['unsafe'] * 4, self._asks(1234))
-        self.assertIsNone(file_labels.read(self.disk))
-
-    def test_the_directory_of_the_caller_is_its_own(self):
-        os.chown(self.root, 1234, -1)
-        self.useFixture(
-            fixtures.MonkeyPatch(
-                'selinux.matchpathcon', lambda path, mode: [0, OTHERS]
-            )
-        )
-        self.assertEqual([None] * 4, self._asks(1234))
-
-    def test_a_share_in_the_directory_of_the_caller_is_its_own(self):
-        os.chown(self.root, 1234, -1)
-        self.root = os.path.join(self.root, 'share')
-        os.makedirs(os.path.join(self.root, 'uuid'))
-        self._file(self.root, 'uuid', 'disk')
-        self.useFixture(
-            fixtures.MonkeyPatch(
-                'selinux.matchpathcon', lambda path, mode: [0, OTHERS]
-            )
-        )
-        self.assertEqual([None] * 4, self._asks(1234))
-
-
-class HeaderTest(_Base):
-    def test_no_more_than_the_header_is_read(self):
-        with open(self.disk, 'wb') as file:
-            file.write(bytes(range(256)) * 1024)
-        found = file_labels.read_header(self.root, self.disk)
-        self.assertEqual(disk_chains.HEADER_SIZE, len(found))
-        self.assertEqual(bytes(range(256)), found[:256])
-
-    def test_a_file_that_only_its_owner_may_read_is_read(self):
-        os.chown(self.disk, 1234, 1234)
-        os.chmod(self.disk, 0o600)
-        self.assertEqual(
-            b'content', file_labels.read_header(self.root, self.disk)
-        )
-
-    def test_a_missing_file_is_an_error(self):
-        self.assertRaises(
-            exception.LabelNotApplied,
-            file_labels.read_header,
-            self.root,
-            self.disk + '.gone',
-        )
-
-
-class HostileFilesTest(_Base):
+class HostileFilesTest(privileged_case.Case):
     def test_a_link_is_not_followed(self):
         path = os.path.join(self.root, 'uuid', 'link')
         os.symlink(self.victim, path)
@@ -408,7 +228,7 @@ class HostileFilesTest(_Base):
         self.assertGreater(outcomes['refused'], 0)
 
 
-class RestoreTest(_Base):
+class RestoreTest(privileged_case.Case):
     def setUp(self):
         super().setUp()
         self.asked = []
@@ -466,7 +286,7 @@ class RestoreTest(_Base):
         file_labels.restore(self.root, self.disk + '.gone', [LEVEL])
 
 
-class ReadTest(_Base):
+class ReadTest(privileged_case.Case):
     def test_a_link_is_not_followed(self):
         path = os.path.join(self.root, 'link')
         os.symlink(self.victim, path)
