@@ -90,6 +90,14 @@ class LabelNotApplied(LabelError):
     """A file, process or domain does not carry the label it was given."""
 
 
+class ForeignFile(LabelError):
+    """A file carries the level of another guest."""
+
+
+class ForgedDisk(LabelError):
+    """The header of a disk is not what is recorded of the disk."""
+
+
 class UnlabeledStorage(LabelNotApplied):
     """A file lies on storage that cannot carry labels."""
 

@@ -86,6 +86,17 @@ class Allocator(abc.ABC):
         :raises NotInSpace: the level is free, and not one of the space
         """
 
+    def is_held(self, level: levels.Level) -> bool:
+        """Whether a level is in use, so that a guest may run with it.
+
+        A level that cools is not: no host has anything of its instance.
+        """
+        try:
+            found = self.find(level)
+        except exception.NotInSpace:
+            return False
+        return found is not None and found.state is not types.State.COOLING
+
     @abc.abstractmethod
     def unclaim(self, instance_uuid: str, host: str) -> None:
         """Say that a host has nothing of an instance any more.

@@ -13,10 +13,12 @@ import enum
 from lxml import etree
 
 from svirt_nova import exception
+from svirt_nova.host import disk_chains
 from svirt_nova.mcs import contexts
 from svirt_nova.mcs import levels
 
 _MODEL = 'selinux'
+_MODELS = (_MODEL, 'dac')
 # LibvirtConfigGuestMetaNovaInstance of Nova.
 _NOVA = '{http://openstack.org/xmlns/libvirt/nova/1.1}'
 
@@ -41,6 +43,8 @@ class DiskLabel(enum.Enum):
 class Disk:
     """A disk with a local source, as the domain XML describes it.
 
+    :param format: of its file; libvirt takes a disk for raw whose driver has
+        no type
     :param serial: of a volume, the UUID that it had in cinder when the
         domain was made (``LibvirtConfigGuestDisk.serial``)
     """
@@ -50,6 +54,7 @@ class Disk:
     is_file: bool
     label: DiskLabel
     serial: str | None = None
+    format: str = disk_chains.RAW
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -129,7 +134,10 @@ def base_context(capabilities: str, virt_type: str) -> contexts.Context:
 def _disk_label(disk: etree._Element) -> DiskLabel:
     source = disk.find('source')
     assert source is not None
-    is_given = source.find(f'seclabel[@model="{_MODEL}"]/label') is not None
+    given = source.find(f'seclabel[@model="{_MODEL}"]')
+    is_given = given is not None and (
+        given.get('relabel') == 'no' or given.find('label') is not None
+    )
     if disk.find('shareable') is not None:
         return DiskLabel.PROJECT if is_given else DiskLabel.SHARED
     if is_given:
@@ -154,12 +162,18 @@ def _local_disks(
         if not path:
             continue
         target = element.find('target')
+        driver = element.find('driver')
         disk = Disk(
             target='' if target is None else target.get('dev', ''),
             path=path,
             is_file=kind == 'file',
             label=_disk_label(element),
             serial=element.findtext('serial'),
+            format=(
+                disk_chains.RAW
+                if driver is None
+                else driver.get('type', disk_chains.RAW)
+            ),
         )
         found.append((element, source, disk))
     return found
@@ -171,38 +185,89 @@ def disks(domain: str) -> list[Disk]:
 
 
 def set_disk_label(source: etree._Element, image: contexts.Context) -> None:
-    """Write the label of one disk, in place of any other selinux one.
+    """Have libvirt give one device a label of its own.
 
-    :param source: the disk's ``source`` element
+    :param source: the ``source`` element of the disk
     :param image: its context
     """
-    for old in source.findall(f'seclabel[@model="{_MODEL}"]'):
-        source.remove(old)
+    _remove_labels(source, _MODEL)
     seclabel = etree.SubElement(
         source, 'seclabel', model=_MODEL, relabel='yes'
     )
     etree.SubElement(seclabel, 'label').text = str(image)
 
 
+def _remove_labels(source: etree._Element, *models: str) -> None:
+    for old in source.findall('seclabel'):
+        if old.get('model') in models:
+            source.remove(old)
+
+
+def keep_labels(source: etree._Element) -> None:
+    """Keep libvirt from labelling and from owning one file.
+
+    Without the second of the two, libvirt gives the file to another owner at
+    each start and at each end (``virSecurityDACRestoreImageLabelInt``).
+
+    :param source: the ``source`` element of a file
+    """
+    _remove_labels(source, *_MODELS)
+    for model in _MODELS:
+        etree.SubElement(source, 'seclabel', model=model, relabel='no')
+
+
+def set_chain(disk: etree._Element, chain: disk_chains.Chain) -> None:
+    """Write the whole chain of a file-backed disk, to its end.
+
+    An empty ``backingStore`` ends the chain: without it, libvirt reads the
+    header of the last file and follows what it names
+    (``virStorageSourceGetMetadata``).
+
+    :param disk: the ``disk`` element; its source has the path on top
+    """
+    source = disk.find('source')
+    assert source is not None
+    for old in disk.findall('backingStore'):
+        disk.remove(old)
+    driver = disk.find('driver')
+    if driver is None:
+        driver = etree.SubElement(disk, 'driver', name='qemu')
+    driver.set('type', chain[0].format)
+    if chain[0].level is not None:
+        keep_labels(source)
+    parent = disk
+    for link in chain[1:]:
+        parent = etree.SubElement(parent, 'backingStore', type='file')
+        etree.SubElement(parent, 'format', type=link.format)
+        below = etree.SubElement(parent, 'source', file=link.path)
+        if link.level is not None:
+            keep_labels(below)
+    etree.SubElement(parent, 'backingStore')
+
+
 def confine(
     domain: str,
     process: contexts.Context,
     image: contexts.Context,
+    chains: disk_chains.Chains,
     shared: contexts.Context | None = None,
 ) -> str:
-    """Write an instance's level into the XML of its domain.
+    """Write an instance's level, and what its disks are, into its XML.
 
     The domain gets a static seclabel, in place of any other selinux one.
-    A read-only disk that no other guest shares, such as the config drive
-    with its user data and passwords, gets the instance's level too:
-    libvirt would make it readable by every guest. So does a disk that
-    several guests share, with what their project shares.
+    libvirt leaves the files of disks alone: svirt-nova labels them. Devices
+    are labelled by libvirt, in the private /dev of the guest: a read-only
+    device gets the instance's level, because libvirt would make it readable
+    by every guest; and a device that several guests share gets the level
+    that their project shares.
 
     :param domain: the XML that Nova made
     :param process: the context for the QEMU process
-    :param image: the context for disks
-    :param shared: the context for disks that instances of the project
+    :param image: the context for devices
+    :param chains: what each file-backed disk is made of, by its path
+    :param shared: the context for devices that instances of the project
         share; None leaves them to libvirt, which opens them to all
+    :raises LabelError: the chain of a disk is not known
     """
     root = _parse(domain)
     for old in root.findall(f'seclabel[@model="{_MODEL}"]'):
@@ -216,15 +281,62 @@ def confine(
         root, 'seclabel', type='static', model=_MODEL, relabel='yes'
     )
     etree.SubElement(seclabel, 'label').text = str(process)
-    for _, source, _ in _local_disks(root):
-        for old in source.findall(f'seclabel[@model="{_MODEL}"]'):
-            source.remove(old)
     for _, source, disk in _local_disks(root):
-        if disk.label is DiskLabel.CONTENT:
+        _remove_labels(source, *(_MODELS if disk.is_file else (_MODEL,)))
+    for element, source, disk in _local_disks(root):
+        if disk.is_file:
+            if disk.path not in chains:
+                raise exception.LabelError(
+                    f'it is not known what the disk {disk.path} is made of'
+                )
+            chain = chains[disk.path]
+            if chain is not None:
+                set_chain(element, chain)
+        elif disk.label is DiskLabel.CONTENT:
             set_disk_label(source, image)
         elif disk.label is DiskLabel.SHARED and shared is not None:
             set_disk_label(source, shared)
     return etree.tostring(root, encoding='unicode')
+
+
+def chains_of(domain: str) -> dict[str, list[str] | None]:
+    """The files of each disk, as a running domain has them.
+
+    :returns: by the path on top, the paths of the files below it; None where
+        the chain has no end, or libvirt labels a file of it, or follows an
+        external data file
+    """
+    found: dict[str, list[str] | None] = {}
+    for element, _, disk in _local_disks(_parse(domain)):
+        if disk.is_file:
+            found[disk.path] = _files_below(element)
+    return found
+
+
+def _files_below(disk: etree._Element) -> list[str] | None:
+    paths: list[str] = []
+    part = disk
+    while True:
+        source = part.find('source')
+        if source is None:
+            # An empty element ends the chain.
+            return paths[1:] if part is not disk and not len(part) else None
+        kept = {
+            each.get('model')
+            for each in source.findall('seclabel')
+            if each.get('relabel') == 'no'
+        }
+        path = source.get('file')
+        below = part.find('backingStore')
+        if (
+            path is None
+            or not kept.issuperset(_MODELS)
+            or source.find('dataStore') is not None
+            or below is None
+        ):
+            return None
+        paths.append(path)
+        part = below
 
 
 def read(domain: str) -> Seclabel | None:

@@ -21,17 +21,17 @@ from svirt_nova.mcs import levels
 _XATTR = 'security.selinux'
 
 
-def _run(
+def _ask(
     function: Callable[..., Any], root: str, path: str, *args: Any
-) -> privsep.Failure | None:
-    """Have a function of ``privsep`` work on a file.
+) -> Any:
+    """Have a function of ``privsep`` work on a file; its answer.
 
     :raises UnsafeFile: the file does not lie in the directory
     :raises LabelNotApplied: the process that has the privilege to do it
         does not run, or not any more
     """
     try:
-        failure = function(root, _relative(root, path), *args)
+        return function(root, _relative(root, path), *args)
     except (
         daemon.FailedToDropPrivileges,
         comm.PrivsepTimeout,
@@ -43,6 +43,17 @@ def _run(
             'See the log of nova-compute, and helper_command in '
             '[svirt_nova_privileged]'
         ) from error
+
+
+def _run(
+    function: Callable[..., Any], root: str, path: str, *args: Any
+) -> privsep.Failure | None:
+    """Have a function of ``privsep`` change a file; why it did not.
+
+    :raises UnsafeFile: see :func:`_ask`
+    :raises LabelNotApplied: see :func:`_ask`
+    """
+    failure = _ask(function, root, path, *args)
     return None if failure is None else privsep.Failure(*failure)
 
 
@@ -51,6 +62,8 @@ def _fail(path: str, failure: privsep.Failure) -> None:
         raise exception.UnsafeFile(f'{path}: {failure.reason}')
     if failure.kind == 'unsupported':
         raise unlabeled(path)
+    if failure.kind == 'foreign':
+        raise exception.ForeignFile(f'{path}: {failure.reason}')
     raise exception.LabelNotApplied(f'{path}: {failure.reason}')
 
 
@@ -64,19 +77,61 @@ def unlabeled(path: str) -> exception.UnlabeledStorage:
     )
 
 
-def label(root: str, path: str, level: levels.Level) -> None:
-    """Give an image file a level, and check that it took it.
+def label(
+    root: str,
+    path: str,
+    level: levels.Level,
+    replaced: Iterable[levels.Level] = (),
+) -> None:
+    """Give a file to one guest, and check that it took the level.
 
     :param root: the directory that the file must lie in; nothing below
         it may be a symbolic link
     :param path: the absolute path of the file
+    :param replaced: levels that may be on the file and that nobody needs
+    :raises UnsafeFile: not a plain file inside the directory
+    :raises UnlabeledStorage: its storage cannot carry labels
+    :raises ForeignFile: it carries the level of another guest
+    :raises LabelNotApplied: the label was refused
+    """
+    failure = _run(
+        privsep.set_level, root, path, str(level), [*map(str, replaced)]
+    )
+    if failure is not None:
+        _fail(path, failure)
+    _check(path, level)
+
+
+def share(root: str, path: str, level: levels.Level) -> None:
+    """Let guests read a file, and check that it took the label.
+
+    :param level: the level of those who may read it; one without categories
+        for all guests
     :raises UnsafeFile: not a plain file inside the directory
     :raises UnlabeledStorage: its storage cannot carry labels
     :raises LabelNotApplied: the label was refused
     """
-    failure = _run(privsep.set_level, root, path, str(level))
+    failure = _run(privsep.set_content, root, path, str(level))
     if failure is not None:
         _fail(path, failure)
+    _check(path, level)
+
+
+def read_header(root: str, path: str) -> bytes:
+    """The first bytes of a file, by which its format is told.
+
+    :returns: up to :data:`disk_chains.HEADER_SIZE` bytes
+    :raises UnsafeFile: not a plain file inside the directory
+    :raises LabelError: it cannot be read
+    """
+    found = _ask(privsep.read_header, root, path)
+    if not isinstance(found, bytes):
+        _fail(path, privsep.Failure(*found))
+    assert isinstance(found, bytes)
+    return found
+
+
+def _check(path: str, level: levels.Level) -> None:
     found = read(path)
     if found is None:
         raise unlabeled(path)

@@ -16,11 +16,16 @@ SELINUX = '/sys/fs/selinux/enforce'
 # dropped too early is not.
 _SHARED = frozenset(
     [
+        '9p',
         'beegfs',
         'ceph',
         'cifs',
         'fuse.ceph',
+        'fuse.ceph-fuse',
         'fuse.glusterfs',
+        'fuse.juicefs',
+        'fuse.mfs',
+        'fuse.moosefs',
         'fuse.quobyte',
         'fuse.vstorage',
         'gfs2',
@@ -30,6 +35,8 @@ _SHARED = frozenset(
         'nfs4',
         'ocfs2',
         'smb3',
+        'virtiofs',
+        'wekafs',
     ]
 )
 _NFS = frozenset(['nfs', 'nfs4'])

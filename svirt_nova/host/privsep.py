@@ -11,34 +11,57 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import grp
 import os
 import re
 import stat
+from collections.abc import Callable
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import selinux
+from oslo_config import cfg
 from oslo_privsep import capabilities
 from oslo_privsep import priv_context
 
 from svirt_nova import exception
+from svirt_nova.host import disk_chains
+from svirt_nova.host import image_contexts
 from svirt_nova.mcs import contexts
 from svirt_nova.mcs import levels
 
 # The kernel asks for CAP_FOWNER to relabel another's file
 # (selinux_inode_setxattr), and without SELinux for CAP_SYS_ADMIN
-# (cap_inode_setxattr). Image directories need not be open to others, hence
-# CAP_DAC_READ_SEARCH.
+# (cap_inode_setxattr). CAP_CHOWN gives a file to QEMU's group. Image
+# directories need not be open to others, hence CAP_DAC_READ_SEARCH.
 svirt_pctxt = priv_context.PrivContext(
     'svirt_nova',
     cfg_section='svirt_nova_privileged',
     pypath=f'{__name__}.svirt_pctxt',
     capabilities=[
+        capabilities.CAP_CHOWN,
         capabilities.CAP_DAC_READ_SEARCH,
         capabilities.CAP_FOWNER,
         capabilities.CAP_SYS_ADMIN,
     ],
 )
+
+GROUP_OPTION = cfg.StrOpt(
+    'qemu_group',
+    default='',
+    help="""
+The group that QEMU runs as on this host: ``group`` in libvirt's qemu.conf.
+
+svirt-nova gives this group access to the files of a guest, which keep their
+owner. Unset, it is ``libvirt-qemu`` or ``qemu``, whichever there is.
+""",
+)
+# oslo.privsep registers the group's other options in the same way.
+cfg.CONF.register_opt(GROUP_OPTION, group=svirt_pctxt.cfg_section)
+
+_QEMU_GROUPS = ('libvirt-qemu', 'qemu')
+
+_UNCHANGEABLE = (errno.EPERM, errno.EROFS, errno.EOPNOTSUPP)
 
 _NAME = re.compile(r'[^/\0]{1,255}')
 
@@ -49,8 +72,8 @@ class Failure(NamedTuple):
     A value rather than an exception: privsep carries only the plain
     arguments of one over to the caller.
 
-    :param kind: ``unsafe``, ``missing``, ``unsupported`` (by the storage)
-        or ``refused``
+    :param kind: ``unsafe``, ``missing``, ``unsupported`` (by the storage),
+        ``foreign`` (it is another guest's) or ``refused``
     """
 
     kind: str
@@ -63,24 +86,28 @@ class _Refusal(Exception):
         self.failure = Failure(kind, reason)
 
 
-def image_context() -> contexts.Context:
-    """The policy's context for a guest's images, as libvirt reads it.
+def _caller() -> int:
+    """The user that asked for the helper.
 
-    It is the first line of the policy's ``virtual_image_context``
-    (``virSecuritySELinuxQEMUInitialize``).
-
-    :raises UnconfinedHost: no policy with that context is installed
+    sudo tells its commands. Where the helper was started in another way, as
+    by root, its own user stands in.
     """
-    path = selinux.selinux_virtual_image_context_path()
-    try:
-        with open(path, encoding='utf-8') as file:
-            return contexts.Context.parse(file.readline().strip())
-    except (OSError, exception.InvalidContext) as error:
-        raise exception.UnconfinedHost(
-            f'the SELinux policy of this host names no context for images '
-            f'of guests in {path}: {error}. Install the policy, or set '
-            f'SELINUXTYPE in /etc/selinux/config to the one installed'
-        ) from error
+    return int(os.environ.get('SUDO_UID') or os.getuid())
+
+
+def _check_root(root: int) -> None:
+    """Check that the directory of a caller's files is the caller's to use.
+
+    Nova mounts shares on directories of its own, so that the directory above
+    a mounted share is Nova's.
+    """
+    owners = (os.fstat(root).st_uid, os.stat('..', dir_fd=root).st_uid)
+    if _caller() not in (0, *owners):
+        raise _Refusal(
+            'unsafe',
+            f'neither its directory nor the one above belongs to the user '
+            f'{_caller()}, who asked for it',
+        )
 
 
 @contextlib.contextmanager
@@ -101,6 +128,7 @@ def _opened(root: str, relative: str) -> Iterator[tuple[int, int]]:
         try:
             # The root directory is the operator's and may be a link.
             file = keep(os.open(root, flags | os.O_DIRECTORY))
+            _check_root(file)
             for name in names:
                 directory = file
                 file = keep(
@@ -157,57 +185,191 @@ def _default(path: str, directory: int, file: int) -> str:
     return str(contexts.Context.parse(text))
 
 
-@svirt_pctxt.entrypoint
-def set_level(root: str, relative: str, level: str) -> Failure | None:
-    """Give a file the policy's context for images at a level.
-
-    :param root: an absolute directory
-    :param relative: the file below it
-    :param level: a level with at least one category
-    :returns: why it was refused; None when the file has the label
-    """
+def _present(file: int) -> contexts.Context | None:
+    """The context that a file carries; None where it has none."""
     try:
-        wanted = levels.Level.parse(level)
-        if not wanted.categories:
-            return Failure('unsafe', f'{level} would open it to every guest')
-        context = str(image_context().at(wanted))
-        with _opened(root, relative) as (_, file):
-            _write(file, context)
+        text = selinux.getfilecon_raw(_name_of(file))[1]
+    except OSError as error:
+        if error.errno in (errno.ENODATA, errno.EOPNOTSUPP):
+            return None
+        raise
+    return contexts.Context.parse(text)
+
+
+def _qemu_group() -> int:
+    """The group that QEMU runs as.
+
+    It comes from the configuration that root reads, and not from the caller,
+    who could name a group of its own.
+    """
+    chosen = cfg.CONF[svirt_pctxt.cfg_section].qemu_group
+    names = (chosen,) if chosen else _QEMU_GROUPS
+    for name in names:
+        with contextlib.suppress(KeyError):
+            return grp.getgrnam(name).gr_gid
+    raise _Refusal(
+        'refused',
+        f'this host has no group {" or ".join(names)}; set qemu_group in '
+        f'[{svirt_pctxt.cfg_section}] to the one that QEMU runs as',
+    )
+
+
+def _let_group_in(file: int, group: int, bits: int) -> None:
+    """Give a file to a group, with these permissions at least.
+
+    The owner stays: Nova and cinder go on working with their files. Storage
+    on which root may not change groups is left as it is, as libvirt leaves it
+    (``virSecurityDACSetOwnershipInternal``): QEMU either gets at the file, or
+    does not start.
+    """
+    status = os.fstat(file)
+    try:
+        if status.st_gid != group:
+            os.chown(_name_of(file), -1, group)
+        if status.st_mode & bits != bits:
+            os.chmod(_name_of(file), stat.S_IMODE(status.st_mode) | bits)
+    except OSError as error:
+        if error.errno not in _UNCHANGEABLE:
+            raise _Refusal(
+                'refused', f'its group cannot be changed: {error.strerror}'
+            ) from error
+
+
+def _let_in(file: int, context: str, bits: int) -> None:
+    """Let guests use a file: by its label, and by QEMU's group.
+
+    Storage that cannot carry the label gets the group all the same: the
+    operator may have chosen to use it.
+    """
+    group = _qemu_group()
+    try:
+        _write(file, context)
+    except _Refusal as refusal:
+        if refusal.failure.kind == 'unsupported':
+            _let_group_in(file, group, bits)
+        raise
+    _let_group_in(file, group, bits)
+
+
+def _answer(work: Callable[[], None]) -> Failure | None:
+    """Do something, and tell why it was refused."""
+    try:
+        work()
     except _Refusal as refusal:
         return refusal.failure
     except exception.SvirtError as error:
         return Failure('refused', str(error))
+    except OSError as error:
+        return Failure('refused', error.strerror or str(error))
     return None
 
 
 @svirt_pctxt.entrypoint
-def restore(root: str, relative: str, given: list[str]) -> Failure | None:
-    """Give a file the policy's default context for its path.
+def set_level(
+    root: str, relative: str, level: str, replaced: list[str]
+) -> Failure | None:
+    """Give a file to one guest: at its level, and to QEMU's group.
 
-    A file whose label is not that of an image of a guest, at one of the
-    levels given to the instance, is left as it is: somebody else labelled
-    it.
+    A file that carries the level of another guest is refused.
+
+    :param root: an absolute directory
+    :param relative: the file below it
+    :param level: a level with at least one category
+    :param replaced: levels that may be on the file and that nobody needs
+    :returns: why it was refused; None when the file is the guest's
+    """
+
+    def work() -> None:
+        wanted = levels.Level.parse(level)
+        if not wanted.categories:
+            raise _Refusal('unsafe', f'{level} would open it to every guest')
+        possible = [wanted, *map(levels.Level.parse, replaced)]
+        image = image_contexts.writable()
+        with _opened(root, relative) as (_, file):
+            found = _present(file)
+            if (
+                found is not None
+                and found.type == image.type
+                and found.level.categories
+                and found.level not in possible
+            ):
+                raise _Refusal(
+                    'foreign', f'it carries {found}, which is not its level'
+                )
+            _let_in(file, str(image.at(wanted)), stat.S_IRGRP | stat.S_IWGRP)
+
+    return _answer(work)
+
+
+@svirt_pctxt.entrypoint
+def set_content(root: str, relative: str, level: str) -> Failure | None:
+    """Let guests read a file that none of them may write.
+
+    :param root: an absolute directory
+    :param relative: the file below it
+    :param level: the level of those who may read it; ``s0`` for all guests
+    :returns: why it was refused; None when they may
+    """
+
+    def work() -> None:
+        wanted = str(image_contexts.readable().at(levels.Level.parse(level)))
+        with _opened(root, relative) as (_, file):
+            _let_in(file, wanted, stat.S_IRGRP)
+
+    return _answer(work)
+
+
+@svirt_pctxt.entrypoint
+def restore(root: str, relative: str, given: list[str]) -> Failure | None:
+    """Take a file from a guest: the policy's default context for its path.
+
+    The file goes to the group of its directory. A file whose label is not
+    that of an image of a guest, at one of the levels given to the instance,
+    is left as it is: somebody else labelled it.
 
     :param root: an absolute directory
     :param relative: the file below it
     :param given: the levels that it may carry
     :returns: why it was refused; None when that was done
     """
-    try:
-        image = image_context()
+
+    def work() -> None:
+        image = image_contexts.writable()
         possible = [levels.Level.parse(text) for text in given]
         with _opened(root, relative) as (directory, file):
-            present = selinux.getfilecon_raw(_name_of(file))[1]
-            found = contexts.Context.parse(present)
-            if found.type == image.type and found.level in possible:
-                path = os.path.join(os.path.realpath(root), relative)
-                _write(file, _default(path, directory, file))
-    except _Refusal as refusal:
-        return refusal.failure
-    except exception.SvirtError as error:
-        return Failure('refused', str(error))
-    except OSError as error:
-        if error.errno in (errno.ENODATA, errno.EOPNOTSUPP):
-            return None
-        return Failure('refused', error.strerror or str(error))
-    return None
+            found = _present(file)
+            if (
+                found is None
+                or found.type != image.type
+                or found.level not in possible
+            ):
+                return
+            path = os.path.join(os.path.realpath(root), relative)
+            _write(file, _default(path, directory, file))
+            if os.fstat(file).st_gid == _qemu_group():
+                _let_group_in(file, os.fstat(directory).st_gid, 0)
+
+    return _answer(work)
+
+
+@svirt_pctxt.entrypoint
+def read_header(root: str, relative: str) -> bytes | Failure:
+    """Read the first bytes of a file that a guest may have written.
+
+    :param root: an absolute directory
+    :param relative: the file below it
+    :returns: up to :data:`disk_chains.HEADER_SIZE` bytes, or why not
+    """
+    header = b''
+
+    def work() -> None:
+        nonlocal header
+        with _opened(root, relative) as (_, file):
+            descriptor = os.open(_name_of(file), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                header = os.pread(descriptor, disk_chains.HEADER_SIZE, 0)
+            finally:
+                os.close(descriptor)
+
+    failure = _answer(work)
+    return header if failure is None else failure

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Verifies that a started guest carries the labels that it was given.
 
-libvirt reports success on storage that cannot carry a label, so that labels
-must be read back; and the kernel rewrites levels, so that only their sets of
-categories can be compared.
+libvirt says nothing of what it did to files, and the kernel rewrites levels:
+labels must be read back, and only their sets of categories can be compared.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 
 from svirt_nova import exception
+from svirt_nova.host import disk_chains
 from svirt_nova.host import domain_xml
 from svirt_nova.mcs import contexts
 
@@ -40,56 +40,58 @@ def _domain_problems(
         yield f'libvirt labels its disks {label.imagelabel}'
 
 
-_LABELLED = (domain_xml.DiskLabel.OWN, domain_xml.DiskLabel.PROJECT)
+def chain_problems(domain: str, chains: disk_chains.Chains) -> Iterator[str]:
+    """What differs between a domain's chains and those that it should have.
 
-
-def _labelled_files(domain: str) -> Iterator[domain_xml.Disk]:
-    """The disks of a domain that carry a level on a file.
-
-    Block devices are left out, because libvirt labels them in the private
-    /dev of the guest. Files that are open to every guest on purpose are left
-    out, too.
+    :param domain: the XML of a domain
+    :param chains: what its disks are made of
     """
-    for disk in domain_xml.disks(domain):
-        if disk.is_file and disk.label in _LABELLED:
-            yield disk
+    for path, below in domain_xml.chains_of(domain).items():
+        if path not in chains:
+            yield f'libvirt gave the guest {path}, which is none of its disks'
+            continue
+        chain = chains[path]
+        if chain is None or chain[0].level is None:
+            continue
+        if below is None:
+            yield f'libvirt does not leave the files of {path} alone'
+        elif below != [link.path for link in chain[1:]]:
+            yield f'libvirt reads {path} from {", ".join(below) or "nothing"}'
+
+
+def _labelled(chains: disk_chains.Chains) -> Iterator[disk_chains.Link]:
+    for chain in chains.values():
+        for link in chain or ():
+            if link.level is not None:
+                yield link
 
 
 def _file_problems(
-    domain: str,
+    chains: disk_chains.Chains,
     image: contexts.Context,
-    shared: contexts.Context | None,
+    content: contexts.Context,
     read: ReadLabel,
 ) -> Iterator[str]:
-    for disk in _labelled_files(domain):
-        wanted: contexts.Context | None = image
-        if disk.label is domain_xml.DiskLabel.PROJECT:
-            wanted = shared
+    for link in _labelled(chains):
+        assert link.level is not None
+        wanted = (image if link.writable else content).at(link.level)
         try:
-            found = read(disk.path)
+            found = read(link.path)
         except exception.SvirtError as error:
             yield str(error)
             continue
-        if wanted is None:
-            yield f'disk {disk.target} has a label of its own'
-        elif found is not None and _differs(found, wanted):
-            yield f'{disk.path} (disk {disk.target}) carries {found}'
+        if found is not None and _differs(found, wanted):
+            yield f'{link.path} carries {found} and not {wanted}'
 
 
-def unlabeled_files(domain: str, read: ReadLabel) -> list[str]:
-    """The files of a domain's disks that carry no label at all.
+def unlabeled_files(chains: disk_chains.Chains, read: ReadLabel) -> list[str]:
+    """The files of a guest's disks that carry no label at all.
 
-    libvirt says nothing of storage that cannot carry one.
-
-    :param domain: the XML of the running domain
+    :param chains: what the disks are made of
     :param read: what reads a file's context
     :raises LabelError: a label cannot be read
     """
-    return [
-        disk.path
-        for disk in _labelled_files(domain)
-        if read(disk.path) is None
-    ]
+    return [link.path for link in _labelled(chains) if read(link.path) is None]
 
 
 def check(
@@ -97,8 +99,9 @@ def check(
     process_label: tuple[str, bool],
     process: contexts.Context,
     image: contexts.Context,
+    content: contexts.Context,
+    chains: disk_chains.Chains,
     read: ReadLabel,
-    shared: contexts.Context | None = None,
 ) -> None:
     """Check what libvirt, the kernel and the files say of a started guest.
 
@@ -108,10 +111,10 @@ def check(
     :param process_label: what ``virDomainGetSecurityLabel`` answers: the
         context of the QEMU process and whether the kernel enforces
     :param process: the context that QEMU should run in
-    :param image: the context that its disks should have
+    :param image: the context of files that it may write, at its level
+    :param content: the base context of files that it may only read
+    :param chains: what its disks are made of
     :param read: what reads a file's context
-    :param shared: the context that disks should have which instances of
-        the project share; None where there can be none
     :raises LabelNotApplied: anything differs; the text names it all
     """
     problems = list(_domain_problems(domain, process, image))
@@ -125,7 +128,8 @@ def check(
             problems.append(f'the QEMU process runs as {running}')
     if not enforced:
         problems.append('the kernel does not enforce SELinux')
-    problems.extend(_file_problems(domain, image, shared, read))
+    problems.extend(chain_problems(domain, chains))
+    problems.extend(_file_problems(chains, image, content, read))
     if problems:
         # The problems come first, because Nova cuts a fault off after 255
         # characters.

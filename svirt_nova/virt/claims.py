@@ -189,18 +189,12 @@ class HostClaims:
             return False
         return True
 
-    def level_of(self, instance_uuid: str) -> levels.Level | None:
-        """The level that an instance, of any host, holds at this moment.
+    def is_held(self, level: levels.Level) -> bool:
+        """Whether some instance may run with a level.
 
-        :returns: None if it holds none
-        :raises StoreUnreachable: the allocator does not answer, or did not
-            a moment ago
+        :raises AllocatorError: the allocator does not say
         """
-        try:
-            found = self._outage.ask_if_up(self._allocator.get, instance_uuid)
-        except exception.UnknownInstance:
-            return None
-        return found.level if found.state is types.State.HELD else None
+        return self._outage.ask_if_up(self._allocator.is_held, level)
 
     def levels_given(self, instance: Any) -> set[levels.Level]:
         """The levels that files of an instance may carry here.

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 
 from svirt_nova import exception
 from svirt_nova.allocator import types
+from svirt_nova.host import disk_chains
 from svirt_nova.host import domain_xml
+from svirt_nova.host import image_contexts
 from svirt_nova.host import kernel
-from svirt_nova.host import privsep
 from svirt_nova.mcs import contexts
 
 # The types of domains that Nova makes on a host with KVM: it gives the type
@@ -28,11 +29,13 @@ class Confinement:
     :param process: the context of QEMU, to be taken at a level, for domains
         of the type that [libvirt] virt_type names
     :param image: the context of disks, to be taken at a level
+    :param content: the context of files that guests only read, likewise
     :param others: the context of QEMU for domains of other types
     """
 
     process: contexts.Context
     image: contexts.Context
+    content: contexts.Context
     others: Mapping[str, contexts.Context] = dataclasses.field(
         default_factory=dict
     )
@@ -46,12 +49,22 @@ class Confinement:
             return self.process
         return self.others.get(domain_xml.virt_type(domain), self.process)
 
-    def confine(self, domain: str, held: types.InstanceLevels) -> str:
-        """The XML of a domain with the levels of its instance in it."""
+    def confine(
+        self,
+        domain: str,
+        held: types.InstanceLevels,
+        chains: disk_chains.Chains,
+    ) -> str:
+        """The XML of a domain with the levels of its instance in it.
+
+        :param chains: what its file-backed disks are made of
+        :raises LabelError: a disk is not among them
+        """
         return domain_xml.confine(
             domain,
             self.process_of(domain).at(held.own),
             self.image.at(held.own),
+            chains,
             self.shared(held),
         )
 
@@ -76,5 +89,8 @@ def of_host(capabilities: str, virt_type: str) -> Confinement:
             others[each] = domain_xml.base_context(capabilities, each)
     others.pop(virt_type, None)
     return Confinement(
-        process=process, image=privsep.image_context(), others=others
+        process=process,
+        image=image_contexts.writable(),
+        content=image_contexts.readable(),
+        others=others,
     )

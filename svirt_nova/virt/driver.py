@@ -2,10 +2,11 @@
 """Nova's libvirt driver, with a level of its own for every instance.
 
 The driver only decides when: its hooks stand in the order of the lifecycle
-of an instance. What is done at a hook is in
-:mod:`svirt_nova.virt.extension`, and what keeps one instance behind its level
-in :mod:`svirt_nova.virt.guards`. Nova's request context is called
-``request`` here, because a context is that of SELinux.
+of an instance, and those about disks in :mod:`svirt_nova.virt.disk_hooks`.
+What is done at a hook is in :mod:`svirt_nova.virt.extension`, and what keeps
+one instance behind its level in :mod:`svirt_nova.virt.guards`. Nova's
+request context is called ``request`` here, because a context is that of
+SELinux.
 """
 
 from __future__ import annotations
@@ -17,23 +18,28 @@ from typing import Any
 import nova.conf
 from nova import exception as nova_exception
 from nova.virt import event as virt_event
-from nova.virt.libvirt import driver as libvirt_driver
 
 import svirt_nova.conf
+from svirt_nova.virt import disk_hooks
 from svirt_nova.virt import extension
+from svirt_nova.virt import image_backends
 from svirt_nova.virt import startup
-from svirt_nova.virt import volumes
 
 CONF = nova.conf.CONF
 
 
-class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
+class SvirtLibvirtDriver(disk_hooks.DiskHooks):
     """The libvirt driver of Nova, confining guests cloud-wide."""
 
     def __init__(self, virtapi: Any, read_only: bool = False) -> None:
         super().__init__(virtapi, read_only=read_only)
         svirt_nova.conf.register_opts(CONF)
         self._extension = extension.Extension()
+        self.image_backend = image_backends.Backend(
+            CONF.use_cow_images,
+            # The extension is another one once this host has started.
+            lambda *disk: self._extension.check_disk(*disk),
+        )
 
     # nova-compute starts
 
@@ -114,6 +120,7 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             self._extension.restarting(instance) as guard,
             self._extension.starting(instance),
         ):
+            guard.check_disks()
             guard.check_volumes(block_device_info)
             super()._hard_reboot(
                 request,
@@ -148,102 +155,32 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             guard.check_saved_memory()
             super().resume(request, instance, *args, **kwargs)
 
-    def _suspend_guest_for_snapshot(
-        self,
-        request: Any,
-        live_snapshot: bool,
-        current_power_state: int,
-        instance: Any,
-    ) -> None:
-        """Suspend a guest that is started again with what it has."""
-        if self._needs_suspend_resume_for_snapshot(
-            live_snapshot, current_power_state
-        ):
-            self._extension.guard(instance).check_saved_memory()
-        super()._suspend_guest_for_snapshot(
-            request, live_snapshot, current_power_state, instance
-        )
-
-    def _resume_guest_after_snapshot(
-        self,
-        request: Any,
-        live_snapshot: bool,
-        original_power_state: int,
-        instance: Any,
-        guest: Any,
-    ) -> None:
-        """Start a guest again that was suspended for its snapshot."""
-        super()._resume_guest_after_snapshot(
-            request, live_snapshot, original_power_state, instance, guest
-        )
-        if self._needs_suspend_resume_for_snapshot(
-            live_snapshot, original_power_state
-        ):
-            self._extension.guard(instance).check_restarted()
-
-    # Volumes
-
-    def _connect_volume(
-        self,
-        request: Any,
-        connection_info: dict[str, Any],
-        instance: Any,
-        encryption: Any = None,
-    ) -> None:
-        """Label a file-backed volume before a guest gets it."""
-        super()._connect_volume(
-            request, connection_info, instance, encryption=encryption
-        )
-        try:
-            self._extension.volume_connected(
-                instance, connection_info, self._get_volume_driver
-            )
-        except Exception:
-            super()._disconnect_volume(
-                request, connection_info, instance, encryption=encryption
-            )
-            raise
-
-    def _get_volume_config(self, *args: Any) -> Any:
-        """Describe the disk of a volume, with the label that it must carry.
-
-        :param args: in Nova 33 the instance first; then the connection and
-            the description of the disk
-        """
-        image = volumes.kept_label(args[-2])
-        config = super()._get_volume_config(*args)
-        if image is not None:
-            volumes.confine(config, image)
-        return config
-
-    def _disconnect_volume(
-        self,
-        request: Any,
-        connection_info: dict[str, Any],
-        instance: Any,
-        *args: Any,
-        **kwargs: Any,
-    ) -> None:
-        """Take a volume's label off while its file can still be reached."""
-        self._extension.volume_disconnecting(
-            request,
-            instance,
-            connection_info,
-            self._get_volume_driver,
-            self._volume_api,
-        )
-        super()._disconnect_volume(
-            request, connection_info, instance, *args, **kwargs
-        )
-
     # Live migration: the level goes along
 
     def pre_live_migration(
-        self, request: Any, instance: Any, *args: Any, **kwargs: Any
+        self,
+        request: Any,
+        instance: Any,
+        block_device_info: Any,
+        network_info: Any,
+        disk_info: Any,
+        migrate_data: Any,
     ) -> Any:
         """On the destination, before anything is written."""
-        self._extension.guard_arrival(instance)
-        return super().pre_live_migration(request, instance, *args, **kwargs)
+        guard = self._extension.guard_arrival(instance)
+        is_shared = migrate_data.is_shared_instance_path
+        migrate_data = super().pre_live_migration(
+            request,
+            instance,
+            block_device_info,
+            network_info,
+            disk_info,
+            migrate_data,
+        )
+        if not is_shared:
+            # On storage that both hosts have, the source has labelled them.
+            guard.label_own_disks()
+        return migrate_data
 
     def emit_event(self, event: Any) -> None:
         """Hear from libvirt that something happened to a domain.
@@ -327,11 +264,6 @@ class SvirtLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         """Destroy, as a rebuild does first: not where there is no level."""
         self._extension.guard_rebuild(instance)
         super().destroy(request, instance, *args, **kwargs)
-
-    def _destroy(self, instance: Any) -> None:
-        """Stop the domain, but leave files that are used elsewhere alone."""
-        with self._extension.ending(instance):
-            super()._destroy(instance)
 
     def cleanup(
         self, request: Any, instance: Any, *args: Any, **kwargs: Any

@@ -3,13 +3,15 @@
 
 There are three kinds of hosts: those where the extension is off, those that
 claim levels but cannot confine guests, which the mode permissive allows, and
-those that confine.
+those that confine, which :mod:`svirt_nova.virt.confining` is about.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import nova.conf
@@ -19,20 +21,12 @@ from svirt_nova import exception
 from svirt_nova.allocator import base
 from svirt_nova.mcs import spaces
 from svirt_nova.virt import claims
-from svirt_nova.virt import confinement
 from svirt_nova.virt import faults
 from svirt_nova.virt import guards
-from svirt_nova.virt import live_migration
 from svirt_nova.virt import outages
-from svirt_nova.virt import policy_watch
 from svirt_nova.virt import reconcile
 from svirt_nova.virt import restarts
-from svirt_nova.virt import running_guests
-from svirt_nova.virt import shared_files
-from svirt_nova.virt import starts
-from svirt_nova.virt import store_scope
 from svirt_nova.virt import volumes
-from svirt_nova.virt import whereabouts
 
 CONF = nova.conf.CONF
 
@@ -71,16 +65,26 @@ class Extension:
     def guest_created(self, instance: Any) -> None:
         """Note that the hook was called, and checks the guest itself."""
 
+    @contextlib.contextmanager
+    def rescuing(self, instance: Any, image: str) -> Iterator[None]:
+        """Know the image that an instance is rescued with.
+
+        :param image: the UUID of the image
+        """
+        yield
+
     def guard_rebuild(self, instance: Any) -> None:
         """Claim an instance before a rebuild destroys what there is."""
 
     # Live migration
 
-    def guard_arrival(self, instance: Any) -> None:
+    def guard_arrival(self, instance: Any) -> guards.Guard:
         """Claim an instance that is about to migrate to here.
 
+        :returns: what keeps the instance behind its level
         :raises nova.exception.NovaException: it has no level
         """
+        return guards.UNGUARDED
 
     def guest_started(self, instance_uuid: str) -> None:
         """Check a guest that libvirt says has started, if it arrives."""
@@ -103,6 +107,33 @@ class Extension:
     def migrating_guest(self, instance: Any, guest: Any) -> Any:
         """The guest to migrate, which takes its level along."""
         return guest
+
+    # Disks
+
+    def check_disk(self, instance: Any, path: str, image_format: str) -> None:
+        """Check the header of a disk before Nova's tools read the disk.
+
+        :param image_format: the format that the disk is known to have
+        :raises nova.exception.NovaException: it is not what it should be
+        """
+
+    @property
+    def copies_disks(self) -> bool:
+        """Whether a live snapshot copies what the guest sees."""
+        return False
+
+    def may_rebase(self, instance: Any) -> bool:
+        """Whether Nova may put a root disk on the image before a snapshot."""
+        return True
+
+    def check_backing_files(
+        self, instance: Any, found: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Check the backing files that Nova is about to make.
+
+        :param found: ``disk_info`` of ``_create_images_and_backing``
+        :raises nova.exception.NovaException: one is not the instance's
+        """
 
     # Volumes
 
@@ -134,11 +165,6 @@ class Extension:
         """
 
     # The end
-
-    @contextlib.contextmanager
-    def ending(self, instance: Any) -> Iterator[None]:
-        """Keep the labels of files that outlive a domain of this host."""
-        yield
 
     def is_gone_for_good(self, instance: Any) -> bool:
         """Whether what is being done to an instance here deletes it."""
@@ -217,7 +243,7 @@ class Claiming(Extension):
         ):
             self.guard(instance)
 
-    def guard_arrival(self, instance: Any) -> None:
+    def guard_arrival(self, instance: Any) -> guards.Guard:
         """Claim the level that an instance has on its source."""
         with faults.raised_to_nova(instance):
             try:
@@ -228,7 +254,8 @@ class Claiming(Extension):
                     f'run "svirt-nova adopt" on its host, or '
                     f'hard-reboot it, before it is migrated'
                 ) from error
-            self.guard(instance)
+            return self.guard(instance)
+        return guards.UNGUARDED
 
     def is_gone_for_good(self, instance: Any) -> bool:
         """See :meth:`claims.HostClaims.is_gone_for_good`."""
@@ -250,147 +277,3 @@ class Claiming(Extension):
     def learn(self, space: spaces.LevelSpace) -> None:
         """Remember the level scheme, for when the store is away."""
         self.claims.learn(space)
-
-
-class Confining(Claiming):
-    """Claims levels and keeps guests behind them.
-
-    :param confined: how the host confines guests
-    """
-
-    def __init__(
-        self,
-        allocator: base.Allocator,
-        host_name: str,
-        host: Any,
-        confined: confinement.Confinement,
-    ) -> None:
-        super().__init__(allocator, host_name, host)
-        self._confined = confined
-        self._departures = live_migration.Departures(allocator, confined)
-        self.policy_watch = policy_watch.PolicyWatch(confined)
-        self._starts = starts.Starts(host, self.guard)
-        self.running_guests = running_guests.RunningGuests(
-            allocator, host_name, host, confined, self._outage
-        )
-
-    def _make_guard(self, instance: Any) -> guards.Guard:
-        """Claim an instance, unless the kernel would not keep it apart.
-
-        It is asked before anything is taken apart: a hard reboot or a
-        rebuild that is refused leaves the guest as it was.
-
-        :raises UnconfinedHost: the kernel does not keep guests apart
-        :raises AllocatorError: there is no level for it
-        """
-        self.policy_watch.check()
-        return guards.LevelGuard(
-            instance,
-            self.claims.claim(instance),
-            self._confined,
-            self._host,
-            self.claims,
-        )
-
-    def _reconcile(self) -> None:
-        """Ask the kernel first, which answers if the allocator does not."""
-        self.policy_watch.look_again()
-        super()._reconcile()
-        self.running_guests.check()
-        if faults.is_enforcing():
-            store_scope.tell(CONF, self._host_name)
-
-    @contextlib.contextmanager
-    def starting(self, instance: Any) -> Iterator[None]:
-        """Read a guest back that was started past _create_guest."""
-        with self._starts.watched(instance):
-            yield
-
-    def guest_created(self, instance: Any) -> None:
-        """Note that _create_guest was called."""
-        self._starts.created(instance.uuid)
-
-    def guard_arrival(self, instance: Any) -> None:
-        """Claim the level, and wait for the guest."""
-        super().guard_arrival(instance)
-        self._starts.expect(instance)
-
-    def guest_started(self, instance_uuid: str) -> None:
-        """See :meth:`starts.Starts.started`."""
-        self._starts.started(instance_uuid)
-
-    def arrived(self, instance: Any) -> None:
-        """Read a guest back that runs here since its migration."""
-        self._starts.forget(instance.uuid)
-        self._starts.check(instance)
-
-    @contextlib.contextmanager
-    def departing(self, instance: Any, destination: str) -> Iterator[None]:
-        """Check that the destination has claimed the level."""
-        with contextlib.ExitStack() as stack:
-            with faults.raised_to_nova(instance):
-                stack.enter_context(
-                    self._departures.checked(
-                        instance.uuid,
-                        self._host.get_guest(instance),
-                        destination,
-                    )
-                )
-            yield
-
-    def migrating_guest(self, instance: Any, guest: Any) -> Any:
-        """The guest that writes its level into the destination's XML."""
-        return self._departures.confine(instance.uuid, guest)
-
-    def volume_connected(
-        self,
-        instance: Any,
-        connection_info: dict[str, Any],
-        find_driver: volumes.FindDriver,
-    ) -> None:
-        """Label a volume, but not under a guest that is migrating.
-
-        Its source has labelled the file and still uses it.
-        """
-        if instance.task_state != task_states.MIGRATING:
-            self.guard(instance).label_volume(connection_info, find_driver)
-
-    def volume_disconnecting(
-        self,
-        request: Any,
-        instance: Any,
-        connection_info: dict[str, Any],
-        find_driver: volumes.FindDriver,
-        volume_api: Any,
-    ) -> None:
-        """Take the label off, unless somebody still uses the file.
-
-        The instance may be, or be about to be, on another host, and other
-        instances may have the volume: then the file carries the level that
-        they run with.
-        """
-        if instance.task_state == task_states.MIGRATING:
-            return
-        path = volumes.file_of(find_driver, connection_info)
-        if (
-            path is not None
-            and not whereabouts.may_live_elsewhere(instance, self._host_name)
-            and not volumes.is_used_by_others(
-                volume_api, request, connection_info, instance
-            )
-        ):
-            volumes.restore(self.claims, instance, path)
-
-    @contextlib.contextmanager
-    def ending(self, instance: Any) -> Iterator[None]:
-        """Restore labels that libvirt removes with a stale domain.
-
-        A domain is stale when its instance runs on another host, as after an
-        evacuation once this host is back, or after a live migration to here
-        that failed.
-        """
-        if not whereabouts.may_live_elsewhere(instance, self._host_name):
-            yield
-            return
-        with shared_files.put_back(self._host, self.claims, instance):
-            yield

@@ -23,6 +23,9 @@ TESTED_RELEASES = ('33', '34')
 DRIVER = 'nova.virt.libvirt.driver.LibvirtDriver'
 _HOST = 'nova.virt.libvirt.host.Host'
 _GUEST = 'nova.virt.libvirt.guest.Guest'
+_BLOCK_DEVICE = 'nova.virt.libvirt.guest.BlockDevice'
+_BACKENDS = 'nova.virt.libvirt.imagebackend'
+_UTILS = 'nova.virt.libvirt.utils'
 
 
 class Parameters(enum.Enum):
@@ -99,6 +102,29 @@ OVERRIDDEN = (
     ),
     _driver('_soft_reboot', 'instance'),
     _driver('resume', 'context instance', Parameters.FIRST),
+    _driver('_needs_rebase_original_qcow2_image', 'instance backend'),
+    _driver(
+        'rescue',
+        'context instance network_info image_meta',
+        Parameters.FIRST,
+    ),
+    _driver(
+        '_create_images_and_backing',
+        'context instance instance_dir disk_info fallback_from_host',
+    ),
+    _driver(
+        '_live_snapshot',
+        'context instance guest disk_path out_path source_format '
+        'image_format image_meta',
+    ),
+    _driver(
+        '_volume_snapshot_create',
+        'context instance guest volume_id new_file',
+    ),
+    _driver(
+        '_volume_snapshot_delete',
+        'context instance volume_id snapshot_id delete_info',
+    ),
     _driver(
         '_suspend_guest_for_snapshot',
         'context live_snapshot current_power_state instance',
@@ -116,7 +142,11 @@ OVERRIDDEN = (
         'context connection_info instance',
         Parameters.FIRST,
     ),
-    _driver('pre_live_migration', 'context instance', Parameters.FIRST),
+    _driver(
+        'pre_live_migration',
+        'context instance block_device_info network_info disk_info '
+        'migrate_data',
+    ),
     _driver('emit_event', 'event'),
     _driver(
         'post_live_migration_at_destination',
@@ -134,7 +164,6 @@ OVERRIDDEN = (
         'device_names',
     ),
     _driver('destroy', 'context instance', Parameters.FIRST),
-    _driver('_destroy', 'instance'),
     _driver('cleanup', 'context instance', Parameters.FIRST),
     _driver('post_live_migration_at_source', 'context instance network_info'),
     _driver('confirm_migration', 'context migration instance network_info'),
@@ -150,6 +179,9 @@ CALLED = (
         'live_snapshot current_power_state',
     ),
     _driver('_get_volume_driver', 'connection_info'),
+    _driver('_can_quiesce', 'instance image_meta'),
+    _driver('quiesce', 'context instance image_meta'),
+    _driver('unquiesce', 'context instance image_meta'),
     Hook(_HOST, 'get_guest', ('instance',), Parameters.FIRST),
     Hook(_HOST, 'list_guests', ('only_running',), Parameters.AMONG),
     Hook(_HOST, 'get_connection', (), Parameters.FIRST),
@@ -161,8 +193,58 @@ CALLED = (
     Hook(_GUEST, 'is_active', (), Parameters.FIRST),
     Hook(_GUEST, 'launch', ('pause',), Parameters.AMONG),
     Hook(_GUEST, 'migrate', ('destination_xml',), Parameters.AMONG),
+    Hook(_GUEST, 'get_block_device', ('disk',), Parameters.FIRST),
     Hook(
-        'nova.virt.libvirt.utils',
+        _GUEST,
+        'snapshot',
+        ('conf', 'no_metadata', 'disk_only', 'reuse_ext', 'quiesce'),
+        Parameters.AMONG,
+    ),
+    Hook(
+        _BLOCK_DEVICE,
+        'copy',
+        ('dest_xml', 'reuse_ext', 'transient'),
+        Parameters.AMONG,
+    ),
+    Hook(_BLOCK_DEVICE, 'abort_job', (), Parameters.FIRST),
+    Hook(_BLOCK_DEVICE, 'is_job_complete', (), Parameters.FIRST),
+    Hook(_BACKENDS + '.Image', 'create_image', (), Parameters.FIRST),
+    Hook(_BACKENDS + '.Image', 'resize_image', ('size',), Parameters.ALL),
+    Hook(
+        _BACKENDS + '.Image',
+        'snapshot_extract',
+        ('target', 'out_format'),
+        Parameters.ALL,
+    ),
+    Hook(_BACKENDS + '.Flat', '_get_driver_format', (), Parameters.ALL),
+    Hook(_BACKENDS + '.Backend', '__init__', ('use_cow',), Parameters.ALL),
+    Hook(
+        'nova.virt.libvirt.imagecache',
+        'get_cache_fname',
+        ('image_id',),
+        Parameters.FIRST,
+    ),
+    Hook(
+        'nova.objects.migration_context.MigrationContext',
+        'is_cross_cell_move',
+        (),
+        Parameters.ALL,
+    ),
+    Hook(_UTILS, 'get_disk_size', ('path', 'format'), Parameters.AMONG),
+    Hook(
+        _UTILS,
+        'create_image',
+        ('path', 'disk_format', 'disk_size'),
+        Parameters.FIRST,
+    ),
+    Hook(
+        _UTILS,
+        'extract_snapshot',
+        ('disk_path', 'source_fmt', 'out_path', 'dest_fmt'),
+        Parameters.FIRST,
+    ),
+    Hook(
+        _UTILS,
         'get_instance_path',
         ('instance',),
         Parameters.FIRST,

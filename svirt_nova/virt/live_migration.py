@@ -4,14 +4,20 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import os
 from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
 from svirt_nova import exception
 from svirt_nova.allocator import base
 from svirt_nova.allocator import types
+from svirt_nova.host import disk_chains
 from svirt_nova.host import domain_xml
+from svirt_nova.virt import claims
 from svirt_nova.virt import confinement
+from svirt_nova.virt import instance_disks
 from svirt_nova.virt import remains
 
 
@@ -20,9 +26,10 @@ class ConfinedGuest:
 
     Nova copies the running guest's XML for the destination, but makes the
     source of every volume anew
-    (``nova.virt.libvirt.migration._update_volume_xml``), which drops the
-    labels of single disks. And the label of an adopted guest is still
-    libvirt's own, which the destination would draw anew.
+    (``nova.virt.libvirt.migration._update_volume_xml``), which drops what
+    svirt-nova has written into it and keeps the files below as the source has
+    them. And the label of an adopted guest is still libvirt's own, which the
+    destination would draw anew.
 
     :param guest: the ``nova.virt.libvirt.guest.Guest``
     """
@@ -31,11 +38,11 @@ class ConfinedGuest:
         self,
         guest: Any,
         confined: confinement.Confinement,
-        held: types.InstanceLevels,
+        departing: Departing,
     ) -> None:
         self._guest = guest
         self._confined = confined
-        self._held = held
+        self._departing = departing
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._guest, name)
@@ -45,10 +52,60 @@ class ConfinedGuest:
         self._guest.migrate(
             *args,
             destination_xml=self._confined.confine(
-                destination_xml, self._held
+                destination_xml,
+                self._departing.held,
+                self._departing.chains_at(destination_xml),
             ),
             **kwargs,
         )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Departing:
+    """An instance that is migrating away from this host.
+
+    :param held: its levels
+    :param chains: what its disks are made of, by the name of the device
+    """
+
+    held: types.InstanceLevels
+    chains: Mapping[str, disk_chains.Chain | None]
+
+    def chains_at(self, domain: str) -> disk_chains.Chains:
+        """What the disks are made of on another host.
+
+        The directories of volumes may differ, but not what is in them.
+
+        :param domain: the XML for that host
+        """
+        return {
+            disk.path: _moved(self.chains.get(disk.target), disk.path)
+            for disk in domain_xml.disks(domain)
+            if disk.is_file and disk.target in self.chains
+        }
+
+
+def _moved(
+    chain: disk_chains.Chain | None, path: str
+) -> disk_chains.Chain | None:
+    """A chain with its file on top, and those beside it, in another place."""
+    if chain is None or chain[0].path == path:
+        return chain
+    here, there = os.path.dirname(chain[0].path), os.path.dirname(path)
+    top = dataclasses.replace(chain[0], path=path, root=there)
+    return (
+        top,
+        *(
+            dataclasses.replace(
+                link,
+                path=os.path.join(there, os.path.basename(link.path)),
+                root=there,
+            )
+            if os.path.dirname(link.path) == here
+            else link
+            for link in chain[1:]
+        ),
+    )
 
 
 class Departures:
@@ -56,34 +113,53 @@ class Departures:
 
     :param allocator: knows who has claimed which level
     :param confined: how this host confines guests
+    :param host_claims: the claims of this host
     """
 
     def __init__(
-        self, allocator: base.Allocator, confined: confinement.Confinement
+        self,
+        allocator: base.Allocator,
+        confined: confinement.Confinement,
+        host_claims: claims.HostClaims,
     ) -> None:
         self._allocator = allocator
         self._confined = confined
+        self._claims = host_claims
         # Nova migrates in a thread of its own
-        # (LibvirtDriver._live_migration), so that the levels are kept here.
-        self._levels: dict[str, types.InstanceLevels] = {}
+        # (LibvirtDriver._live_migration), so that they are kept here.
+        self._departing: dict[str, Departing] = {}
 
     @contextlib.contextmanager
     def checked(
-        self, instance_uuid: str, guest: Any, destination: str
+        self, instance: Any, guest: Any, destination: str
     ) -> Iterator[None]:
         """Check that a guest may migrate, and keep its levels meanwhile.
 
         :param guest: the ``nova.virt.libvirt.guest.Guest``
         :param destination: the host that it goes to
         :raises SvirtError: it must not be migrated
+        :raises nova.exception.NovaException: a header of its disks is not
+            what it should be
         """
-        held = self._allocator.get(instance_uuid)
-        check(held, remains.label_of(guest), destination)
-        self._levels[instance_uuid] = held.levels
+        found = self._allocator.get(instance.uuid)
+        check(found, remains.label_of(guest), destination)
+        disks = instance_disks.InstanceDisks(
+            instance, found.levels, self._claims
+        )
+        xml = guest.get_xml_desc()
+        chains = disks.chains_of(xml)
+        self._departing[instance.uuid] = Departing(
+            found.levels,
+            {
+                disk.target: chains[disk.path]
+                for disk in domain_xml.disks(xml)
+                if disk.is_file
+            },
+        )
         try:
             yield
         finally:
-            self._levels.pop(instance_uuid, None)
+            self._departing.pop(instance.uuid, None)
 
     def confine(self, instance_uuid: str, guest: Any) -> Any:
         """The guest that takes its level along.
@@ -91,10 +167,10 @@ class Departures:
         :returns: the guest as it is, if the mode permissive let it go
             although a check failed
         """
-        held = self._levels.get(instance_uuid)
-        if held is None:
+        departing = self._departing.get(instance_uuid)
+        if departing is None:
             return guest
-        return ConfinedGuest(guest, self._confined, held)
+        return ConfinedGuest(guest, self._confined, departing)
 
 
 def check(

@@ -18,6 +18,7 @@ from svirt_nova.host import mounts
 from svirt_nova.lifecycle import adoption
 from svirt_nova.mcs import spaces
 from svirt_nova.virt import confinement
+from svirt_nova.virt import confining
 from svirt_nova.virt import extension
 from svirt_nova.virt import faults
 from svirt_nova.virt import hooks
@@ -113,7 +114,7 @@ def _extension_of(
     except exception.SvirtError as error:
         _refuse_or_warn(error)
         return extension.Claiming(allocator, host_name, host)
-    started = extension.Confining(allocator, host_name, host, confined)
+    started = confining.Confining(allocator, host_name, host, confined)
     try:
         started.policy_watch.check()
     except exception.SvirtError as error:

@@ -47,6 +47,7 @@ from oslo_privsep import daemon
 from oslo_utils import uuidutils
 
 from svirt_nova.host import file_labels
+from svirt_nova.host import image_contexts
 from svirt_nova.host import privsep
 from tests import samples
 from tests.functional.nova import confined
@@ -63,16 +64,21 @@ _REAL = {
     'nova.virt.libvirt.utils.file_open': libvirt_utils.file_open,
     'oslo_privsep.daemon.RootwrapClientChannel': daemon.RootwrapClientChannel,
     'svirt_nova.host.file_labels.label': file_labels.label,
+    'svirt_nova.host.file_labels.share': file_labels.share,
     'svirt_nova.host.file_labels.restore': file_labels.restore,
     'svirt_nova.host.file_labels.read': file_labels.read,
-    'svirt_nova.host.privsep.image_context': privsep.image_context,
+    'svirt_nova.host.file_labels.read_header': file_labels.read_header,
+    'svirt_nova.host.image_contexts.writable': image_contexts.writable,
+    'svirt_nova.host.image_contexts.readable': image_contexts.readable,
 }
 _PARTS = (
     'svirt_nova.virt.claims.HostClaims.claim',
     'svirt_nova.host.file_labels.label',
+    'svirt_nova.host.file_labels.share',
     'svirt_nova.host.file_labels.read',
+    'svirt_nova.host.file_labels.read_header',
     'svirt_nova.host.domain_xml.confine',
-    'svirt_nova.virt.guards.LevelGuard.check_running',
+    'svirt_nova.virt.level_guards.LevelGuard.check_running',
     'svirt_nova.virt.policy_watch.PolicyWatch.check',
 )
 
@@ -131,7 +137,7 @@ class Bench(confined.ConfinedMixin, functional.ServersTestBase):
         # This machine may have no policy; the helper process needs one.
         policy = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
         contexts = policy / 'virtual_image_context'
-        contexts.write_text(f'{samples.IMAGE_TEXT}\n')
+        contexts.write_text(f'{samples.IMAGE_TEXT}\n{samples.CONTENT_TEXT}\n')
         if not self.helper:
             self.useFixture(
                 fixtures.MonkeyPatch(
@@ -143,12 +149,15 @@ class Bench(confined.ConfinedMixin, functional.ServersTestBase):
         self.addCleanup(nova_privsep.sys_admin_pctxt.set_client_mode, True)
         privsep.svirt_pctxt.set_client_mode(self.helper)
         self.addCleanup(privsep.svirt_pctxt.set_client_mode, True)
+        # A group that every machine has, QEMU or not.
+        section = privsep.svirt_pctxt.cfg_section
+        self.flags(qemu_group='root', group=section)
         if self.helper:
-            section = privsep.svirt_pctxt.cfg_section
+            options = policy / 'helper.conf'
+            options.write_text(f'[{section}]\nqemu_group = root\n')
+            helper = pathlib.Path(sys.executable).with_name('privsep-helper')
             self.flags(
-                helper_command=str(
-                    pathlib.Path(sys.executable).with_name('privsep-helper')
-                ),
+                helper_command=f'{helper} --config-file {options}',
                 group=section,
             )
             self.addCleanup(privsep.svirt_pctxt.stop)

@@ -13,6 +13,7 @@ from typing import Any
 from typing import TYPE_CHECKING
 
 from nova import exception as nova_exception
+from nova.objects import image_meta
 
 from tests.fakes import database
 from tests.fakes import processes as fake_processes
@@ -186,7 +187,7 @@ class Guests(Base):
                 None,
                 instance,
                 None,
-                None,
+                image_meta.ImageMeta(id=database.IMAGE),
                 None,
                 self._volumes(instance),
                 None,

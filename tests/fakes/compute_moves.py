@@ -9,6 +9,7 @@ from typing import Any
 
 import oslo_messaging
 from nova import exception as nova_exception
+from nova.objects import migrate_data
 
 from tests.fakes import compute
 from tests.fakes import database
@@ -194,7 +195,14 @@ class Moves(compute.Base):
     def prepare_live(self, instance: Instance, volumes: Any) -> None:
         """On the destination (pre_live_migration)."""
         self.driver.pre_live_migration(
-            None, instance, volumes, None, None, None
+            None,
+            instance,
+            volumes,
+            None,
+            None,
+            migrate_data.LibvirtLiveMigrateData(
+                is_shared_instance_path=self._cloud.is_shared
+            ),
         )
 
     def _arrived(

@@ -95,6 +95,10 @@ def _record(text: str) -> SimpleNamespace:
     return SimpleNamespace(**json.loads(text))
 
 
+IMAGE = '5d3c9a41-0f6e-4b21-9f57-2f1c0b6d8e70'
+"""The image that all instances are booted from."""
+
+
 class Database:
     """Nova's database: every change of it is a step."""
 
@@ -116,6 +120,8 @@ class Database:
         record = {
             'uuid': uuid,
             'project_id': 'project',
+            'image_ref': IMAGE,
+            'migration_context': None,
             'host': host,
             'vm_state': 'building',
             'task_state': 'scheduling',
@@ -286,12 +292,3 @@ class Database:
     def volumes_of(self, uuid: str) -> list[str]:
         holders = self.holders()
         return [name for name, holder in holders.items() if holder == uuid]
-
-    def get_by_volume(self, volume: str) -> SimpleNamespace:
-        """As ``BlockDeviceMapping.get_by_volume`` answers."""
-        self._steps.reach('nova volume')
-        found = self._volume(volume)
-        return SimpleNamespace(
-            instance_uuid=found['instance_uuid'],
-            connection_info=json.dumps(found['connection'] or {}),
-        )

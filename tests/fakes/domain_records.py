@@ -60,13 +60,15 @@ class Labels:
 
     :param process: the context of its process; empty for none
     :param level: the level of that context
-    :param files: the files that get its level
+    :param files: the files that must have its level
+    :param kept: those whose labels libvirt leaves alone
     """
 
     process: str
     level: levels.Level | None
     is_static: bool
     files: tuple[str, ...]
+    kept: frozenset[str]
 
 
 @functools.lru_cache(maxsize=4096)
@@ -81,6 +83,11 @@ def labels_of(xml: str) -> Labels:
             disk.path
             for disk in domain_xml.disks(xml)
             if disk.is_file and disk.label is domain_xml.DiskLabel.OWN
+        ),
+        kept=frozenset(
+            path
+            for path, below in domain_xml.chains_of(xml).items()
+            if below is not None
         ),
     )
 
@@ -123,7 +130,9 @@ def without_disk(xml: str, target: str) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def files_at(xml: str, target: str) -> tuple[str, ...]:
-    """The files behind the disk at a target."""
+    """The files behind the disk at a target that libvirt labels."""
     return tuple(
-        disk.path for disk in domain_xml.disks(xml) if disk.target == target
+        disk.path
+        for disk in domain_xml.disks(xml)
+        if disk.target == target and disk.path not in labels_of(xml).kept
     )

@@ -6,6 +6,7 @@ What a domain is, is in :mod:`tests.fakes.domain_records`.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 from typing import TYPE_CHECKING
 
@@ -133,6 +134,8 @@ class Domain:
     def _label_files(self, found: domain_records.Labels, is_new: bool) -> str:
         """Label the files of a domain, as libvirt does at its start.
 
+        QEMU must get at those that libvirt leaves alone, too.
+
         :param is_new: whether those in the instance's own directory should
             have been labelled before
         :returns: what should have been done before
@@ -146,6 +149,11 @@ class Domain:
             is_own = path.startswith(f'{self._host.instances}/{self.uuid}/')
             text = self._host.storage.read(path)
             level = contexts.Context.parse(text).level
+            is_refused = os.path.basename(path) in self._host.files.refused
+            if path in found.kept and not is_refused:
+                if level != found.level:
+                    raise error(f'cannot open {path}: Permission denied')
+                continue
             if is_new and is_own and level != found.level:
                 omitted = UNLABELLED
             self._host.files.put(path, found.level)
@@ -191,8 +199,9 @@ class Domain:
         """End the process; libvirt takes the labels of its files off."""
         record = self._record
         assert record.live is not None
-        for path in domain_records.labels_of(record.live).files:
-            if self._host.storage.exists(path):
+        labels = domain_records.labels_of(record.live)
+        for path in labels.files:
+            if path not in labels.kept and self._host.storage.exists(path):
                 self._host.files.make(path)
         self._put(record.but(live=None, is_paused=False, omitted=''))
 
@@ -248,6 +257,11 @@ class Domain:
                     live=domain_records.without_disk(record.live, target)
                 )
             self._put(record)
+
+    def snapshot(self, conf: Any, reuse_ext: bool = False) -> None:
+        """Go on in a new file of a disk; the XML of a disk stays."""
+        with self._host.steps.changes('libvirt snapshot'):
+            conf.to_xml()
 
     def swap_disk(self, target: str, config: Any) -> None:
         """Copy a disk to another, and go on with that."""

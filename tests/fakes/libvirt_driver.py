@@ -47,6 +47,7 @@ class LibvirtDriver(libvirt_disks.Disks, libvirt_moves.Moves):
         names = ['disk.rescue', 'disk'] if rescue else ['disk']
         elements = [
             f'<disk type="file" device="disk">'
+            f'<driver name="qemu" type="qcow2"/>'
             f'<source file="{self._directory(instance)}/{name}"/>'
             f'<target dev="vd{"yz"[number]}"/></disk>'
             for number, name in enumerate(names)
@@ -226,6 +227,21 @@ class LibvirtDriver(libvirt_disks.Disks, libvirt_moves.Moves):
         self._create_guest_with_network(
             context, xml, instance, block_device_info
         )
+
+    def _create_images_and_backing(
+        self,
+        context: Any,
+        instance: Any,
+        instance_dir: str,
+        disk_info: Any,
+        fallback_from_host: Any = None,
+    ) -> None:
+        pass
+
+    def _needs_rebase_original_qcow2_image(
+        self, instance: Any, backend: Any
+    ) -> bool:
+        return False
 
     def power_off(self, instance: Any, timeout: int = 0) -> None:
         self._destroy(instance)

@@ -89,7 +89,7 @@ class BelowTheDriver(fixtures.Fixture):
         self.useFixture(fixtures.MonkeyPatch(name, new))
 
     def _patch_the_kernel(self) -> None:
-        for name in ('label', 'restore', 'read'):
+        for name in ('label', 'share', 'restore', 'read', 'read_header'):
             self._patch(
                 f'svirt_nova.host.file_labels.{name}',
                 functools.partial(self._on_files, name),
@@ -99,7 +99,10 @@ class BelowTheDriver(fixtures.Fixture):
         self._patch(
             'svirt_nova.virt.store_scope.check', lambda conf, host_name: None
         )
-        self._patch('svirt_nova.host.privsep.image_context', lambda: _IMAGE)
+        self._patch('svirt_nova.host.image_contexts.writable', lambda: _IMAGE)
+        self._patch(
+            'svirt_nova.host.image_contexts.readable', lambda: samples.CONTENT
+        )
         self._patch(
             'svirt_nova.host.mounts.file_system',
             lambda path: _SHARED if self.cloud.is_shared else _LOCAL,
@@ -110,7 +113,11 @@ class BelowTheDriver(fixtures.Fixture):
 
     def _patch_nova(self) -> None:
         stored = fake_storage.StoredOs(lambda: self.cloud.storage)
-        for name in ('remains', 'shared_files'):
+        for name in (
+            'remains',
+            'instance_disks',
+            'volumes',
+        ):
             self._patch(f'svirt_nova.virt.{name}.os', stored)
         self._patch(
             'nova.objects.Instance.get_by_uuid',
@@ -122,12 +129,6 @@ class BelowTheDriver(fixtures.Fixture):
             'nova.objects.migration.MigrationList.get_by_filters',
             lambda cls, context, filters: self.cloud.database.get_by_filters(
                 filters
-            ),
-        )
-        self._patch(
-            'nova.objects.block_device.BlockDeviceMapping.get_by_volume',
-            lambda cls, context, volume: self.cloud.database.get_by_volume(
-                volume
             ),
         )
         self._patch(

@@ -10,6 +10,7 @@ import testtools
 from oslo_config import cfg
 
 from svirt_nova import exception
+from svirt_nova.host import disk_chains
 from svirt_nova.host import file_labels
 from svirt_nova.host import privsep
 from svirt_nova.mcs import levels
@@ -54,12 +55,16 @@ class HelperProcessTest(testtools.TestCase):
             'system_u:object_r:virt_content_t:s0\n'
         )
         (contexts / 'files' / 'file_contexts').write_text('/.* <<none>>\n')
+        # A group that every machine has, QEMU or not.
+        (directory / 'qemu.conf').write_text(
+            '[svirt_nova_privileged]\nqemu_group = root\n'
+        )
         program = pathlib.Path(sys.executable).with_name('privsep-helper')
         helper = directory / 'helper'
         helper.write_text(
             f'#!/bin/sh -e\n'
             f'mount --bind {directory}/etc /etc/selinux\n'
-            f'exec {program} "$@"\n'
+            f'exec {program} --config-file {directory}/qemu.conf "$@"\n'
         )
         helper.chmod(0o755)
         return helper
@@ -75,6 +80,22 @@ class HelperProcessTest(testtools.TestCase):
         self.assertEqual(
             'system_u:object_r:var_lib_t:s0', str(file_labels.read(self.disk))
         )
+
+    def test_a_header_comes_back_as_it_is(self):
+        header = bytes(range(256)) * 512
+        with open(self.disk, 'wb') as file:
+            file.write(header)
+        self.assertEqual(
+            header[: disk_chains.HEADER_SIZE],
+            file_labels.read_header(self.root, self.disk),
+        )
+
+    def test_a_file_for_everybody_lets_qemu_read(self):
+        file_labels.share(self.root, self.disk, disk_chains.EVERYBODY)
+        self.assertEqual('virt_content_t', file_labels.read(self.disk).type)
+        status = os.stat(self.disk)
+        self.assertEqual((65534, 0), (status.st_uid, status.st_gid))
+        self.assertEqual(0o640, status.st_mode & 0o777)
 
     def test_a_refusal_comes_back_as_an_error_for_people(self):
         link = os.path.join(self.root, 'link')

@@ -6,6 +6,7 @@ from __future__ import annotations
 from svirt_nova import exception
 from svirt_nova.allocator import types
 from svirt_nova.allocator.contract import case
+from svirt_nova.mcs import levels
 
 
 class CoolingContract(case.ContractCase):
@@ -20,6 +21,18 @@ class CoolingContract(case.ContractCase):
             self.assertEqual(held.level, found.level)
             self.assertEqual(found, self.allocator.find(held.level))
             self.allocator.unclaim(self.uuid, 'a')
+
+    def test_a_level_is_held_until_it_cools(self) -> None:
+        level = self.allocator.acquire(self.uuid, 'p', 'a').level
+        self.assertTrue(self.allocator.is_held(level))
+        self.allocator.retire(self.uuid)
+        self.assertTrue(self.allocator.is_held(level))
+        self.allocator.unclaim(self.uuid, 'a')
+        self.assertFalse(self.allocator.is_held(level))
+
+    def test_a_level_that_nobody_has_or_can_have_is_not_held(self) -> None:
+        for level in ('s0:c1,c2', 's0', 's0:c1000,c1001', 's0:c1.c9'):
+            self.assertFalse(self.allocator.is_held(levels.Level.parse(level)))
 
     def test_cooling_starts_anew_with_the_last_claim_dropped(self) -> None:
         self.allocator.acquire(self.uuid, 'p', 'a')

@@ -234,6 +234,14 @@ SPACE = Call(
     arguments=(),
     result=codec.SPACE,
 )
+IS_HELD = Call(
+    'is_held',
+    'Tell whether a level is in use, but not by whom.',
+    topics=_COMPUTES,
+    arguments=(_LEVEL,),
+    result=codec.TRUTH,
+    since='1.2',
+)
 FIND = Call(
     'find',
     'Give the allocation of a level, or null for a free level.',

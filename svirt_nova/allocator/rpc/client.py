@@ -161,6 +161,10 @@ class RpcAllocator(base.Allocator):
     def find(self, level: levels.Level) -> types.Allocation | None:
         return self._call(calls.FIND, level=level)
 
+    def is_held(self, level: levels.Level) -> bool:
+        held: bool = self._call(calls.IS_HELD, level=level)
+        return held
+
     def unclaim(self, instance_uuid: str, host: str) -> None:
         is_own = host == self._host
         self._call(

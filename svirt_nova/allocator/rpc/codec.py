@@ -123,6 +123,12 @@ def _read_limit(message: Any) -> int:
     return message
 
 
+def _read_truth(message: Any) -> bool:
+    if not isinstance(message, bool):
+        raise TypeError(f'{message!r} is neither true nor false')
+    return message
+
+
 def _read_nothing(message: Any) -> None:
     if message is not None:
         raise TypeError('an answer where none was asked')
@@ -250,6 +256,7 @@ def _read_space(message: Any) -> spaces.LevelSpace:
 NOTHING: Codec[None] = Codec(lambda _: None, _read_nothing)
 """The result of calls that only change something."""
 
+TRUTH = Codec(_write_as_it_is, _read_truth)
 TEXT = Codec(_write_as_it_is, _read_text)
 LEVEL = Codec(str, lambda message: levels.Level.parse(_read_text(message)))
 LIMIT = Codec(_write_as_it_is, _read_limit)

@@ -24,6 +24,7 @@ from svirt_nova.host import domain_xml
 from svirt_nova.lifecycle import audit
 from svirt_nova.lifecycle import reaper
 from svirt_nova.lifecycle import rules
+from svirt_nova.virt import confining
 from svirt_nova.virt import extension
 from svirt_nova.virt import faults
 from svirt_nova.virt import remains
@@ -227,7 +228,7 @@ class ConfinedMixin:
                 audit.Sight(uuid, 'the domain', level)
                 for uuid, level in labels.items()
             ),
-            confines=isinstance(driver._extension, extension.Confining),
+            confines=isinstance(driver._extension, confining.Confining),
             requires_claims=True,
         )
 

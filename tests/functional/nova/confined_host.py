@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import copy
 import os
 from collections.abc import Iterable
 from typing import Any
@@ -22,7 +23,9 @@ from nova.tests.fixtures import libvirt as fakelibvirt
 from oslo_utils import importutils
 
 import svirt_nova.conf
+from svirt_nova import exception
 from svirt_nova.allocator import base
+from svirt_nova.host import disk_chains
 from svirt_nova.host import domain_xml
 from svirt_nova.host import file_labels
 from svirt_nova.mcs import contexts
@@ -66,6 +69,9 @@ class Domain(fakelibvirt.Domain):
         root = etree.fromstring(xml)
         self._undefined = False
         self.given_xml = etree.tostring(root, encoding='unicode')
+        self._given: dict[str, etree._Element] = {}
+        for disk in root.findall('devices/disk'):
+            self._note(disk)
         self.seclabel = root.find('seclabel[@model="selinux"]')
         # What the kernel would show; a test may make it differ.
         self.process_label = (
@@ -76,6 +82,32 @@ class Domain(fakelibvirt.Domain):
         # time. One that arrives running was, at its source.
         self._is_unread = not self.isActive()
         self._was_read: set[str] = set()
+
+    def _note(self, disk: etree._Element) -> None:
+        """Keep of a disk what the fake forgets."""
+        source = disk.find('source')
+        if source is not None and source.get('file'):
+            self._given[str(source.get('file'))] = disk
+
+    def attachDevice(self, xml: str) -> Any:  # noqa: N802
+        if xml.startswith('<disk'):
+            self._note(etree.fromstring(xml))
+        return super().attachDevice(xml)
+
+    def _with_disks_as_given(self, xml: str) -> str:
+        root = etree.fromstring(xml)
+        for disk in root.findall('devices/disk'):
+            source = disk.find('source')
+            given = None
+            if source is not None:
+                given = self._given.get(str(source.get('file')))
+            if source is None or given is None:
+                continue
+            source.extend(map(copy.deepcopy, given.findall('source/seclabel')))
+            for name in ('backingStore', 'serial'):
+                if disk.find(name) is None:
+                    disk.extend(map(copy.deepcopy, given.findall(name)))
+        return etree.tostring(root, encoding='unicode')
 
     def isActive(self) -> int:  # noqa: N802
         # The fake takes one that is paused for one that is off.
@@ -95,8 +127,10 @@ class Domain(fakelibvirt.Domain):
         self.files.was_read.difference_update(_own_files(self.given_xml))
         super().createWithFlags(flags)
         if level is not None:
+            chains = domain_xml.chains_of(self.given_xml)
             for path in _own_files(self.given_xml):
-                self.files.label_if_it_can(path, level)
+                if chains[path] is None:
+                    self.files.label_if_it_can(path, level)
         if flags & fakelibvirt.VIR_DOMAIN_START_PAUSED:
             self._state = fakelibvirt.VIR_DOMAIN_PAUSED
         else:
@@ -120,8 +154,7 @@ class Domain(fakelibvirt.Domain):
         """Its CPUs run."""
         if self._is_unread and not (
             {'XML', 'process'}.issubset(self._was_read)
-            # The labels of single disks are missing in what the fake shows.
-            and self.files.was_read.issuperset(_own_files(super().XMLDesc(0)))
+            and self.files.was_read.issuperset(_own_files(self.given_xml))
         ):
             self.omitted = 'its labels were not read back before its CPUs ran'
         self._is_unread = False
@@ -144,7 +177,7 @@ class Domain(fakelibvirt.Domain):
 
     def XMLDesc(self, flags: int) -> str:  # noqa: N802
         self._was_read.add('XML')
-        xml: str = super().XMLDesc(flags)
+        xml = self._with_disks_as_given(super().XMLDesc(flags))
         if self.seclabel is None:
             return xml
         seclabel = etree.fromstring(etree.tostring(self.seclabel))
@@ -196,14 +229,25 @@ class Files:
     """The labels that files would have, by path.
 
     :ivar was_read: the files whose labels somebody has read
+    :ivar headers: how files begin, by path
     """
 
     def __init__(self) -> None:
+        self.headers: dict[str, bytes] = {}
         self.labels: dict[str, contexts.Context] = {}
         self.refused: set[str] = set()
         self.was_read: set[str] = set()
 
-    def label(self, root: str, path: str, level: Any) -> None:
+    def label(
+        self,
+        root: str,
+        path: str,
+        level: Any,
+        replaced: Iterable[Any] = (),
+    ) -> None:
+        carried = self.labels.get(path)
+        if carried is not None and carried.level not in [level, *replaced]:
+            raise exception.ForeignFile(f'{path} carries {carried}')
         if os.path.basename(path) in self.refused:
             raise file_labels.unlabeled(path)
         self.labels[path] = contexts.Context.parse(samples.IMAGE_TEXT).at(
@@ -214,6 +258,21 @@ class Files:
         """As libvirt: it says nothing of storage that takes no label."""
         if os.path.basename(path) not in self.refused:
             self.label('', path, level)
+
+    def share(self, root: str, path: str, level: Any) -> None:
+        if os.path.basename(path) in self.refused:
+            raise file_labels.unlabeled(path)
+        self.labels[path] = samples.CONTENT.at(level)
+
+    def read_header(self, root: str, path: str) -> bytes:
+        """Files that Nova's fixture of image backends has not made are raw."""
+        if path in self.headers:
+            return self.headers[path]
+        try:
+            with open(path, 'rb') as file:
+                return file.read(disk_chains.HEADER_SIZE)
+        except FileNotFoundError:
+            return bytes(512)
 
     def restore(self, root: str, path: str, given: Iterable[Any]) -> None:
         carried = self.labels.get(path)
@@ -238,7 +297,7 @@ class ConfinedHostFixture(fixtures.Fixture):
             CONF.clear_override, 'connection', group='svirt_database'
         )
         self.files = Domain.files = Files()
-        for name in ('label', 'restore', 'read'):
+        for name in ('label', 'share', 'restore', 'read', 'read_header'):
             self._patch(
                 f'svirt_nova.host.file_labels.{name}',
                 getattr(self.files, name),
@@ -249,8 +308,11 @@ class ConfinedHostFixture(fixtures.Fixture):
             'svirt_nova.virt.store_scope.check', lambda conf, host_name: None
         )
         self._patch(
-            'svirt_nova.host.privsep.image_context',
+            'svirt_nova.host.image_contexts.writable',
             lambda: contexts.Context.parse(samples.IMAGE_TEXT),
+        )
+        self._patch(
+            'svirt_nova.host.image_contexts.readable', lambda: samples.CONTENT
         )
         self._patch('nova.tests.fixtures.libvirt.Domain', Domain)
         capabilities = fakelibvirt.Connection.getCapabilities

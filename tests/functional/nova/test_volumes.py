@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from unittest import mock
 
+from lxml import etree
 from nova.tests import fixtures as nova_fixtures
 from nova.virt.libvirt import utils as libvirt_utils
 
+from svirt_nova.host import domain_xml
 from tests.functional.nova import confined_host
 from tests.functional.nova import two_hosts
 
@@ -126,31 +128,33 @@ class SnapshotTest(_DiskTest):
 
     def test_a_live_snapshot_leaves_the_server_its_level(self):
         self.flags(disable_libvirt_livesnapshot=False, group='workarounds')
-        for name in (
-            'get_disk_size',
-            'get_disk_backing_file',
-            'create_image',
-            'extract_snapshot',
-        ):
+        for name in ('get_disk_size', 'create_image', 'extract_snapshot'):
             self.useFixture(
                 nova_fixtures.fixtures.MockPatchObject(libvirt_utils, name)
             )
-        self.useFixture(
-            nova_fixtures.fixtures.MockPatch('nova.privsep.path.chown')
-        )
         seen = []
 
-        def copy(domain, *args, **kwargs):
+        def copy(domain, disk, xml, flags):
             seen.append(domain.isPersistent())
-            # Nova has undefined the domain, and it runs.
+            found = etree.fromstring(xml)
+            self.assertEqual('raw', found.find('driver').get('type'))
+            path = found.find('source').get('file')
+            self.assertIsNotNone(
+                domain_xml.chains_of(
+                    f'<domain><devices>{xml}</devices></domain>'
+                )[path]
+            )
+            # It has the level of the server before QEMU gets it.
+            carried = self.host_fixture.files.labels[path]
+            self.assertEqual(self.level, carried.level)
             self._reconcile_host('here')
             self._check()
             return 0
 
-        with mock.patch.object(confined_host.Domain, 'blockRebase', copy):
+        with mock.patch.object(confined_host.Domain, 'blockCopy', copy):
             self._snapshot()
 
-        self.assertEqual([False], seen)
+        self.assertEqual([True], seen)
         self._check()
 
     def test_a_cold_snapshot_leaves_the_server_its_level(self):

@@ -57,9 +57,13 @@ class BaseContextTest(testtools.TestCase):
 
 
 class ConfineTest(testtools.TestCase):
-    def _confine(self, more=''):
+    def _confine(self, more='', xml=None, shared=None, level=samples.LEVEL):
         return domain_xml.confine(
-            samples.DOMAIN % more, samples.PROCESS, samples.IMAGE
+            xml or samples.DOMAIN % more,
+            samples.PROCESS.at(level),
+            samples.IMAGE.at(level),
+            samples.chains(None if shared is None else shared.level),
+            shared,
         )
 
     def test_the_domain_gets_one_static_label(self):
@@ -92,19 +96,22 @@ class ConfineTest(testtools.TestCase):
 
     def test_what_a_project_shares_has_its_own_label(self):
         shared = samples.IMAGE.at(levels.Level.parse('s0:c12'))
-        once = domain_xml.confine(
-            samples.DOMAIN % '', samples.PROCESS, samples.IMAGE, shared
+        device = (
+            "<devices><disk type='block' device='disk'>"
+            "<source dev='/dev/vg/y'/><target dev='vdf'/><shareable/></disk>"
         )
+        xml = (samples.DOMAIN % '').replace('<devices>', device)
+        once = self._confine(xml=xml, shared=shared)
         labels = {disk.path: disk.label for disk in domain_xml.disks(once)}
         self.assertEqual(domain_xml.DiskLabel.PROJECT, labels['/m/h/shared'])
+        self.assertEqual(domain_xml.DiskLabel.PROJECT, labels['/dev/vg/y'])
         self.assertEqual(1, once.count(f'<label>{shared}</label>'))
-        self.assertEqual(
-            once,
-            domain_xml.confine(once, samples.PROCESS, samples.IMAGE, shared),
-        )
+        self.assertEqual(once, self._confine(xml=once, shared=shared))
         # A project that shares nothing any more leaves it to libvirt.
-        again = domain_xml.confine(once, samples.PROCESS, samples.IMAGE)
-        self.assertNotIn(f'<label>{shared}</label>', again)
+        again = self._confine(xml=once)
+        labels = {disk.path: disk.label for disk in domain_xml.disks(again)}
+        self.assertEqual(domain_xml.DiskLabel.SHARED, labels['/m/h/shared'])
+        self.assertEqual(domain_xml.DiskLabel.SHARED, labels['/dev/vg/y'])
 
     def test_a_label_that_a_disk_had_is_replaced(self):
         source = etree.fromstring(
@@ -123,18 +130,120 @@ class ConfineTest(testtools.TestCase):
 
     def test_confining_twice_changes_nothing(self):
         once = self._confine()
-        self.assertEqual(
-            once, domain_xml.confine(once, samples.PROCESS, samples.IMAGE)
-        )
+        self.assertEqual(once, self._confine(xml=once))
 
     def test_another_level_replaces_the_first_everywhere(self):
         other = levels.Level.parse('s0:c1,c2')
+        xml = self._confine(xml=self._confine(), level=other)
+        self.assertNotIn('c900', xml)
 
-        xml = domain_xml.confine(
-            self._confine(), samples.PROCESS.at(other), samples.IMAGE.at(other)
+
+class ChainTest(testtools.TestCase):
+    def _disk(self, path, xml=samples.DOMAIN % '', chains=None):
+        root = etree.fromstring(
+            domain_xml.confine(
+                xml,
+                samples.PROCESS,
+                samples.IMAGE,
+                samples.chains() if chains is None else chains,
+            )
+        )
+        for disk in root.findall('devices/disk'):
+            if disk.find('source').get('file') == path:
+                return disk
+        return None
+
+    def _kept(self, source):
+        return {
+            each.get('model')
+            for each in source.findall('seclabel')
+            if each.get('relabel') == 'no' and not len(each)
+        }
+
+    def test_each_file_of_a_chain_is_named_and_left_alone(self):
+        disk = self._disk('/i/u/disk')
+        self.assertEqual('qcow2', disk.find('driver').get('type'))
+        self.assertEqual({'selinux', 'dac'}, self._kept(disk.find('source')))
+        base = disk.find('backingStore')
+        self.assertEqual('raw', base.find('format').get('type'))
+        self.assertEqual(samples.BASE, base.find('source').get('file'))
+        self.assertEqual({'selinux', 'dac'}, self._kept(base.find('source')))
+        self.assertEqual(0, len(base.find('backingStore')))
+        self.assertFalse(base.find('backingStore').attrib)
+
+    def test_a_file_without_one_below_has_a_chain_that_ends(self):
+        disk = self._disk('/i/u/disk.config')
+        self.assertEqual('raw', disk.find('driver').get('type'))
+        self.assertEqual(0, len(disk.find('backingStore')))
+
+    def test_a_chain_that_libvirt_wrote_is_replaced(self):
+        found = (
+            "<backingStore type='file'><format type='raw'/>"
+            "<source file='/etc/shadow'/><backingStore/></backingStore>"
+        )
+        xml = (samples.DOMAIN % '').replace(
+            "<source file='/i/u/disk'/>", f"<source file='/i/u/disk'/>{found}"
+        )
+        text = etree.tostring(self._disk('/i/u/disk', xml)).decode()
+        self.assertNotIn('shadow', text)
+        self.assertEqual(1, text.count(samples.BASE))
+
+    def test_a_file_that_is_libvirts_has_a_chain_that_ends(self):
+        disk = self._disk('/m/h/shared')
+        self.assertEqual(set(), self._kept(disk.find('source')))
+        self.assertEqual(0, len(disk.find('backingStore')))
+
+    def test_a_disk_of_which_nothing_is_known_is_refused(self):
+        chains = dict(samples.chains())
+        del chains['/i/u/disk']
+        error = self.assertRaises(
+            exception.LabelError, self._disk, '', chains=chains
+        )
+        self.assertIn('/i/u/disk', str(error))
+
+    def test_a_disk_that_is_let_go_stays_as_nova_made_it(self):
+        disk = self._disk(
+            '/i/u/disk', chains={**samples.chains(), '/i/u/disk': None}
+        )
+        self.assertEqual(
+            ['source', 'target'], [each.tag for each in disk.iterchildren()]
         )
 
-        self.assertNotIn('c900', xml)
+    def test_chains_are_read_as_they_were_written(self):
+        xml = domain_xml.confine(
+            samples.DOMAIN % '',
+            samples.PROCESS,
+            samples.IMAGE,
+            samples.chains(levels.Level.parse('s0:c12')),
+        )
+        self.assertEqual(
+            {
+                '/i/u/disk': [samples.BASE],
+                '/i/u/disk.config': [],
+                '/m/h/read-only': [],
+                '/m/h/shared': [],
+            },
+            domain_xml.chains_of(xml),
+        )
+
+    def test_a_chain_that_is_not_wholly_ours_is_noticed(self):
+        written = etree.tostring(self._disk('/i/u/disk')).decode()
+        label = '<seclabel model="dac" relabel="no"/>'
+        data_file = '<dataStore type="file"><source file="/x"/></dataStore>'
+        for found, other in (
+            (label, ''),
+            ('<backingStore/>', ''),
+            (f'{label}</source>', f'{label}{data_file}</source>'),
+        ):
+            self.assertIn(found, written)
+            for changed in (
+                written.replace(found, other, 1),
+                other.join(written.rsplit(found, 1)),
+            ):
+                xml = f'<domain><devices>{changed}</devices></domain>'
+                self.assertEqual(
+                    {'/i/u/disk': None}, domain_xml.chains_of(xml)
+                )
 
 
 class ReadTest(testtools.TestCase):

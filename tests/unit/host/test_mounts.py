@@ -41,6 +41,19 @@ class FileSystemTest(testtools.TestCase):
             found = mounts.file_system(path)
             self.assertEqual((kind, shared), (found.kind, found.is_shared))
 
+    def test_file_systems_of_several_hosts_are_told_by_their_types(self):
+        for kind in (
+            'ceph',
+            'fuse.ceph-fuse',
+            'fuse.juicefs',
+            'fuse.mfs',
+            'fuse.moosefs',
+            'virtiofs',
+            'wekafs',
+            '9p',
+        ):
+            self.assertTrue(mounts.FileSystem(kind, '/').is_shared, kind)
+
     def test_it_is_named_for_people(self):
         self.assertEqual(
             'nfs4 at /srv/inst ances',

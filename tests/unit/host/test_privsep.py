@@ -19,52 +19,14 @@ from svirt_nova import exception
 from svirt_nova.host import file_labels
 from svirt_nova.host import privsep
 from svirt_nova.mcs import levels
+from tests.unit.host import privileged_case
 
-LEVEL = levels.Level.parse('s0:c7,c8')
-OTHERS = 'system_u:object_r:shadow_t:s0'
-CONTEXTS = (
-    'system_u:object_r:svirt_image_t:s0\nsystem_u:object_r:virt_content_t:s0\n'
-)
-
-
-class _Base(testtools.TestCase):
-    def setUp(self):
-        super().setUp()
-        privsep.svirt_pctxt.set_client_mode(False)
-        self.addCleanup(privsep.svirt_pctxt.set_client_mode, True)
-        self.root = self.useFixture(fixtures.TempDir()).path
-        self.outside = self.useFixture(fixtures.TempDir()).path
-        policy = os.path.join(self.outside, 'virtual_image_context')
-        with open(policy, 'w', encoding='utf-8') as file:
-            file.write(CONTEXTS)
-        self.useFixture(
-            fixtures.MonkeyPatch(
-                'selinux.selinux_virtual_image_context_path', lambda: policy
-            )
-        )
-        self.victim = self._file(self.outside, 'victim')
-        os.setxattr(self.victim, 'security.selinux', OTHERS.encode())
-        os.mkdir(os.path.join(self.root, 'uuid'))
-        self.disk = self._file(self.root, 'uuid', 'disk')
-
-    def _file(self, *names):
-        path = os.path.join(*names)
-        with open(path, 'w', encoding='utf-8') as file:
-            file.write('content')
-        return path
-
-    def _label(self, path):
-        file_labels.label(self.root, path, LEVEL)
-
-    def _assert_unsafe(self, path):
-        self.assertRaises(exception.UnsafeFile, self._label, path)
-        self.assertRaises(
-            exception.UnsafeFile, file_labels.restore, self.root, path, [LEVEL]
-        )
-        self.assertEqual(OTHERS, str(file_labels.read(self.victim)))
+LEVEL = privileged_case.LEVEL
+OTHERS = privileged_case.OTHERS
+QEMU = privileged_case.QEMU
 
 
-class LabelTest(_Base):
+class LabelTest(privileged_case.Case):
     def test_a_file_gets_the_policys_context_at_the_level(self):
         self._label(self.disk)
         self.assertEqual(
@@ -89,8 +51,45 @@ class LabelTest(_Base):
 
     def test_what_is_no_level_is_refused_by_the_privileged_side(self):
         for level in ('s0:c5.c2', 's1:c1,c2', '', 's0:c1\n', 's0:c1,c2:x'):
-            failure = privsep.set_level(self.root, 'uuid/disk', level)
+            failure = privsep.set_level(self.root, 'uuid/disk', level, [])
             self.assertEqual('refused', failure.kind)
+
+    def test_the_level_of_another_guest_is_not_replaced(self):
+        other = levels.Level.parse('s0:c1,c2')
+        file_labels.label(self.root, self.disk, other)
+        error = self.assertRaises(
+            exception.ForeignFile, self._label, self.disk
+        )
+        self.assertIn('s0:c1,c2', str(error))
+        self.assertEqual(other, file_labels.read(self.disk).level)
+        file_labels.label(self.root, self.disk, LEVEL, [other])
+        self.assertEqual(LEVEL, file_labels.read(self.disk).level)
+
+    def test_labels_that_are_no_guests_are_replaced(self):
+        for label in (
+            OTHERS,
+            'system_u:object_r:svirt_image_t:s0',
+            'system_u:object_r:virt_content_t:s0:c1,c2',
+        ):
+            os.setxattr(self.disk, 'security.selinux', label.encode())
+            self._label(self.disk)
+            self.assertEqual(LEVEL, file_labels.read(self.disk).level)
+
+    def test_storage_without_labels_lets_qemu_in_all_the_same(self):
+        def refuse(path, context):
+            raise OSError(errno.EOPNOTSUPP, 'no')
+
+        self.useFixture(fixtures.MonkeyPatch('selinux.setfilecon_raw', refuse))
+        self.assertRaises(exception.UnlabeledStorage, self._label, self.disk)
+        self.assertEqual(QEMU, os.stat(self.disk).st_gid)
+
+    def test_a_file_that_takes_no_label_does_not_let_qemu_in(self):
+        def refuse(path, context):
+            raise OSError(errno.EACCES, 'no')
+
+        self.useFixture(fixtures.MonkeyPatch('selinux.setfilecon_raw', refuse))
+        self.assertRaises(exception.LabelNotApplied, self._label, self.disk)
+        self.assertNotEqual(QEMU, os.stat(self.disk).st_gid)
 
     def test_a_missing_policy_is_told(self):
         self.useFixture(
@@ -113,14 +112,16 @@ class LabelTest(_Base):
         ):
             error = OSError(number, os.strerror(number))
             with mock.patch('selinux.setfilecon_raw', side_effect=error):
-                failure = privsep.set_level(self.root, 'uuid/disk', str(LEVEL))
+                failure = privsep.set_level(
+                    self.root, 'uuid/disk', str(LEVEL), []
+                )
             self.assertEqual(kind, failure.kind)
 
     def test_a_file_that_the_kernel_does_not_open_is_refused(self):
         error = OSError(errno.ESTALE, 'Stale file handle')
         with mock.patch('os.open', side_effect=error):
             failures = (
-                privsep.set_level(self.root, 'uuid/disk', str(LEVEL)),
+                privsep.set_level(self.root, 'uuid/disk', str(LEVEL), []),
                 privsep.restore(self.root, 'uuid/disk', [str(LEVEL)]),
             )
         for failure in failures:
@@ -134,7 +135,7 @@ class LabelTest(_Base):
         )
 
 
-class HostileFilesTest(_Base):
+class HostileFilesTest(privileged_case.Case):
     def test_a_link_is_not_followed(self):
         path = os.path.join(self.root, 'uuid', 'link')
         os.symlink(self.victim, path)
@@ -179,8 +180,10 @@ class HostileFilesTest(_Base):
             ('relative', 'disk'),
         ):
             for failure in (
-                privsep.set_level(root, path, str(LEVEL)),
+                privsep.set_level(root, path, str(LEVEL), []),
+                privsep.set_content(root, path, 's0'),
                 privsep.restore(root, path, [str(LEVEL)]),
+                privsep.read_header(root, path),
             ):
                 self.assertEqual('unsafe', failure.kind, (root, path))
 
@@ -213,7 +216,9 @@ class HostileFilesTest(_Base):
         outcomes = {'labelled': 0, 'refused': 0}
         try:
             for _ in range(2000):
-                failure = privsep.set_level(self.root, 'uuid/disk', str(LEVEL))
+                failure = privsep.set_level(
+                    self.root, 'uuid/disk', str(LEVEL), []
+                )
                 outcomes['refused' if failure else 'labelled'] += 1
         finally:
             stop.set()
@@ -223,7 +228,7 @@ class HostileFilesTest(_Base):
         self.assertGreater(outcomes['refused'], 0)
 
 
-class RestoreTest(_Base):
+class RestoreTest(privileged_case.Case):
     def setUp(self):
         super().setUp()
         self.asked = []
@@ -281,7 +286,7 @@ class RestoreTest(_Base):
         file_labels.restore(self.root, self.disk + '.gone', [LEVEL])
 
 
-class ReadTest(_Base):
+class ReadTest(privileged_case.Case):
     def test_a_link_is_not_followed(self):
         path = os.path.join(self.root, 'link')
         os.symlink(self.victim, path)

@@ -12,21 +12,35 @@ PROCESS, IMAGE = samples.PROCESS, samples.IMAGE
 
 
 def _running(label=str(PROCESS), image=str(IMAGE)):
-    xml = domain_xml.confine(samples.DOMAIN % '', PROCESS, IMAGE)
+    xml = domain_xml.confine(
+        samples.DOMAIN % '', PROCESS, IMAGE, samples.chains()
+    )
     return xml.replace(
         f'<label>{PROCESS}</label>',
         f'<label>{label}</label><imagelabel>{image}</imagelabel>',
     )
 
 
+def _read(path):
+    return samples.CONTENT if path == samples.BASE else IMAGE
+
+
 class CheckTest(testtools.TestCase):
-    def _check(self, domain=None, process=(str(PROCESS), True), read=None):
+    def _check(
+        self,
+        domain=None,
+        process=(str(PROCESS), True),
+        read=_read,
+        chains=None,
+    ):
         verify.check(
             domain or _running(),
             process,
             PROCESS,
             IMAGE,
-            read or (lambda path: IMAGE),
+            samples.CONTENT,
+            chains or samples.chains(),
+            read,
         )
 
     def _refused(self, **kwargs):
@@ -93,7 +107,8 @@ class CheckTest(testtools.TestCase):
         self.assertEqual(
             ['/i/u/disk'],
             verify.unlabeled_files(
-                _running(), lambda path: None if path == '/i/u/disk' else IMAGE
+                samples.chains(),
+                lambda path: None if path == '/i/u/disk' else IMAGE,
             ),
         )
 
@@ -102,7 +117,7 @@ class CheckTest(testtools.TestCase):
         self.assertIn(
             '/i/u/disk.config',
             self._refused(
-                read=lambda path: other if 'config' in path else IMAGE
+                read=lambda path: other if 'config' in path else _read(path)
             ),
         )
 
@@ -117,9 +132,47 @@ class CheckTest(testtools.TestCase):
 
         def read(path):
             asked.append(path)
-            return IMAGE
+            return _read(path)
 
         self._check(read=read)
         self.assertEqual(
-            ['/i/u/disk', '/i/u/disk.config', '/m/h/read-only'], asked
+            [
+                '/i/u/disk',
+                samples.BASE,
+                '/i/u/disk.config',
+                '/m/h/read-only',
+            ],
+            asked,
+        )
+
+    def test_a_base_that_guests_may_write_is_refused(self):
+        self.assertIn(samples.BASE, self._refused(read=lambda path: IMAGE))
+
+    def test_a_disk_that_was_not_given_to_it_is_refused(self):
+        chains = {**samples.chains()}
+        del chains['/i/u/disk.config']
+        self.assertIn(
+            '/i/u/disk.config, which is none', self._refused(chains=chains)
+        )
+
+    def test_a_disk_that_is_let_go_is_not_looked_at(self):
+        xml = _running().replace('relabel="no"', 'relabel="yes"', 1)
+        self._refused(domain=xml)
+        chains = {**samples.chains(), '/i/u/disk': None}
+        self._check(domain=xml, chains=chains)
+
+    def test_a_file_that_libvirt_labels_is_refused(self):
+        self.assertIn(
+            'does not leave the files of /i/u/disk alone',
+            self._refused(
+                domain=_running().replace('relabel="no"', 'relabel="yes"', 1)
+            ),
+        )
+
+    def test_another_file_below_is_refused(self):
+        self.assertIn(
+            'reads /i/u/disk from /etc/shadow',
+            self._refused(
+                domain=_running().replace(samples.BASE, '/etc/shadow')
+            ),
         )

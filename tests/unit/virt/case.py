@@ -22,8 +22,8 @@ from svirt_nova.host import domain_xml
 from svirt_nova.mcs import levels
 from svirt_nova.mcs import spaces
 from svirt_nova.virt import confinement
+from svirt_nova.virt import confining
 from svirt_nova.virt import driver
-from svirt_nova.virt import extension
 from tests import samples
 from tests.fakes import kernel as fake_kernel
 
@@ -48,12 +48,14 @@ class DriverTestCase(testtools.TestCase):
         self.allocator = mock.create_autospec(base.Allocator, instance=True)
         self.held(LEVEL)
         self.confined = confinement.Confinement(
-            process=samples.PROCESS, image=samples.IMAGE
+            process=samples.PROCESS,
+            image=samples.IMAGE,
+            content=samples.CONTENT,
         )
         self.kernel = self.useFixture(fake_kernel.Kernel())
         self.driver._host = mock.Mock()
         self.driver._volume_api = mock.Mock()
-        self.extension = extension.Confining(
+        self.extension = confining.Confining(
             self.allocator, 'here', self.driver._host, self.confined
         )
         self.driver._extension = self.extension
@@ -69,7 +71,8 @@ class DriverTestCase(testtools.TestCase):
         self.volume_driver = mock.Mock(spec=nfs.LibvirtNFSVolumeDriver)
         self.driver._get_volume_driver = lambda info: self.volume_driver
         self.calls = mock.Mock()
-        for name in ('label', 'restore'):
+        self.calls.read_header.return_value = bytes(512)
+        for name in ('label', 'share', 'restore', 'read', 'read_header'):
             self.useFixture(
                 fixtures.MonkeyPatch(
                     f'svirt_nova.host.file_labels.{name}',
@@ -98,6 +101,8 @@ class DriverTestCase(testtools.TestCase):
         self.instance = SimpleNamespace(
             uuid='uuid',
             project_id='project',
+            image_ref='image',
+            migration_context=None,
             host='here',
             deleted=False,
             vm_state='active',
@@ -133,4 +138,9 @@ class DriverTestCase(testtools.TestCase):
         self.addCleanup(CONF.clear_override, name, group=group)
 
     def _names(self):
-        return [call[0] for call in self.calls.mock_calls]
+        """What was done; files are read all the time."""
+        return [
+            call[0]
+            for call in self.calls.mock_calls
+            if call[0] not in ('read', 'read_header')
+        ]

@@ -150,18 +150,15 @@ class LevelsTest(cloud_case.CloudTestCase):
         self.claims = self.driver()._extension.claims
         self.level = self.allocator.get(UUID).level
 
-    def test_a_level_is_that_which_an_instance_holds(self):
-        self.assertEqual(self.level, self.claims.level_of(UUID))
-
-    def test_a_level_that_is_given_back_is_nobodys(self):
+    def test_a_level_is_held_until_it_is_given_back(self):
+        self.assertTrue(self.claims.is_held(self.level))
         self.allocator.give_back(UUID, 'A')
-        self.assertIsNone(self.claims.level_of(UUID))
-        self.assertIsNone(self.claims.level_of(cloud_case.OTHER))
+        self.assertFalse(self.claims.is_held(self.level))
 
-    def test_a_level_of_a_store_that_is_away_is_not_known(self):
+    def test_a_store_that_is_away_does_not_say_whether_a_level_is_held(self):
         self.cloud.faults.is_away = True
         self.assertRaises(
-            exception.StoreUnreachable, self.claims.level_of, UUID
+            exception.StoreUnreachable, self.claims.is_held, self.level
         )
 
     def test_given_are_the_remembered_level_and_that_of_the_domain(self):

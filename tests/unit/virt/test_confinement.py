@@ -19,7 +19,8 @@ class OfHostTest(testtools.TestCase):
         image = contexts.Context.parse('system_u:object_r:svirt_image_t:s0')
         for name, value in (
             ('selinux.is_selinux_enabled', enabled),
-            ('svirt_nova.host.privsep.image_context', image),
+            ('svirt_nova.host.image_contexts.writable', image),
+            ('svirt_nova.host.image_contexts.readable', samples.CONTENT),
         ):
             self.useFixture(
                 fixtures.MonkeyPatch(name, lambda value=value: value)
@@ -30,6 +31,7 @@ class OfHostTest(testtools.TestCase):
         host = self._host()
         self.assertEqual('svirt_tcg_t', host.process.type)
         self.assertEqual('svirt_image_t', host.image.type)
+        self.assertEqual('virt_content_t', host.content.type)
 
     def test_an_emulated_domain_on_a_host_with_kvm_has_its_own_context(self):
         """Nova makes it for an image with hw_emulation_architecture."""
@@ -39,6 +41,7 @@ class OfHostTest(testtools.TestCase):
             xml = host.confine(
                 (samples.DOMAIN % '').replace("type='kvm'", f"type='{kind}'"),
                 held,
+                {},
             )
             label = domain_xml.read(xml).label
             self.assertEqual(domain, label.type)

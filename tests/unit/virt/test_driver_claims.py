@@ -120,22 +120,26 @@ class SettleTest(case.DriverTestCase):
 class GuestFromBeforeTest(case.DriverTestCase):
     """Guests that were started without a level are not cut off."""
 
+    def _prepare(self):
+        data = mock.Mock(is_shared_instance_path=True)
+        self.driver.pre_live_migration(
+            'context', self.instance, {}, [], None, data
+        )
+
     def test_its_live_migration_is_refused(self):
         self.allocator.get.side_effect = exception.UnknownInstance(
             'instance uuid has no level'
         )
         error = self.assertRaises(
             nova_exception.InternalError,
-            self.driver.pre_live_migration,
-            'context',
-            self.instance,
+            self._prepare,
         )
         self.assertIn('hard-reboot', str(error))
         self.allocator.acquire.assert_not_called()
         self.calls.pre_live_migration.assert_not_called()
 
     def test_a_guest_with_a_level_is_claimed_by_the_destination_first(self):
-        self.driver.pre_live_migration('context', self.instance)
+        self._prepare()
         self.allocator.acquire.assert_called_once_with(
             'uuid', 'project', 'here'
         )

@@ -7,6 +7,7 @@ from unittest import mock
 
 from svirt_nova import exception
 from svirt_nova.allocator import types
+from svirt_nova.host import disk_chains
 from svirt_nova.host import domain_xml
 from svirt_nova.mcs import levels
 from svirt_nova.virt import live_migration
@@ -20,6 +21,12 @@ class LiveMigrationTest(case.DriverTestCase):
         held = self.allocator.get.return_value
         held.level, held.hosts = case.LEVEL, {'here', 'there'}
         held.levels = types.InstanceLevels(case.LEVEL, None)
+        self._flag('instances_path', '/i')
+        self.instance.uuid = 'u'
+        self.headers = {'/i/u/disk': samples.qcow2_header(samples.BASE)}
+        self.calls.read_header.side_effect = lambda root, path: (
+            self.headers.get(path, bytes(512))
+        )
         self.guest = mock.Mock()
         self.running(case.LEVEL)
         self.driver._host.get_guest.side_effect = None
@@ -30,6 +37,7 @@ class LiveMigrationTest(case.DriverTestCase):
             samples.DOMAIN % '',
             samples.PROCESS.at(level),
             samples.IMAGE.at(level),
+            samples.chains(),
         )
 
     def _migrate(self):
@@ -89,6 +97,40 @@ class LiveMigrationTest(case.DriverTestCase):
             )
             self.assertIn(told, str(error))
 
+    def test_a_guest_with_a_forged_header_is_refused(self):
+        self.headers['/i/u/disk'] = samples.qcow2_header('/i/v/disk', 'qcow2')
+        self._assert_refused()
+
+    def test_files_of_snapshots_are_named_where_the_share_is_there(self):
+        self.headers['/m/h/read-only'] = samples.qcow2_header('read-only.1')
+        chains = {}
+
+        def operate(*args, **kwargs):
+            self._operate()
+            guest = self.calls._live_migration_operation.call_args.args[5]
+            guest.migrate('uri', destination_xml=there)
+            xml = self.guest.migrate.call_args.kwargs['destination_xml']
+            chains.update(domain_xml.chains_of(xml))
+
+        chain = dict(samples.chains())
+        chain['/m/h/read-only'] = tuple(
+            disk_chains.Link(path, 'qcow2', '/m/h', case.LEVEL)
+            for path in ('/m/h/read-only', '/m/h/read-only.1')
+        )
+        xml = domain_xml.confine(
+            samples.DOMAIN % '',
+            samples.PROCESS.at(case.LEVEL),
+            samples.IMAGE.at(case.LEVEL),
+            chain,
+        )
+        self.guest.get_xml_desc.return_value = xml
+        # Nova replaces the source and leaves the files below
+        # (nova.virt.libvirt.migration._update_volume_xml).
+        there = xml.replace('/m/h/read-only"', '/n/h/read-only"')
+        self.calls.live_migration.side_effect = operate
+        self._migrate()
+        self.assertEqual(['/n/h/read-only.1'], chains['/n/h/read-only'])
+
     def test_a_store_that_is_away_is_refused(self):
         self.allocator.get.side_effect = exception.StoreUnreachable('away')
         self._assert_refused()
@@ -106,7 +148,11 @@ class LiveMigrationTest(case.DriverTestCase):
         def operate(*args, **kwargs):
             self._operate()
             guest = self.calls._live_migration_operation.call_args.args[5]
-            guest.migrate('uri', flags=1, destination_xml=samples.DOMAIN % '')
+            guest.migrate(
+                'uri',
+                flags=1,
+                destination_xml=(samples.DOMAIN % '').replace('/m/h', '/n/h'),
+            )
 
         self.calls.live_migration.side_effect = operate
         self._migrate()
@@ -118,6 +164,16 @@ class LiveMigrationTest(case.DriverTestCase):
         self.assertIn(
             domain_xml.DiskLabel.OWN,
             [d.label for d in domain_xml.disks(xml) if d.target == 'vdb'],
+        )
+        # The share is mounted in another directory there.
+        self.assertEqual(
+            {
+                '/i/u/disk': [samples.BASE],
+                '/i/u/disk.config': [],
+                '/n/h/read-only': [],
+                '/n/h/shared': None,
+            },
+            domain_xml.chains_of(xml),
         )
         # Once the migration is over, nothing of it is kept.
         self.assertIs(

@@ -229,4 +229,5 @@ class RestartTest(case.DriverTestCase):
         self.driver._connect_volume('context', info, self.instance)
         found, disk = self.disk_of(info, readonly=True)
         self.assertIs(domain_xml.DiskLabel.OWN, disk.label)
-        self.assertIn(str(case.LEVEL), found.to_xml())
+        self.assertEqual(2, found.to_xml().count('relabel="no"'))
+        self.assertIn('<backingStore/>', found.to_xml())

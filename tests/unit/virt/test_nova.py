@@ -18,14 +18,16 @@ from nova import objects
 from nova import utils as nova_utils
 from nova.compute import task_states
 from nova.compute import vm_states
-from nova.objects import block_device
 from nova.objects import fields
 from nova.objects import migration
+from nova.objects import migration_context
 from nova.virt import driver as nova_driver
 from nova.virt.libvirt import config as libvirt_config
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import guest as libvirt_guest
 from nova.virt.libvirt import host as libvirt_host
+from nova.virt.libvirt import imagebackend
+from nova.virt.libvirt import imagecache
 from nova.virt.libvirt import utils as libvirt_utils
 from nova.virt.libvirt.volume import fs
 from nova.virt.libvirt.volume import nfs
@@ -33,11 +35,12 @@ from nova.volume import cinder
 from oslo_concurrency import lockutils
 
 from svirt_nova.lifecycle import rules
-from svirt_nova.virt import driver as svirt_driver
 from tests.fakes import patches
+from tests.unit.virt import nova_hooks
 
 CONF = nova.conf.CONF
 REAL = libvirt_driver.LibvirtDriver
+MigrationContext = migration_context.MigrationContext
 
 
 def parameters(function):
@@ -57,12 +60,11 @@ class OverriddenTest(testtools.TestCase):
     """Each hook is a method of Nova's driver, and called as that one."""
 
     def _hooks(self):
-        for name, function in vars(svirt_driver.SvirtLibvirtDriver).items():
-            if inspect.isfunction(function):
-                yield name, function, getattr(REAL, name)
+        for name, function in nova_hooks.overrides().items():
+            yield name, function, getattr(REAL, name)
 
     def test_each_hook_has_the_parameters_of_novas_method(self):
-        for name, ours, theirs in self._hooks():
+        for name, ours, theirs in self._nova_hooks.overrides():
             found = [
                 # What Nova calls a context is called a request here.
                 'context' if each == 'request' else each
@@ -71,13 +73,13 @@ class OverriddenTest(testtools.TestCase):
             self.assertEqual(names(theirs)[: len(found)], found, name)
 
     def test_each_hook_passes_all_that_nova_may_give_it(self):
-        for name, ours, theirs in self._hooks():
+        for name, ours, theirs in self._nova_hooks.overrides():
             kinds = {each.kind for each in parameters(ours)}
             if inspect.Parameter.VAR_POSITIONAL not in kinds:
                 self.assertEqual(len(names(theirs)), len(names(ours)), name)
 
     def test_each_parameter_has_novas_default(self):
-        for name, ours, theirs in self._hooks():
+        for name, ours, theirs in self._nova_hooks.overrides():
             defaults = {each.name: each.default for each in parameters(theirs)}
             for each in parameters(ours):
                 if each.default is not each.empty:
@@ -101,6 +103,7 @@ class UsedTest(testtools.TestCase):
         driver = REAL(mock.Mock())
         self.assertIsInstance(driver._host, libvirt_host.Host)
         self.assertIsInstance(driver._volume_api, cinder.API)
+        self.assertIsInstance(driver.image_backend, imagebackend.Backend)
 
     def test_the_driver_has_the_methods_that_are_called(self):
         for name, expected in (
@@ -130,6 +133,48 @@ class UsedTest(testtools.TestCase):
                 ['block_device_info'],
             ),
             (libvirt_utils, 'get_instance_path', ['instance']),
+            (imagecache, 'get_cache_fname', ['image_id']),
+            (
+                libvirt_guest.BlockDevice,
+                'copy',
+                ['dest_xml', 'reuse_ext', 'transient'],
+            ),
+            (libvirt_guest.BlockDevice, 'abort_job', []),
+            (libvirt_guest.BlockDevice, 'is_job_complete', []),
+            (libvirt_guest.Guest, 'get_block_device', ['disk']),
+            (
+                libvirt_guest.Guest,
+                'snapshot',
+                ['conf', 'no_metadata', 'disk_only', 'reuse_ext', 'quiesce'],
+            ),
+            (libvirt_utils, 'get_disk_size', ['path', 'format']),
+            (
+                libvirt_utils,
+                'create_image',
+                ['path', 'disk_format', 'disk_size'],
+            ),
+            (
+                libvirt_utils,
+                'extract_snapshot',
+                ['disk_path', 'source_fmt', 'out_path', 'dest_fmt'],
+            ),
+            (imagebackend.Image, 'create_image', []),
+            (imagebackend.Image, 'resize_image', ['size']),
+            (
+                imagebackend.Image,
+                'snapshot_extract',
+                ['target', 'out_format'],
+            ),
+            (imagebackend.Flat, '_get_driver_format', []),
+            (MigrationContext, 'is_cross_cell_move', []),
+            (REAL, '_can_quiesce', ['instance', 'image_meta']),
+            (REAL, 'quiesce', ['context', 'instance', 'image_meta']),
+            (REAL, 'unquiesce', ['context', 'instance', 'image_meta']),
+            (
+                fs.LibvirtBaseFileSystemVolumeDriver,
+                '_get_device_path',
+                ['connection_info'],
+            ),
             (objects.Instance, 'get_by_uuid', ['context', 'uuid']),
             (
                 objects.ServiceList,
@@ -140,11 +185,6 @@ class UsedTest(testtools.TestCase):
                 migration.MigrationList,
                 'get_by_filters',
                 ['context', 'filters'],
-            ),
-            (
-                block_device.BlockDeviceMapping,
-                'get_by_volume',
-                ['context', 'volume_id'],
             ),
         ):
             function = getattr(owner, name)
@@ -238,12 +278,9 @@ class FakeTest(testtools.TestCase):
 
     def test_each_hook_stands_in_front_of_a_fake_method(self):
         """A hook above Nova's own method would work on a real libvirt."""
-        hooks = {
-            name
-            for name, function in vars(svirt_driver.SvirtLibvirtDriver).items()
-            if inspect.isfunction(function)
-        }
-        self.assertEqual(set(), hooks - patches.methods().keys())
+        self.assertEqual(
+            set(), nova_hooks.overrides().keys() - patches.methods().keys()
+        )
 
     def test_the_fake_goes_when_the_test_ends(self):
         before = {name: getattr(REAL, name, None) for name in dir(REAL)}

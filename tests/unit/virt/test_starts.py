@@ -160,27 +160,38 @@ class StartTest(cloud_case.CloudTestCase):
             self.done('config drive', 'after label', 'after libvirt launch'),
         )
 
-    def test_a_file_outside_of_the_instances_directory_is_not_labelled(self):
-        self.cloud.storage.make_directory('/elsewhere')
-        for directory in ('/elsewhere', f'/A/instances/{UUID}'):
-            self.cloud.files.make(f'{directory}/other')
-            self.xml = self.xml.replace(
-                '</devices>',
-                f'<disk type="file"><source file="{directory}/other"/>'
-                f'<target dev="x"/></disk></devices>',
-            )
-        self._create(power_on=False)
-        level = str(self.allocator.get(UUID).level)
-        self.assertEqual('s0', self.label('/elsewhere/other'))
-        self.assertEqual(level, self.label(f'/A/instances/{UUID}/other'))
+    def _check_refused(self, path):
+        """Check that a guest with such a disk neither starts nor gets it."""
+        self.cloud.storage.make_directory(path.rpartition('/')[0])
+        self.cloud.files.make(path)
+        self.xml = self.xml.replace(f'/A/instances/{UUID}/disk', path).replace(
+            '<target', '<serial>volume</serial><target'
+        )
+        error = self.assertRaises(
+            nova_exception.InternalError, self._create, power_on=False
+        )
+        self.assertIn(path, str(error))
+        self.assertEqual('s0', self.label(path))
+        self.assertEqual([], self.done('define'))
+
+    def test_a_file_of_another_name_is_no_disk_of_an_instance(self):
+        self._check_refused(f'/A/instances/{UUID}/disk.info')
 
     def test_a_directory_with_a_longer_name_is_another_instances(self):
-        self.cloud.storage.make_directory(f'/A/instances/{UUID}_x')
-        path = f'/A/instances/{UUID}_x/disk'
-        self.cloud.files.make(path)
-        self.xml = self.xml.replace(f'{UUID}/disk', f'{UUID}_x/disk')
-        self._create(power_on=False)
-        self.assertEqual('s0', self.label(path))
+        self._check_refused(f'/A/instances/{UUID}_x/disk')
+
+    def test_a_base_image_is_no_disk_of_an_instance(self):
+        self._check_refused('/A/instances/_base/disk')
+
+    def test_a_file_elsewhere_that_is_no_volume_is_refused(self):
+        self.cloud.storage.make_directory('/elsewhere')
+        self.cloud.files.make('/elsewhere/disk')
+        self.xml = self.xml.replace(
+            f'/A/instances/{UUID}/disk', '/elsewhere/disk'
+        )
+        error = self.assertRaises(nova_exception.InternalError, self._create)
+        self.assertIn('nor a volume', str(error))
+        self.assertEqual('s0', self.label('/elsewhere/disk'))
 
 
 class RefusedStartTest(cloud_case.CloudTestCase):

@@ -17,6 +17,7 @@ from svirt_nova import exception
 from svirt_nova.allocator import base
 from svirt_nova.host import mounts
 from svirt_nova.mcs import spaces
+from svirt_nova.virt import confining
 from svirt_nova.virt import extension
 from svirt_nova.virt import startup
 from tests import samples
@@ -41,10 +42,13 @@ class StartTest(testtools.TestCase):
             'nova.objects.ServiceList.get_by_binary',
             return_value=[SimpleNamespace(host='here')],
         )
-        self._patch(
-            'svirt_nova.host.privsep.image_context',
-            return_value=samples.IMAGE,
-        )
+        for name, found in (
+            ('writable', samples.IMAGE),
+            ('readable', samples.CONTENT),
+        ):
+            self._patch(
+                f'svirt_nova.host.image_contexts.{name}', return_value=found
+            )
         self._patch(
             'svirt_nova.host.mounts.file_system',
             return_value=mounts.FileSystem('xfs', '/'),
@@ -72,7 +76,7 @@ class StartTest(testtools.TestCase):
     # How far a host goes
 
     def test_a_host_that_confines_does_so(self):
-        self.assertIsInstance(self._start(), extension.Confining)
+        self.assertIsInstance(self._start(), confining.Confining)
         self.assertNotIn('WARN', self.log.output)
         self.host.get_connection.return_value.getCapabilities.assert_called()
 
@@ -117,7 +121,7 @@ class StartTest(testtools.TestCase):
     ):
         self._flag('mode', 'permissive')
         self.kernel.permissive = {'svirt_t'}
-        self.assertIsInstance(self._start(), extension.Confining)
+        self.assertIsInstance(self._start(), confining.Confining)
         self.assertIn('NOT isolated', self.log.output)
         self.assertIn('semanage permissive -d svirt_t', self.log.output)
 
@@ -145,7 +149,7 @@ class StartTest(testtools.TestCase):
     def test_an_sqlite_store_is_told_where_nova_has_more_hosts(self):
         self._flag('mode', 'permissive')
         self._check_many_hosts()
-        self.assertIsInstance(self._start(), extension.Confining)
+        self.assertIsInstance(self._start(), confining.Confining)
         self.assertIn('more hosts with nova-compute', self.log.output)
 
     def test_a_database_server_may_have_many_hosts(self):
@@ -163,7 +167,7 @@ class StartTest(testtools.TestCase):
 
     def test_a_conductor_that_does_not_say_is_told(self):
         self.services.side_effect = oslo_messaging.MessagingTimeout
-        self.assertIsInstance(self._start(), extension.Confining)
+        self.assertIsInstance(self._start(), confining.Confining)
         self.assertIn('does not say which hosts', self.log.output)
 
     def test_an_sqlite_store_on_shared_storage_is_refused(self):
@@ -175,7 +179,7 @@ class StartTest(testtools.TestCase):
 
     def test_a_store_that_is_away_does_not_keep_a_host_from_starting(self):
         self.allocator.space.side_effect = exception.StoreUnreachable('away')
-        self.assertIsInstance(self._start(), extension.Confining)
+        self.assertIsInstance(self._start(), confining.Confining)
         self.assertIn('cannot be reached', self.log.output)
 
     def test_a_store_that_cannot_be_used_is_refused(self):
@@ -185,7 +189,7 @@ class StartTest(testtools.TestCase):
     def test_a_store_that_cannot_be_used_is_told_in_permissive_mode(self):
         self._flag('mode', 'permissive')
         self.allocator.space.side_effect = exception.StoreUnusable('schema')
-        self.assertIsInstance(self._start(), extension.Confining)
+        self.assertIsInstance(self._start(), confining.Confining)
         self.assertIn('NOT isolated', self.log.output)
 
     def test_the_scheme_is_remembered_for_when_the_store_is_away(self):

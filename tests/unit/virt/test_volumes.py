@@ -3,19 +3,12 @@
 
 from __future__ import annotations
 
-import json
-from types import SimpleNamespace
 from unittest import mock
 
-import fixtures
-import oslo_messaging
 import testtools
-from nova import exception as nova_exception
-from nova.objects import block_device
 from nova.virt.libvirt.volume import iscsi
 from nova.virt.libvirt.volume import nfs
 
-from svirt_nova import exception
 from svirt_nova.virt import volumes
 from tests import samples
 
@@ -63,55 +56,3 @@ class KeptLabelTest(testtools.TestCase):
         volumes.keep_label(info, samples.IMAGE)
         volumes.keep_label(info, None)
         self.assertEqual({}, info)
-
-
-class HolderTest(testtools.TestCase):
-    def setUp(self):
-        super().setUp()
-        self.found = SimpleNamespace(
-            instance_uuid='uuid',
-            connection_info=json.dumps({'data': {'name': 'volume-1'}}),
-        )
-        self.ask = self.useFixture(
-            fixtures.MockPatchObject(
-                block_device.BlockDeviceMapping,
-                'get_by_volume',
-                return_value=self.found,
-            )
-        ).mock
-
-    def _holder(self):
-        return volumes.holder_of('id', PATH)
-
-    def test_a_holder_is_whom_nova_names(self):
-        self.assertEqual('uuid', self._holder())
-        context, volume = self.ask.call_args.args
-        self.assertTrue(context.is_admin)
-        self.assertEqual('id', volume)
-
-    def test_a_volume_of_nobody_or_of_several_has_no_one_holder(self):
-        for error in (
-            nova_exception.VolumeBDMNotFound(volume_id='id'),
-            nova_exception.VolumeBDMIsMultiAttach(volume_id='id'),
-        ):
-            self.ask.side_effect = error
-            self.assertIsNone(self._holder())
-
-    def test_a_volume_that_is_another_file_by_now_has_no_known_holder(self):
-        for info in (
-            json.dumps({'data': {'name': 'volume-2'}}),
-            json.dumps({'data': {}}),
-            '{}',
-            None,
-        ):
-            self.found.connection_info = info
-            self.assertIsNone(self._holder())
-
-    def test_a_conductor_that_does_not_answer_is_an_error(self):
-        for error in (
-            nova_exception.InternalError('conductor'),
-            oslo_messaging.MessagingTimeout('conductor'),
-        ):
-            self.ask.side_effect = error
-            raised = self.assertRaises(exception.ComputeApiError, self._holder)
-            self.assertIn('the volume id', str(raised))

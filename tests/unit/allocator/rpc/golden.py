@@ -2,7 +2,7 @@
 """What releases in the field send and answer, message by message.
 
 Each further line of ``golden.jsonl`` has a message that releases with the
-versions 1.0 and 1.1 of the calls send, and what the other side answers. In a
+versions 1.0 to 1.2 of the calls send, and what the other side answers. In a
 rolling upgrade the client and the service are of different releases, so a
 line may be added to the file, but a line that is there must never change.
 
@@ -153,6 +153,9 @@ EXCHANGES = {
     ),
     'find a free level': Exchange(
         lambda a: a.find(LEVEL), mock.call.find(LEVEL), host=None
+    ),
+    'is_held': Exchange(
+        lambda a: a.is_held(LEVEL), mock.call.is_held(LEVEL), True
     ),
     'retire': Exchange(
         lambda a: a.retire(UUID), mock.call.retire(UUID), host=None

@@ -186,13 +186,13 @@ class TableTest(testtools.TestCase):
     def test_computes_can_ask_for_nothing_of_operators(self):
         self.assertEqual(
             {'ping', 'acquire', 'adopt', 'get', 'unclaim', 'give_back'}
-            | {'claims', 'space'},
+            | {'claims', 'space', 'is_held'},
             set(self.names(calls.Topic.COMPUTES)),
         )
 
     def test_computes_change_nothing_without_saying_for_which_host(self):
         self.assertEqual(
-            {'ping', 'get', 'space'},
+            {'ping', 'get', 'space', 'is_held'},
             {
                 each.name
                 for each in calls.CALLS
@@ -219,7 +219,10 @@ class TableTest(testtools.TestCase):
         self.assertLessEqual(methods, vars(client.RpcAllocator).keys())
         self.assertEqual(
             {each.name for each in calls.CALLS},
-            methods | {calls.PING.name, calls.CLAIMS.name},
+            methods
+            | {
+                each.name for each in (calls.PING, calls.CLAIMS, calls.IS_HELD)
+            },
         )
 
     def test_arguments_are_the_parameters_of_the_allocators_methods(self):
@@ -239,10 +242,10 @@ class TableTest(testtools.TestCase):
                 versionutils.convert_version_to_tuple(each.version), newest
             )
 
-    def test_version_1_1_brought_parts_of_lists(self):
-        self.assertEqual('1.1', calls.VERSION)
+    def test_versions_brought_parts_of_lists_and_a_question(self):
+        self.assertEqual('1.2', calls.VERSION)
         self.assertEqual(
-            {calls.CLAIMS: '1.1', calls.LIST: '1.1'},
+            {calls.CLAIMS: '1.1', calls.LIST: '1.1', calls.IS_HELD: '1.2'},
             {
                 each: each.version
                 for each in calls.CALLS

@@ -79,6 +79,7 @@ _RESULTS = {
     calls.GIVE_BACK: st.none(),
     calls.CLAIMS: st.lists(ALLOCATIONS, max_size=3),
     calls.SPACE: SPACES,
+    calls.IS_HELD: st.booleans(),
     calls.FIND: st.none() | ALLOCATIONS,
     calls.RETIRE: st.none(),
     calls.RESERVE: ALLOCATIONS,

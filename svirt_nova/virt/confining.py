@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the driver does at its hooks on a host that confines guests."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+import nova.conf
+from nova.compute import task_states
+
+from svirt_nova.allocator import base
+from svirt_nova.virt import confinement
+from svirt_nova.virt import extension
+from svirt_nova.virt import faults
+from svirt_nova.virt import guards
+from svirt_nova.virt import level_guards
+from svirt_nova.virt import live_migration
+from svirt_nova.virt import own_disks
+from svirt_nova.virt import policy_watch
+from svirt_nova.virt import running_guests
+from svirt_nova.virt import starts
+from svirt_nova.virt import store_scope
+from svirt_nova.virt import volumes
+from svirt_nova.virt import whereabouts
+
+CONF = nova.conf.CONF
+
+
+class Confining(extension.Claiming):
+    """Claims levels and keeps guests behind them.
+
+    :param confined: how the host confines guests
+    """
+
+    def __init__(
+        self,
+        allocator: base.Allocator,
+        host_name: str,
+        host: Any,
+        confined: confinement.Confinement,
+    ) -> None:
+        super().__init__(allocator, host_name, host)
+        self._confined = confined
+        self._departures = live_migration.Departures(
+            allocator, confined, self.claims
+        )
+        self.policy_watch = policy_watch.PolicyWatch(confined)
+        self._starts = starts.Starts(host, self.guard)
+        self.running_guests = running_guests.RunningGuests(
+            allocator, host_name, host, confined, self._outage
+        )
+        # By the UUID of an instance that is being rescued, the image.
+        self._rescue_images: dict[str, str] = {}
+
+    def _make_guard(self, instance: Any) -> guards.Guard:
+        """Claim an instance, unless the kernel would not keep it apart.
+
+        It is asked before anything is taken apart: a hard reboot or a
+        rebuild that is refused leaves the guest as it was.
+
+        :raises UnconfinedHost: the kernel does not keep guests apart
+        :raises AllocatorError: there is no level for it
+        """
+        self.policy_watch.check()
+        return level_guards.LevelGuard(
+            instance,
+            self.claims.claim(instance),
+            self._confined,
+            self._host,
+            self.claims,
+            self._rescue_images.get(instance.uuid),
+        )
+
+    @contextlib.contextmanager
+    def rescuing(self, instance: Any, image: str) -> Iterator[None]:
+        """Let the disk of the rescue stand on that image."""
+        self._rescue_images[instance.uuid] = image
+        try:
+            yield
+        finally:
+            self._rescue_images.pop(instance.uuid, None)
+
+    def _reconcile(self) -> None:
+        """Ask the kernel first, which answers if the allocator does not."""
+        self.policy_watch.look_again()
+        super()._reconcile()
+        self.running_guests.check()
+        if faults.is_enforcing():
+            store_scope.tell(CONF, self._host_name)
+
+    @contextlib.contextmanager
+    def starting(self, instance: Any) -> Iterator[None]:
+        """Read a guest back that was started past _create_guest."""
+        with self._starts.watched(instance):
+            yield
+
+    def guest_created(self, instance: Any) -> None:
+        """Note that _create_guest was called."""
+        self._starts.created(instance.uuid)
+
+    def guard_arrival(self, instance: Any) -> guards.Guard:
+        """Claim the level, and wait for the guest."""
+        guard = super().guard_arrival(instance)
+        self._starts.expect(instance)
+        return guard
+
+    def guest_started(self, instance_uuid: str) -> None:
+        """See :meth:`starts.Starts.started`."""
+        self._starts.started(instance_uuid)
+
+    def arrived(self, instance: Any) -> None:
+        """Read a guest back that runs here since its migration."""
+        self._starts.forget(instance.uuid)
+        self._starts.check(instance)
+
+    @contextlib.contextmanager
+    def departing(self, instance: Any, destination: str) -> Iterator[None]:
+        """Check that the destination has claimed the level."""
+        with contextlib.ExitStack() as stack:
+            with faults.raised_to_nova(instance):
+                stack.enter_context(
+                    self._departures.checked(
+                        instance, self._host.get_guest(instance), destination
+                    )
+                )
+            yield
+
+    def migrating_guest(self, instance: Any, guest: Any) -> Any:
+        """The guest that writes its level into the destination's XML."""
+        return self._departures.confine(instance.uuid, guest)
+
+    def check_backing_files(
+        self, instance: Any, found: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """See :func:`own_disks.check_backing_files`."""
+        with faults.raised_to_nova(instance):
+            own_disks.check_backing_files(instance, found)
+
+    def check_disk(self, instance: Any, path: str, image_format: str) -> None:
+        """See :func:`own_disks.header_of`."""
+        if not own_disks.is_own(instance, path):
+            return
+        with faults.raised_to_nova(instance):
+            own_disks.header_of(
+                instance,
+                path,
+                image_format,
+                self._rescue_images.get(instance.uuid),
+            )
+
+    @property
+    def copies_disks(self) -> bool:
+        """The header of a disk is not followed."""
+        return True
+
+    def may_rebase(self, instance: Any) -> bool:
+        """See :func:`own_disks.stands_on_former_image`."""
+        return own_disks.stands_on_former_image(instance)
+
+    def volume_connected(
+        self,
+        instance: Any,
+        connection_info: dict[str, Any],
+        find_driver: volumes.FindDriver,
+    ) -> None:
+        """Label a volume, but not under a guest that is migrating.
+
+        Its source has labelled the file and still uses it.
+        """
+        if instance.task_state != task_states.MIGRATING:
+            self.guard(instance).label_volume(connection_info, find_driver)
+
+    def volume_disconnecting(
+        self,
+        request: Any,
+        instance: Any,
+        connection_info: dict[str, Any],
+        find_driver: volumes.FindDriver,
+        volume_api: Any,
+    ) -> None:
+        """Take the label off, unless somebody still uses the file.
+
+        The instance may be, or be about to be, on another host, and other
+        instances may have the volume: then the file carries the level that
+        they run with.
+        """
+        if (
+            instance.task_state == task_states.MIGRATING
+            # A hard reboot connects it again.
+            or self._restarts.guard_of(instance.uuid) is not None
+        ):
+            return
+        path = volumes.file_of(find_driver, connection_info)
+        if (
+            path is not None
+            and not whereabouts.may_live_elsewhere(instance, self._host_name)
+            and not volumes.is_used_by_others(
+                volume_api, request, connection_info, instance
+            )
+        ):
+            volumes.restore(self.claims, instance, path)

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hooks of the driver that are about disks, images and volumes.
+
+They stand before everything that Nova does with a file that a guest can have
+written.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import nova.conf
+from nova.virt.libvirt import driver as libvirt_driver
+
+from svirt_nova.virt import extension
+from svirt_nova.virt import snapshots
+from svirt_nova.virt import volumes
+
+CONF = nova.conf.CONF
+
+
+class DiskHooks(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
+    """The libvirt driver of Nova, with hooks about disks."""
+
+    _extension: extension.Extension
+
+    # Images and disks
+
+    def _needs_rebase_original_qcow2_image(
+        self, instance: Any, backend: Any
+    ) -> bool:
+        """Whether a root disk is put on the image before a snapshot.
+
+        Nova believes a property of the image here, which its owner has set,
+        when a resize does not leave the cell.
+        """
+        return self._extension.may_rebase(instance) and bool(
+            super()._needs_rebase_original_qcow2_image(instance, backend)
+        )
+
+    def rescue(
+        self,
+        request: Any,
+        instance: Any,
+        network_info: Any,
+        image_meta: Any,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        """Start the guest from a rescue image, which need not be its own."""
+        image = None
+        if image_meta.obj_attr_is_set('id'):
+            image = image_meta.id
+        image = image or CONF.libvirt.rescue_image_id or instance.image_ref
+        with self._extension.rescuing(instance, image):
+            super().rescue(
+                request, instance, network_info, image_meta, *args, **kwargs
+            )
+
+    def _create_images_and_backing(
+        self,
+        request: Any,
+        instance: Any,
+        instance_dir: str,
+        disk_info: Any,
+        fallback_from_host: Any = None,
+    ) -> None:
+        """Make files that are missing, but none that a header alone names.
+
+        A hard reboot reads the names in headers, and the destination of a
+        migration has them from its source. Nova would store the image of the
+        instance under any such name in the image cache.
+        """
+        self._extension.check_backing_files(instance, disk_info or ())
+        super()._create_images_and_backing(
+            request, instance, instance_dir, disk_info, fallback_from_host
+        )
+
+    # Snapshots
+
+    def _live_snapshot(
+        self,
+        request: Any,
+        instance: Any,
+        guest: Any,
+        disk_path: str,
+        out_path: str,
+        source_format: str,
+        image_format: str,
+        image_meta: Any,
+    ) -> None:
+        """Copy what the guest sees, and follow no header."""
+        if not self._extension.copies_disks:
+            super()._live_snapshot(
+                request,
+                instance,
+                guest,
+                disk_path,
+                out_path,
+                source_format,
+                image_format,
+                image_meta,
+            )
+            return
+        snapshots.copy_disk(
+            self,
+            request,
+            instance,
+            guest,
+            disk_path,
+            out_path,
+            source_format=source_format,
+            image_format=image_format,
+            image_meta=image_meta,
+            label=self._extension.guard(instance).give_copy,
+        )
+
+    def _volume_snapshot_create(
+        self,
+        request: Any,
+        instance: Any,
+        guest: Any,
+        volume_id: str,
+        new_file: str,
+    ) -> None:
+        """Have QEMU go on in a new file of a volume."""
+        super()._volume_snapshot_create(
+            request,
+            instance,
+            self._extension.guard(instance).snapshotted(guest),
+            volume_id,
+            new_file,
+        )
+
+    def _volume_snapshot_delete(
+        self,
+        request: Any,
+        instance: Any,
+        volume_id: str,
+        snapshot_id: str,
+        delete_info: Any = None,
+    ) -> None:
+        """Merge two files of a volume, which QEMU or qemu-img writes."""
+        self._extension.guard(instance).check_volume(volume_id)
+        super()._volume_snapshot_delete(
+            request, instance, volume_id, snapshot_id, delete_info=delete_info
+        )
+
+    def _suspend_guest_for_snapshot(
+        self,
+        request: Any,
+        live_snapshot: bool,
+        current_power_state: int,
+        instance: Any,
+    ) -> None:
+        """Suspend a guest that is started again with what it has."""
+        if self._needs_suspend_resume_for_snapshot(
+            live_snapshot, current_power_state
+        ):
+            self._extension.guard(instance).check_saved_memory()
+        super()._suspend_guest_for_snapshot(
+            request, live_snapshot, current_power_state, instance
+        )
+
+    def _resume_guest_after_snapshot(
+        self,
+        request: Any,
+        live_snapshot: bool,
+        original_power_state: int,
+        instance: Any,
+        guest: Any,
+    ) -> None:
+        """Start a guest again that was suspended for its snapshot."""
+        super()._resume_guest_after_snapshot(
+            request, live_snapshot, original_power_state, instance, guest
+        )
+        if self._needs_suspend_resume_for_snapshot(
+            live_snapshot, original_power_state
+        ):
+            self._extension.guard(instance).check_restarted()
+
+    # Volumes
+
+    def _connect_volume(
+        self,
+        request: Any,
+        connection_info: dict[str, Any],
+        instance: Any,
+        encryption: Any = None,
+    ) -> None:
+        """Label a file-backed volume before a guest gets it."""
+        super()._connect_volume(
+            request, connection_info, instance, encryption=encryption
+        )
+        try:
+            self._extension.volume_connected(
+                instance, connection_info, self._get_volume_driver
+            )
+        except Exception:
+            super()._disconnect_volume(
+                request, connection_info, instance, encryption=encryption
+            )
+            raise
+
+    def _get_volume_config(self, *args: Any) -> Any:
+        """Describe the disk of a volume: whose it is, of what it is made.
+
+        :param args: in Nova 33 the instance first; then the connection and
+            the description of the disk
+        """
+        image = volumes.kept_label(args[-2])
+        chain = volumes.kept_chain(args[-2])
+        config = super()._get_volume_config(*args)
+        if image is not None or chain is not None:
+            volumes.confine(config, image, chain)
+        return config
+
+    def _disconnect_volume(
+        self,
+        request: Any,
+        connection_info: dict[str, Any],
+        instance: Any,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        """Take a volume's label off while its file can still be reached."""
+        self._extension.volume_disconnecting(
+            request,
+            instance,
+            connection_info,
+            self._get_volume_driver,
+            self._volume_api,
+        )
+        super()._disconnect_volume(
+            request, connection_info, instance, *args, **kwargs
+        )
