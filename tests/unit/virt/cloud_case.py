@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
 import fixtures
 import nova.conf
 import testtools
@@ -17,6 +20,18 @@ from tests.fakes import storage
 CONF = nova.conf.CONF
 UUID = '11111111-1111-4111-8111-111111111111'
 OTHER = '22222222-2222-4222-8222-222222222222'
+
+_SECLABEL = re.compile('<seclabel [^>]*[^/]>.*?</seclabel>')
+
+
+def with_seclabel(xml: str, change: Callable[[str], str]) -> str:
+    """The XML of a domain with another label of its process.
+
+    The disks have labels, too: elements without content.
+
+    :param change: makes the new element of the one that is there
+    """
+    return _SECLABEL.sub(lambda match: change(match[0]), xml)
 
 
 class CloudTestCase(testtools.TestCase):

@@ -41,7 +41,7 @@ class OfHostTest(testtools.TestCase):
             xml = host.confine(
                 (samples.DOMAIN % '').replace("type='kvm'", f"type='{kind}'"),
                 held,
-                {},
+                samples.chains(),
             )
             label = domain_xml.read(xml).label
             self.assertEqual(domain, label.type)

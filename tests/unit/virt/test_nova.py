@@ -64,7 +64,7 @@ class OverriddenTest(testtools.TestCase):
             yield name, function, getattr(REAL, name)
 
     def test_each_hook_has_the_parameters_of_novas_method(self):
-        for name, ours, theirs in self._nova_hooks.overrides():
+        for name, ours, theirs in self._hooks():
             found = [
                 # What Nova calls a context is called a request here.
                 'context' if each == 'request' else each
@@ -73,13 +73,13 @@ class OverriddenTest(testtools.TestCase):
             self.assertEqual(names(theirs)[: len(found)], found, name)
 
     def test_each_hook_passes_all_that_nova_may_give_it(self):
-        for name, ours, theirs in self._nova_hooks.overrides():
+        for name, ours, theirs in self._hooks():
             kinds = {each.kind for each in parameters(ours)}
             if inspect.Parameter.VAR_POSITIONAL not in kinds:
                 self.assertEqual(len(names(theirs)), len(names(ours)), name)
 
     def test_each_parameter_has_novas_default(self):
-        for name, ours, theirs in self._nova_hooks.overrides():
+        for name, ours, theirs in self._hooks():
             defaults = {each.name: each.default for each in parameters(theirs)}
             for each in parameters(ours):
                 if each.default is not each.empty:
