@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import struct
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,21 @@ def build(image: Path, *, writes: bool, log: Path) -> None:
         log=log,
         timeout=60,
     )
+
+
+def first_sector(image: Path) -> bytes:
+    """What a guest of an image starts from.
+
+    :param image: in whichever format
+    """
+    raw = image.with_suffix('.content')
+    subprocess.run(
+        ['qemu-img', 'convert', '-O', 'raw', image, raw],
+        check=True,
+        timeout=60,
+    )
+    with raw.open('rb') as file:
+        return file.read(SECTOR)
 
 
 @dataclass(frozen=True)

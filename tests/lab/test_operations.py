@@ -8,9 +8,13 @@ two instances and a volume, and go by their names' order.
 
 from __future__ import annotations
 
+import os
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from tests.lab import acts
+from tests.lab import guest
 from tests.lab import isolation
 from tests.lab.case import LabTestCase
 from tests.lab.storage import VOLUMES
@@ -144,3 +148,31 @@ class OperationsTest(LabTestCase):
             frozenset(), isolation.categories(isolation.level_of(context))
         )
         storage.delete_volume(volume)
+
+    def test_6_a_suspended_instance_goes_on_at_its_level(self) -> None:
+        self.compute.suspend_server(self.blue)
+        self.cloud.wait_status(self.blue, 'SUSPENDED')
+        self.compute.resume_server(self.blue)
+        self.cloud.wait_active(self.blue)
+        self.check(files=4)
+
+    def test_7_a_snapshot_of_a_running_guest_is_what_its_disk_holds(
+        self,
+    ) -> None:
+        """The guest goes on, and the copy carries nobody's level."""
+        before = self.domain_of(self.red)
+        snapshot = self.compute.create_server_image(
+            self.red, 'of-red', wait=True, timeout=300
+        )
+        self.cloud.wait_active(self.red)
+        self.assertEqual(before['pid'], self.domain_of(self.red)['pid'])
+        image = self.cloud.api.image
+        with tempfile.TemporaryDirectory() as directory:
+            contents = []
+            for name in (snapshot.id, image.find_image('idle').id):
+                path = os.path.join(directory, name)
+                image.download_image(name, output=path)
+                contents.append(guest.first_sector(Path(path)))
+        self.assertEqual(contents[1], contents[0])
+        self.check(files=4)
+        image.delete_image(snapshot.id)
