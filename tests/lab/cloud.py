@@ -215,6 +215,24 @@ class Cloud(Operations):
                 return
             self._check_compute(host)
 
+    def refused_start(self, host: Host) -> str:
+        """Restart a host's nova-compute, which must not start.
+
+        :returns: what it says last, when systemd knows that it has ended
+        :raises LabError: it works
+        """
+        host.stop_compute()
+        before = self._service_of(host).updated_at
+        host.start_compute(self.plane, self._svirt_options())
+        failure = ''
+        for _ in self.poll(f'the end of nova-compute on {host.name}'):
+            failure = host.compute_failed()
+            if failure:
+                break
+            if self._service_of(host).updated_at != before:
+                raise LabError(f'nova-compute on {host.name} works')
+        return failure
+
     def _end(self, error: BaseException | None) -> None:
         failed = error is not None and not isinstance(error, KeyboardInterrupt)
         try:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import concurrent.futures
 import contextlib
 import json
@@ -16,6 +17,7 @@ from typing import Any
 from tests.lab import cache
 from tests.lab import configuration
 from tests.lab import host_configuration
+from tests.lab import policies
 from tests.lab import preparation
 from tests.lab.controlplane import ControlPlane
 from tests.lab.machine import Machine
@@ -39,6 +41,8 @@ _FOLDERS = (
     '/home',
     '/root',
 )
+_COMPUTE_LOG = '/var/log/nova/nova-compute.log'
+_OWN_POLICY = f'/etc/selinux/default/policy/policy.{policies.VERSION}'
 #: Ends what ``watched`` runs.
 _STOP = '/run/svirt-nova-watch-stop'
 #: Where libvirtd takes migrations.
@@ -185,14 +189,42 @@ class Host(Machine):
         if state != 'failed':
             return ''
         return self.run(
-            'tail -n 15 /var/log/nova/nova-compute.log; '
+            f'tail -n 15 {_COMPUTE_LOG}; '
             'journalctl -u nova-compute -n 15 --no-pager'
+        )
+
+    def compute_log(self, first: int = 0) -> list[str]:
+        """Give the lines of nova-compute's log, from a number on."""
+        text = self.run(f'tail -n +{first + 1} {_COMPUTE_LOG}')
+        return text.splitlines()
+
+    def compute_log_length(self) -> int:
+        """Count the lines of nova-compute's log."""
+        return int(self.run(f'wc -l < {_COMPUTE_LOG}'))
+
+    def load_policy(self, policy: Path | None = None) -> None:
+        """Load an SELinux policy into the kernel; no file is changed.
+
+        :param policy: a compiled one; by default, the host's own
+        """
+        path = _OWN_POLICY
+        if policy is not None:
+            path = '/run/svirt-nova-policy'
+            self.run(
+                f'base64 -d > {path}',
+                stdin=base64.b64encode(policy.read_bytes()).decode(),
+            )
+        # The kernel takes it in one piece. By systemd, because the policy
+        # need not let a shell do it.
+        self.run(
+            f'systemd-run -q --wait dd if={path} of=/sys/fs/selinux/load '
+            'bs=64M iflag=fullblock conv=nocreat,notrunc'
         )
 
     def save_logs(self) -> None:
         """Copy logs that tell of a failure out of the host."""
         for name in (
-            '/var/log/nova/nova-compute.log',
+            _COMPUTE_LOG,
             '/var/log/cinder-volume.log',
             '/var/log/audit/audit.log',
         ):

@@ -27,6 +27,7 @@ PACKAGES = (
     'qemu-system-x86',
     'qemu-utils',
     'rabbitmq-server',
+    'secilc',
 )
 DISK_GIB = 12
 #: With one host, and with each more.

@@ -25,6 +25,7 @@ MODULES = {
     1: (
         'tests.lab.test_isolation',
         'tests.lab.test_operations',
+        'tests.lab.test_policy',
         # Last: it changes the level scheme.
         'tests.lab.test_projects',
     ),
