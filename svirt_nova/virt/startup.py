@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from typing import Any
 
 import nova.conf
 import oslo_messaging
 from nova import exception as nova_exception
+from nova import utils as nova_utils
 from nova.virt.libvirt import host as libvirt_host
 from oslo_log import log as logging
 
@@ -38,6 +40,30 @@ def start(host_name: str, host: Any) -> extension.Extension:
         cannot keep guests apart and [svirt] mode is enforcing, or there is
         no such allocator
     """
+    try:
+        return _start(host_name, host)
+    except nova_exception.InternalError:
+        _let_the_process_end(host)
+        raise
+
+
+def _let_the_process_end(host: Any) -> None:
+    """End a thread of Nova's that would keep nova-compute from ending.
+
+    With native threads, Python waits at its end for the threads of futurist's
+    executors, and one of them waits for ever for news of the connection to
+    libvirt (``Host._conn_event_thread``). The process would stay, and its
+    supervisor would take it for a running service.
+
+    :param host: a ``nova.virt.libvirt.host.Host``
+    """
+    news = getattr(host, '_conn_event_handler_queue', None)
+    if news is not None and nova_utils.concurrency_mode_threading():
+        # That thread calls what it gets, and catches all but SystemExit.
+        news.put(sys.exit)
+
+
+def _start(host_name: str, host: Any) -> extension.Extension:
     _check_hooks()
     if CONF.svirt.mode == 'disabled':
         LOG.warning(

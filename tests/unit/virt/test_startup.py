@@ -7,10 +7,12 @@ from types import SimpleNamespace
 from unittest import mock
 
 import fixtures
+import futurist
 import nova.conf
 import oslo_messaging
 import testtools
 from nova import exception as nova_exception
+from nova.virt.libvirt import host as libvirt_host
 
 from svirt_nova import conf as svirt_conf
 from svirt_nova import exception
@@ -101,6 +103,29 @@ class StartTest(testtools.TestCase):
         for mode in ('enforcing', 'permissive'):
             self._flag('mode', mode)
             self._check_refused('no such allocator')
+
+    # The end of a process that is refused
+
+    def test_a_refusal_ends_the_thread_that_would_keep_the_process(self):
+        host = libvirt_host.Host('test:///default')
+        self._patch('nova.utils.concurrency_mode_threading', return_value=True)
+        executor = futurist.ThreadPoolExecutor(max_workers=1)
+        loop = executor.submit(host._conn_event_thread)
+        self.kernel.enforces = 0
+        host.get_connection = self.host.get_connection
+        self.assertRaises(
+            nova_exception.InternalError, startup.start, 'here', host
+        )
+        self.assertIsInstance(loop.exception(timeout=30), SystemExit)
+        executor.shutdown()
+
+    def test_a_refusal_leaves_green_threads_alone(self):
+        self._patch(
+            'nova.utils.concurrency_mode_threading', return_value=False
+        )
+        self.kernel.enforces = 0
+        self._check_refused('setenforce 1')
+        self.host._conn_event_handler_queue.put.assert_not_called()
 
     # What the kernel says
 
