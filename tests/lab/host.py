@@ -142,8 +142,12 @@ class Host(Machine):
         self.run('systemctl start --no-block nova-compute.service')
 
     def stop_compute(self) -> None:
-        """End nova-compute."""
-        self.run('systemctl stop nova-compute.service', timeout=180)
+        """End nova-compute; systemd forgets whether that one failed."""
+        self.run(
+            'systemctl stop nova-compute.service; '
+            'systemctl reset-failed nova-compute.service || true',
+            timeout=180,
+        )
 
     def listen(self) -> None:
         """Let libvirtd take migrations from the machines' own network."""
