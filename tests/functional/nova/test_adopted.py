@@ -11,6 +11,7 @@ from typing import Any
 import fixtures
 import nova.conf
 from nova import test
+from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import utils as libvirt_utils
 
 from tests.functional.nova import confined
@@ -75,9 +76,31 @@ class _OwnDirectories:
         return server
 
 
+class _VolumesOnDevices:
+    """Has volumes on block devices, as those of an iSCSI target are.
+
+    The adopted tests give each volume a file of a name that is nowhere, and
+    such a file is refused: it belongs to no volume.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        driver = libvirt_driver.LibvirtDriver
+        driver._get_volume_config.return_value.source_type = 'block'
+
+
 _MIXINS: dict[str, tuple[type, ...]] = {
     'LibvirtStatelessFirmwareTest': (_OwnDirectories,),
     'RescueServerTestWithDeletedBaseImage': (_OwnDirectories,),
+    **dict.fromkeys(
+        (
+            'LibvirtFlatEvacuateTest',
+            'LibvirtQcowEvacuateTest',
+            'LibvirtRbdEvacuateTest',
+            'LibvirtLVMEvacuateTest',
+        ),
+        (_VolumesOnDevices,),
+    ),
 }
 
 
