@@ -267,7 +267,6 @@ class Cloud(Operations):
                 wait=True,
                 disk_format='qcow2',
                 container_format='bare',
-                visibility='public',
                 min_disk=0,
                 timeout=120,
             )

@@ -24,23 +24,6 @@ from tests.lab.machine import Machine
 
 #: The operator's command.
 OPERATOR = f'{preparation.python()} {cache.VENV}/bin/svirt-nova'
-#: Where the census runs, and of what.
-_CENSUS = '/run/svirt-nova-census'
-_CENSUS_FILES = ('__init__.py', 'questions.py', 'census.py')
-_FOLDERS = (
-    '/var/lib/nova',
-    '/var/lib/libvirt',
-    '/var/lib/cinder',
-    '/srv',
-    '/run',
-    '/var/log',
-    '/tmp',
-    '/var/tmp',
-    '/etc',
-    '/dev',
-    '/home',
-    '/root',
-)
 _COMPUTE_LOG = '/var/log/nova/nova-compute.log'
 _OWN_POLICY = f'/etc/selinux/default/policy/policy.{policies.VERSION}'
 #: Ends what ``watched`` runs.
@@ -68,26 +51,6 @@ class Host(Machine):
             f'{runner}{preparation.python()} {preparation.PROBE} '
             f'{shlex.join(words)}',
             timeout=timeout,
-        )
-        return json.loads(answer)
-
-    def census(self) -> Any:
-        """Run ``census.py`` in the host and return its JSON answer.
-
-        It is no part of a prepared host, which is saved and kept.
-        """
-        package = f'{_CENSUS}/tests/lab'
-        self.run(
-            f'mkdir -p -m 700 {package}; touch {_CENSUS}/tests/__init__.py'
-        )
-        for name in _CENSUS_FILES:
-            self.write(f'{package}/{name}', (cache.HERE / name).read_text())
-        self.run(f'mv {package}/census.py {_CENSUS}')
-        answer = self.run(
-            'systemd-run -q --wait --pipe '
-            f'{preparation.python()} {_CENSUS}/census.py '
-            f'{shlex.join(_FOLDERS)}',
-            timeout=1800,
         )
         return json.loads(answer)
 

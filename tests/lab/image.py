@@ -33,7 +33,6 @@ PACKAGES = (
     'nfs-common',
     'nfs-kernel-server',
     'openssh-server',
-    'ovmf',
     'policycoreutils',
     'policycoreutils-python-utils',
     'python3-libvirt',
@@ -96,11 +95,6 @@ _FILES = {
     # As Debian starts libvirtd, it ends after two minutes without a client.
     'etc/systemd/system/libvirtd.service.d/lab.conf': (
         '[Service]\nEnvironment=LIBVIRTD_ARGS=\n'
-    ),
-    # By this socket everybody, each QEMU among them, may list the domains of
-    # the host and read their XML.
-    'etc/systemd/system/libvirtd-ro.socket.d/lab.conf': (
-        '[Socket]\nSocketMode=0600\n'
     ),
 }
 
