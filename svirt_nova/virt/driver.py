@@ -21,9 +21,9 @@ from nova.virt import event as virt_event
 
 import svirt_nova.conf
 from svirt_nova.virt import disk_hooks
-from svirt_nova.virt import extension
 from svirt_nova.virt import image_backends
 from svirt_nova.virt import startup
+from svirt_nova.virt import unstarted
 
 CONF = nova.conf.CONF
 
@@ -34,7 +34,7 @@ class SvirtLibvirtDriver(disk_hooks.DiskHooks):
     def __init__(self, virtapi: Any, read_only: bool = False) -> None:
         super().__init__(virtapi, read_only=read_only)
         svirt_nova.conf.register_opts(CONF)
-        self._extension = extension.Extension()
+        self._extension = unstarted.Unstarted()
         self.image_backend = image_backends.Backend(
             CONF.use_cow_images,
             # The extension is another one once this host has started.
