@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the lab's tests against one lab.
 
-    python3 -m tests.lab.run_tests [--hosts 2] [--json FILE]
+    python3 -m tests.lab.run_tests [--hosts 2] [--json FILE] [NAME]...
 
-Bootstraps as the demo does. Exit status 0 only if all tests passed; FILE
-gets {"passed": n, "failed": n, "skipped": n, "told": [line, ...]}, where told
-has the ends of what failed.
+Names of modules, classes or tests, such as tests.lab.test_policy, choose some
+of the tests. Bootstraps as the demo does. Exit status 0 only if all tests
+passed; FILE gets {"passed": n, "failed": n, "skipped": n, "told": [line,
+...]}, where told has the ends of what failed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from __future__ import annotations
 import argparse
 import sys
 import unittest
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.lab import bootstrap
 from tests.lab.progress import write_json
@@ -33,16 +36,41 @@ MODULES = {
 }
 
 
-def run(hosts: int, path: Path | None) -> int:
-    """Run the tests for so many hosts; they share one cloud."""
+class Result(unittest.TextTestResult):
+    """Tells of a failure at once, because a run may be interrupted."""
+
+    def addFailure(self, test: Any, err: Any) -> None:  # noqa: N802
+        """A test has failed."""
+        super().addFailure(test, err)
+        self._tell(self.failures)
+
+    def addError(self, test: Any, err: Any) -> None:  # noqa: N802
+        """A test could not run to its end."""
+        super().addError(test, err)
+        self._tell(self.errors)
+
+    def _tell(self, ends: Sequence[tuple[unittest.TestCase, str]]) -> None:
+        self.stream.writeln(ends[-1][1])
+        self.stream.flush()
+
+
+def run(hosts: int, path: Path | None, names: Sequence[str] = ()) -> int:
+    """Run the tests for so many hosts; they share one cloud.
+
+    :param names: of modules, classes or tests; all if there are none
+    """
     # Only the lab's environment has what the tests need.
     from tests.lab.case import end_lab
 
-    suite = unittest.defaultTestLoader.loadTestsFromNames(MODULES[hosts])
+    suite = unittest.defaultTestLoader.loadTestsFromNames(
+        names or MODULES[hosts]
+    )
     # The suite forgets tests that it has run.
     classes = _classes(suite)
     total = suite.countTestCases()
-    runner = unittest.TextTestRunner(stream=sys.stdout, verbosity=2)
+    runner = unittest.TextTestRunner(
+        stream=sys.stdout, verbosity=2, resultclass=Result
+    )
     try:
         result = runner.run(suite)
     finally:
@@ -100,14 +128,15 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog='tests.lab.run_tests')
     parser.add_argument('--hosts', type=int, choices=MODULES, default=1)
     parser.add_argument('--json', type=Path, metavar='FILE')
+    parser.add_argument('names', nargs='*', metavar='NAME')
     options = parser.parse_args(arguments)
-    arguments = ['--hosts', str(options.hosts)]
+    arguments = [*options.names, '--hosts', str(options.hosts)]
     if options.json is not None:
         # A successor process may stand elsewhere.
         arguments += ['--json', str(options.json.absolute())]
     try:
         bootstrap.ensure('tests.lab.run_tests', arguments, hosts=options.hosts)
-        return run(options.hosts, options.json)
+        return run(options.hosts, options.json, options.names)
     except BaseException as error:  # noqa: BLE001 - raised again if unknown
         return bootstrap.main_guard(error)
 
