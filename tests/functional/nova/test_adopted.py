@@ -14,6 +14,7 @@ from nova import test
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import utils as libvirt_utils
 
+from tests import samples
 from tests.functional.nova import confined
 
 CONF = nova.conf.CONF
@@ -89,13 +90,35 @@ class _VolumesOnDevices:
         driver._get_volume_config.return_value.source_type = 'block'
 
 
+class _WholeDisks(_VolumesOnDevices):
+    """Makes disks that begin as qcow2 files do.
+
+    Those of the adopted tests are empty, and such a disk is refused.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+
+        def create_image(image: Any, *args: Any, **kwargs: Any) -> None:
+            with open(image.path, 'ab') as file:
+                if not file.tell():
+                    file.write(samples.qcow2_header())
+
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'nova.virt.libvirt.imagebackend.Qcow2.create_image',
+                create_image,
+            )
+        )
+
+
 _MIXINS: dict[str, tuple[type, ...]] = {
     'LibvirtStatelessFirmwareTest': (_OwnDirectories,),
     'RescueServerTestWithDeletedBaseImage': (_OwnDirectories,),
+    'LibvirtQcowEvacuateTest': (_WholeDisks,),
     **dict.fromkeys(
         (
             'LibvirtFlatEvacuateTest',
-            'LibvirtQcowEvacuateTest',
             'LibvirtRbdEvacuateTest',
             'LibvirtLVMEvacuateTest',
         ),
