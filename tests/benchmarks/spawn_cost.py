@@ -78,7 +78,7 @@ _PARTS = (
     'svirt_nova.host.file_labels.read',
     'svirt_nova.host.file_labels.read_header',
     'svirt_nova.host.domain_xml.confine',
-    'svirt_nova.virt.level_guards.LevelGuard.check_running',
+    'svirt_nova.virt.level_guards.LevelGuard._read_back',
     'svirt_nova.virt.policy_watch.PolicyWatch.check',
 )
 
