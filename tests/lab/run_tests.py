@@ -32,7 +32,7 @@ MODULES = {
         # Last: it changes the level scheme.
         'tests.lab.test_projects',
     ),
-    2: ('tests.lab.test_two_hosts', 'tests.lab.test_arrivals'),
+    2: ('tests.lab.test_two_hosts',),
 }
 
 
