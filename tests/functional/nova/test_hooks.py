@@ -307,17 +307,7 @@ class NotCalledTest(base.LibvirtMigrationMixin, two_hosts.TwoHosts):
             self._delete_server(self.server)
 
     def test_no_guest_is_resized_unconfined(self):
-        def power_off(driver, context, instance, *args, **kwargs):
-            driver._destroy(instance)
-            return '{}'
-
-        for name, new in (
-            ('migrate_disk_and_power_off', power_off),
-            ('_is_path_shared_with', lambda *args: False),
-        ):
-            self.host_fixture._patch(
-                f'nova.virt.libvirt.driver.LibvirtDriver.{name}', new
-            )
+        self._make_instances_movable()
         for name in ('_create_guest', *COLD_MIGRATION):
             self.server = self._boot()
             with self._passed_by(name):

@@ -20,18 +20,7 @@ _ALLOCATOR = 'svirt_nova.allocator.sql.sql_allocator.SqlAllocator'
 class ResizeTest(two_hosts.TwoHosts):
     def setUp(self):
         super().setUp()
-
-        def power_off(driver, context, instance, *args, **kwargs):
-            driver._destroy(instance)
-            return '{}'
-
-        for name, new in (
-            ('migrate_disk_and_power_off', power_off),
-            ('_is_path_shared_with', lambda *args: False),
-        ):
-            self.host_fixture._patch(
-                f'nova.virt.libvirt.driver.LibvirtDriver.{name}', new
-            )
+        self._make_instances_movable()
 
     def test_a_confirmed_migration_leaves_the_destinations_claim(self):
         server = self._boot()

@@ -31,6 +31,21 @@ class TwoHosts(confined.ConfinedMixin, base.ServersTestBase):
         for host in ('there', 'here'):
             self.start_compute(host, cell_name=self.cells.get(host))
 
+    def _make_instances_movable(self):
+        """Have no files copied by a resize or a cold migration."""
+
+        def power_off(driver, context, instance, *args, **kwargs):
+            driver._destroy(instance)
+            return '{}'
+
+        for name, new in (
+            ('migrate_disk_and_power_off', power_off),
+            ('_is_path_shared_with', lambda *args: False),
+        ):
+            self.host_fixture._patch(
+                f'nova.virt.libvirt.driver.LibvirtDriver.{name}', new
+            )
+
     def _boot(self, host='here', **kwargs):
         server = self._create_server(networks='none', host=host, **kwargs)
         self.level = self.allocator.get(server['id']).level
