@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import bz2
 import ctypes
+import dataclasses
 import os
 import pathlib
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +31,13 @@ CATEGORIES = f"""
 """
 """The part of every MCS policy that declares its levels, in CIL."""
 
+MODULES = pathlib.Path(
+    os.environ.get(
+        'SVIRT_NOVA_POLICY_MODULES', '/var/lib/selinux/default/active/modules'
+    )
+)
+"""Where Debian's policy is installed, module by module."""
+
 
 def require(case: testtools.TestCase) -> None:
     """Skip a test, or let it fail, where policies cannot be compiled."""
@@ -39,10 +49,78 @@ def require(case: testtools.TestCase) -> None:
     except (OSError, AttributeError) as error:
         missing.append(f'{LIBRARY} 3.4 or later ({error})')
     if missing:
-        reason = f'not installed: {" and ".join(missing)}'
-        if os.environ.get('SVIRT_NOVA_REQUIRE_LIBSEPOL') == '1':
-            case.fail(reason)
-        case.skipTest(reason)
+        _do_without(case, f'not installed: {" and ".join(missing)}')
+
+
+def require_debian(case: testtools.TestCase) -> None:
+    """Skip a test, or let it fail, where Debian's policy is not at hand."""
+    require(case)
+    if not os.access(MODULES / '100/virt/cil', os.R_OK):
+        _do_without(
+            case,
+            f'selinux-policy-default is not installed, or its modules in '
+            f'{MODULES} may not be read by this user',
+        )
+
+
+def _do_without(case: testtools.TestCase, reason: str) -> None:
+    if os.environ.get('SVIRT_NOVA_REQUIRE_LIBSEPOL') == '1':
+        case.fail(reason)
+    case.skipTest(reason)
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+    """A policy as secilc made it.
+
+    :param binary: what the kernel would load
+    :param file_contexts: the text of the file of that name
+    """
+
+    binary: bytes
+    file_contexts: str
+
+
+def compiled(*sources: str) -> Compiled:
+    """Compile a policy.
+
+    :param sources: its modules, in CIL
+    :raises AssertionError: secilc refuses them
+    """
+    with tempfile.TemporaryDirectory() as name:
+        directory = pathlib.Path(name)
+        paths = []
+        for number, source in enumerate(sources):
+            paths.append(directory / f'{number}.cil')
+            paths[-1].write_text(source)
+        binary, contexts = directory / 'policy', directory / 'file_contexts'
+        done = subprocess.run(
+            # -m and -N as libsemanage compiles what is installed; both cost
+            # nothing where there is one module.
+            [
+                'secilc',
+                *('-m', '-N', '-M', 'true', '-o', binary, '-f', contexts),
+                *paths,
+            ],
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+        )
+        if done.returncode:
+            raise AssertionError(done.stderr)
+        return Compiled(binary.read_bytes(), contexts.read_text())
+
+
+def debian_modules() -> list[str]:
+    """The modules of Debian's policy that are not disabled, in CIL."""
+    found = []
+    for path in sorted((MODULES / '100').iterdir()):
+        if not (MODULES / 'disabled' / path.name).exists():
+            data = (path / 'cil').read_bytes()
+            if data.startswith(b'BZh'):
+                data = bz2.decompress(data)
+            found.append(data.decode())
+    return found
 
 
 class _Decision(ctypes.Structure):
@@ -55,24 +133,20 @@ class _Decision(ctypes.Structure):
 class Policy(fixtures.Fixture):
     """A compiled policy, loaded into libsepol, which has one at a time.
 
-    :param source: the policy, in CIL
+    :param source: the policy, in CIL or compiled
     """
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str | Compiled) -> None:
         super().__init__()
         self._source = source
 
     def _setUp(self) -> None:
         directory = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
-        source = directory / 'policy.cil'
-        source.write_text(self._source)
+        source = self._source
+        if isinstance(source, str):
+            source = compiled(source)
         binary = directory / 'policy'
-        subprocess.run(
-            ['secilc', '-M', 'true', '-o', binary, '-f', os.devnull, source],
-            check=True,
-            capture_output=True,
-            timeout=60,
-        )
+        binary.write_bytes(source.binary)
         self._sepol = sepol = ctypes.CDLL(LIBRARY)
         sepol.sepol_debug(0)
         sepol.sepol_set_policydb_from_file.argtypes = [ctypes.c_void_p]

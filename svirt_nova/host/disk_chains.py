@@ -22,6 +22,10 @@ cluster of qcow2, in which QEMU puts the name of the backing file."""
 EVERYBODY = levels.Level(frozenset())
 """The level of files that every guest may use."""
 
+NOBODY = levels.Level(frozenset(range(levels.CATEGORY_LIMIT)))
+"""The level of files that no guest may use: it has all categories, and no
+level of a guest has that many."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Link:

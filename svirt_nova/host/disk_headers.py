@@ -9,6 +9,7 @@ of the disk. Nothing here does I/O.
 from __future__ import annotations
 
 import dataclasses
+import re
 import struct
 
 from svirt_nova import exception
@@ -43,8 +44,12 @@ _FOLLOWED = {
     'qed': b'QED\0',
     'vmdk': b'KDMV',
     'vmdk of version 3': b'COWD',
-    'vmdk without a header': b'# Disk DescriptorFile',
 }
+# The text of a vmdk file, which names others, needs no magic: QEMU knows it by
+# this line, and skips comments and blank lines before (vmdk_probe).
+_VMDK_TEXT = re.compile(
+    rb'# Disk DescriptorFile|(?:#[^\n]*\n|[ \t\r]*\n)*version=[0-9]'
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,12 +95,18 @@ def read(path: str, data: bytes, image_format: str) -> Header:
 
 
 def _check_raw(path: str, data: bytes) -> None:
-    for name, beginning in _FOLLOWED.items():
-        if data.startswith(beginning):
-            raise exception.ForgedDisk(
-                f'{path} begins like a file of the format {name}, and is '
-                f'known as a raw disk'
-            )
+    found = [
+        name
+        for name, beginning in _FOLLOWED.items()
+        if data.startswith(beginning)
+    ]
+    if _VMDK_TEXT.match(data):
+        found.append('vmdk')
+    if found:
+        raise exception.ForgedDisk(
+            f'{path} begins like a file of the format {found[0]}, and is '
+            f'known as a raw disk'
+        )
 
 
 def _read_qcow2(path: str, data: bytes) -> Header:

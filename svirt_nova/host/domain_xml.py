@@ -90,7 +90,11 @@ class Owner:
     project_id: str
 
 
-def _parse(xml: str) -> etree._Element:
+def parse(xml: str) -> etree._Element:
+    """Read XML of libvirt's, which guests may have had a hand in.
+
+    :raises LabelError: it cannot be read
+    """
     # lxml refuses a text with an XML declaration, but not its bytes.
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, load_dtd=False
@@ -101,34 +105,6 @@ def _parse(xml: str) -> etree._Element:
         raise exception.LabelError(
             f"libvirt's XML cannot be read: {error}"
         ) from error
-
-
-def base_context(capabilities: str, virt_type: str) -> contexts.Context:
-    """The context that this host's libvirt gives guests of a type.
-
-    :param capabilities: the XML of ``virConnectGetCapabilities``
-    :param virt_type: the type of the domains: kvm or qemu. Their base
-        contexts may differ: without KVM, QEMU needs to map executable
-        memory, which some policies allow to svirt_tcg_t alone.
-    :raises UnconfinedHost: libvirt does not confine guests with SELinux
-    """
-    for model in _parse(capabilities).findall('host/secmodel'):
-        if model.findtext('model') != _MODEL:
-            continue
-        for label in model.findall('baselabel'):
-            if label.get('type') == virt_type and label.text:
-                return contexts.Context.parse(label.text)
-        raise exception.UnconfinedHost(
-            f'libvirt names no SELinux context for guests of the type '
-            f'{virt_type!r} on this host; check [libvirt] virt_type'
-        )
-    raise exception.UnconfinedHost(
-        'libvirt on this host has no SELinux security driver, so guests '
-        'would not be kept apart. Boot the host with SELinux enforcing and '
-        'a policy installed, leave security_driver in /etc/libvirt/qemu.conf '
-        'unset or set it to "selinux", and restart libvirt; or set [svirt] '
-        'mode to permissive or disabled in nova.conf'
-    )
 
 
 def _disk_label(disk: etree._Element) -> DiskLabel:
@@ -181,7 +157,7 @@ def _local_disks(
 
 def disks(domain: str) -> list[Disk]:
     """The disks of a domain whose source is a file or a device here."""
-    return [disk for _, _, disk in _local_disks(_parse(domain))]
+    return [disk for _, _, disk in _local_disks(parse(domain))]
 
 
 def set_disk_label(source: etree._Element, image: contexts.Context) -> None:
@@ -269,7 +245,7 @@ def confine(
         share; None leaves them to libvirt, which opens them to all
     :raises LabelError: the chain of a disk is not known
     """
-    root = _parse(domain)
+    root = parse(domain)
     for old in root.findall(f'seclabel[@model="{_MODEL}"]'):
         root.remove(old)
     for old in root.findall('seclabel'):
@@ -307,7 +283,7 @@ def chains_of(domain: str) -> dict[str, list[str] | None]:
         external data file
     """
     found: dict[str, list[str] | None] = {}
-    for element, _, disk in _local_disks(_parse(domain)):
+    for element, _, disk in _local_disks(parse(domain)):
         if disk.is_file:
             found[disk.path] = _files_below(element)
     return found
@@ -341,7 +317,7 @@ def _files_below(disk: etree._Element) -> list[str] | None:
 
 def read(domain: str) -> Seclabel | None:
     """The selinux seclabel of a domain; None where it has none."""
-    element = _parse(domain).find(f'seclabel[@model="{_MODEL}"]')
+    element = parse(domain).find(f'seclabel[@model="{_MODEL}"]')
     if element is None or element.get('type') == 'none':
         return None
     label, image = element.findtext('label'), element.findtext('imagelabel')
@@ -354,12 +330,12 @@ def read(domain: str) -> Seclabel | None:
 
 def virt_type(domain: str) -> str:
     """The type of a domain, such as kvm; empty where it has none."""
-    return str(_parse(domain).get('type', ''))
+    return str(parse(domain).get('type', ''))
 
 
 def owner(domain: str) -> Owner | None:
     """Whose domain it is; None where Nova did not make it."""
-    root = _parse(domain)
+    root = parse(domain)
     uuid = root.findtext('uuid')
     project = root.find(
         f'metadata/{_NOVA}instance/{_NOVA}owner/{_NOVA}project'
@@ -367,3 +343,19 @@ def owner(domain: str) -> Owner | None:
     if not uuid or project is None or not project.get('uuid'):
         return None
     return Owner(uuid, project.get('uuid', ''))
+
+
+def backing_files(domain: str) -> dict[str, list[str]]:
+    """The files below the top of each disk, as far as libvirt says.
+
+    :returns: their paths from top to bottom, by the path of the file on top
+    """
+    found = {}
+    for element, _, disk in _local_disks(parse(domain)):
+        if disk.is_file:
+            found[disk.path] = [
+                path
+                for source in element.findall('.//backingStore/source')
+                if (path := source.get('file'))
+            ]
+    return found

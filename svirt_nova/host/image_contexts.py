@@ -39,5 +39,7 @@ def _line(number: int) -> contexts.Context:
         raise exception.UnconfinedHost(
             f'the SELinux policy of this host names no context for images '
             f'of guests in {path}: {error}. Install the policy, or set '
-            f'SELINUXTYPE in /etc/selinux/config to the one installed'
+            f'SELINUXTYPE in /etc/selinux/config to the one installed. If '
+            f'nova-compute runs in a container, mount /etc/selinux of the '
+            f'host into it, read-only'
         ) from error

@@ -21,6 +21,8 @@ TERMINALS = '/dev/pts'
 
 # Where libvirt keeps what its guests start with, as the policy's
 # file_contexts name it.
+_LIBVIRT = '/var/lib/libvirt/qemu'
+_DBUS = '/run/libvirt/qemu/dbus'
 _NVRAM = '/var/lib/libvirt/qemu/nvram/guest_VARS.fd'
 _TPM = '/var/lib/libvirt/swtpm/guest/tpm2/tpm2-00.permall'
 
@@ -175,13 +177,44 @@ def created_in(
     return made
 
 
-def _default(path: str) -> str | None:
+def _carried(path: str) -> str | None:
+    """What a directory is labelled; where there is none, what it would be.
+
+    It may have been labelled under another policy.
+    """
+    try:
+        context: str = selinux.getfilecon_raw(path)[1]
+    except OSError:
+        return _default(path, stat.S_IFDIR)
+    return context
+
+
+def _default(path: str, kind: int = stat.S_IFREG) -> str | None:
     """What the policy labels a file; None where it does not say."""
     try:
-        context: str = selinux.matchpathcon(path, stat.S_IFREG)[1]
+        context: str = selinux.matchpathcon(path, kind)[1]
     except OSError:
         return None
     return context
+
+
+def differing_types(directory: str) -> tuple[str, str] | None:
+    """The type of a directory where the policy has another one for it.
+
+    :param directory: an existing directory
+    :returns: the type that it has and the one that the policy gives it; None
+        where they do not differ, or one of them is not known
+    """
+    try:
+        found = selinux.getfilecon_raw(directory)[1]
+        wanted = selinux.matchpathcon(
+            os.path.realpath(directory), os.stat(directory).st_mode
+        )[1]
+    except OSError:
+        # The policy says <<none>>, or the file system has no labels at all.
+        return None
+    types = [context.split(':')[2] for context in (found, wanted)]
+    return None if types[0] == types[1] else (types[0], types[1])
 
 
 def at_rest(instances_path: str) -> dict[policy.Party, str]:
@@ -192,6 +225,8 @@ def at_rest(instances_path: str) -> dict[policy.Party, str]:
     """
     found = {
         policy.Party.NEW_FILE: created_in(instances_path, 'file'),
+        policy.Party.LIBVIRT: _carried(_LIBVIRT),
+        policy.Party.DBUS: _carried(_DBUS),
         policy.Party.NVRAM: _default(_NVRAM),
         policy.Party.TPM: _default(_TPM),
     }

@@ -53,12 +53,15 @@ class FileSystem:
         kernel says so where SELinux is on (``selinux_sb_show_options``)
     :param caches_names: whether a name may still stand for what another host
         has renamed since (NFS: ``nfs_show_mount_options``)
+    :param context: the mount option that gives all files one label, such as
+        ``context=...`` (``selinux_sb_show_options``); empty for none
     """
 
     kind: str
     mount_point: str
     takes_labels: bool = True
     caches_names: bool = False
+    context: str = ''
 
     @property
     def is_shared(self) -> bool:
@@ -67,6 +70,15 @@ class FileSystem:
 
     def __str__(self) -> str:
         return f'{self.kind} at {self.mount_point}'
+
+
+# A context with several categories has commas, and quotation marks around it.
+_CONTEXT = re.compile(r'(?:^|,)(context=(?:"[^"]*"|[^,]*))')
+
+
+def _context_of(options: str) -> str:
+    found = _CONTEXT.search(options)
+    return found[1] if found else ''
 
 
 def _mounts() -> list[FileSystem]:
@@ -90,6 +102,7 @@ def _mounts() -> list[FileSystem]:
                     caches_names=(
                         kind in _NFS and 'lookupcache=none' not in given
                     ),
+                    context=_context_of(options),
                 )
             )
     return found
@@ -109,3 +122,16 @@ def file_system(path: str) -> FileSystem:
         if inside and len(point) >= len(best.mount_point.rstrip('/')):
             best = mounted
     return best
+
+
+def below(directory: str) -> list[FileSystem]:
+    """The file systems that are mounted below a directory.
+
+    :param directory: an absolute path; it need not exist
+    """
+    prefix = os.path.join(os.path.realpath(directory), '')
+    return [
+        mounted
+        for mounted in _mounts()
+        if mounted.mount_point.startswith(prefix)
+    ]

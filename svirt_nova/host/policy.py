@@ -44,6 +44,8 @@ class Party(enum.Enum):
     OTHER_PROCESS = 'the process of another guest'
     OTHER_TERMINAL = 'the pseudo-terminal of another guest'
     NEW_FILE = 'a file that Nova makes in instances_path'
+    LIBVIRT = "libvirt's directory of guests"
+    DBUS = "libvirt's directory of message buses"
     NVRAM = 'the NVRAM of a stopped guest'
     TPM = 'the vTPM state of a stopped guest'
 
@@ -95,6 +97,17 @@ def _refused(
     )
 
 
+_HARM = {
+    Party.LIBVIRT: (
+        'make libvirt change or delete any directory of this host, by a '
+        'symbolic link'
+    ),
+    Party.DBUS: 'make libvirt kill any process of this host',
+    Party.NVRAM: 'change what another one starts with',
+    Party.TPM: 'read the secrets of another one',
+}
+"""What a guest may do where the policy module is not installed."""
+
 QUESTIONS = (
     _allowed(Party.OWN_IMAGE, 'file', 'open read write'),
     _allowed(Party.OWN_PROCESS, 'process', 'fork signal'),
@@ -115,6 +128,11 @@ QUESTIONS = (
     _refused(Party.OTHER_PROCESS, 'file', 'open read write'),
     _refused(Party.OTHER_TERMINAL, 'chr_file', 'open read write'),
     _refused(Party.NEW_FILE, 'file', 'open read write append'),
+    # libvirtd, which is root, follows a symbolic link that a guest leaves
+    # there, and deletes what it finds.
+    _refused(Party.LIBVIRT, 'dir', 'write add_name remove_name'),
+    # It also kills the process that a file there names (qemuDBusStop).
+    _refused(Party.DBUS, 'dir', 'write add_name remove_name'),
     _refused(Party.NVRAM, 'file', 'read write append', is_fatal=False),
     _refused(Party.TPM, 'file', 'read write append', is_fatal=False),
 )
@@ -155,6 +173,15 @@ class Problem:
 
     def __str__(self) -> str:
         return self.text
+
+
+def describe_boolean(name: str) -> str:
+    """What to tell of a boolean of :data:`STORAGE_BOOLEANS` that is on."""
+    return (
+        f'The SELinux boolean {name} is on: every guest of this host may use '
+        f'what lies without labels of its own on {STORAGE_BOOLEANS[name]}. '
+        f'Switch it off ("setsebool -P {name} off") unless guests need it.'
+    )
 
 
 def parties(
@@ -271,11 +298,13 @@ def _remedy(
             'Load the module "virt" of the policy, and all that the '
             'distribution has of it'
         )
-    if whom in (Party.NVRAM, Party.TPM):
+    if whom in _HARM:
         return (
-            f'A guest may change what another one starts with. Give that '
-            f'directory a type that guests may not use, with "semanage '
-            f'fcontext" and "restorecon", in place of {_type(target)}'
+            f'A guest may {_HARM[whom]}. Install the policy module '
+            f'etc/selinux/svirt_nova.cil of svirt-nova ("semodule -i"), which '
+            f'gives that directory another type than {_type(target)}, and '
+            f'take the old one off with "restorecon -F", as the installation '
+            f'guide says'
         )
     if whom is Party.NEW_FILE:
         return (

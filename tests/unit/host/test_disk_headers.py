@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 import struct
 import subprocess
@@ -17,6 +18,14 @@ from tests import samples
 
 DATA_FILE_BIT = 1 << 2
 DATA_FILE_NAME = 0x44415441
+# How QEMU lets the text of a vmdk file begin.
+VMDK_TEXTS = (
+    'version=1\n',
+    'version=2\r\n',
+    ' \nversion=3\n',
+    '#\nversion=1\n',
+    '# a comment\n  \r\n#\nversion=1\n',
+)
 
 
 class Qcow2Test(testtools.TestCase):
@@ -110,8 +119,20 @@ class Qcow2Test(testtools.TestCase):
             b'KDMV' + bytes(512),
             b'COWD' + bytes(512),
             b'# Disk DescriptorFile\nversion=1\n',
+            *(text.encode() for text in VMDK_TEXTS),
         ):
             self.assertIn('raw disk', self._refused(data, 'raw'))
+
+    def test_text_that_no_probe_knows_stays_raw(self):
+        for data in (
+            b'version=\n',
+            b'x version=1\n',
+            b'# version=1\n',
+            b' version=1\n',
+            b'#' * disk_chains.HEADER_SIZE,
+            b'\n' * disk_chains.HEADER_SIZE,
+        ):
+            self.assertEqual(disk_headers.Header(), self._read(data, 'raw'))
 
     def test_other_formats_cannot_be_checked(self):
         self.assertIn('vmdk', self._refused(bytes(512), 'vmdk'))
@@ -167,6 +188,31 @@ class RealFilesTest(testtools.TestCase):
         ):
             self._make('qcow2', self.disk, *options)
             self.assertEqual(disk_headers.Header(), self._read())
+
+    def test_text_that_qemu_takes_for_vmdk_is_no_raw_disk(self):
+        """QEMU follows it to any file, or to an address."""
+        for text in VMDK_TEXTS:
+            data = (
+                f'{text}CID=fffffffe\nparentCID=ffffffff\n'
+                f'createType="monolithicFlat"\n'
+                f'RW 2048 FLAT "{self.base}" 0\n'
+            ).encode()
+            with open(self.disk, 'wb') as file:
+                file.write(data.ljust(1 << 16, b'\0'))
+            told = subprocess.run(
+                ['qemu-img', 'info', '--output=json', self.disk],
+                check=True,
+                capture_output=True,
+                timeout=60,
+            ).stdout
+            self.assertEqual('vmdk', json.loads(told)['format'], text)
+            self.assertRaises(
+                exception.ForgedDisk,
+                disk_headers.read,
+                self.disk,
+                data,
+                'raw',
+            )
 
     def test_a_data_file_is_refused(self):
         data_file = self.directory / 'data'

@@ -9,53 +9,6 @@ from svirt_nova.mcs import levels
 from tests import samples
 
 
-class BaseContextTest(testtools.TestCase):
-    def test_each_type_of_domain_has_its_own_context(self):
-        self.assertEqual(
-            'svirt_t',
-            domain_xml.base_context(samples.CAPABILITIES, 'kvm').type,
-        )
-        self.assertEqual(
-            'svirt_tcg_t',
-            domain_xml.base_context(samples.CAPABILITIES, 'qemu').type,
-        )
-
-    def test_a_type_that_libvirt_does_not_confine_is_refused(self):
-        error = self.assertRaises(
-            exception.UnconfinedHost,
-            domain_xml.base_context,
-            samples.CAPABILITIES,
-            'lxc',
-        )
-        self.assertIn("'lxc'", str(error))
-
-    def test_a_host_without_the_selinux_driver_is_told_what_to_do(self):
-        error = self.assertRaises(
-            exception.UnconfinedHost,
-            domain_xml.base_context,
-            '<capabilities><host/></capabilities>',
-            'kvm',
-        )
-        self.assertIn('security_driver', str(error))
-        self.assertIn('[svirt] mode', str(error))
-
-    def test_no_entity_is_resolved(self):
-        hostile = (
-            '<!DOCTYPE c [<!ENTITY x SYSTEM "file:///etc/hostname">]>'
-            '<capabilities><host><secmodel><model>selinux</model>'
-            "<baselabel type='kvm'>&x;</baselabel>"
-            '</secmodel></host></capabilities>'
-        )
-        self.assertRaises(
-            exception.SvirtError, domain_xml.base_context, hostile, 'kvm'
-        )
-
-    def test_broken_xml_is_an_error_of_ours(self):
-        self.assertRaises(
-            exception.LabelError, domain_xml.base_context, '<capab', 'kvm'
-        )
-
-
 class ConfineTest(testtools.TestCase):
     def _confine(self, more='', xml=None, shared=None, level=samples.LEVEL):
         return domain_xml.confine(
@@ -93,6 +46,21 @@ class ConfineTest(testtools.TestCase):
         self.assertEqual(domain_xml.DiskLabel.OWN, labels['/i/u/disk.config'])
         self.assertEqual(domain_xml.DiskLabel.OWN, labels['/m/h/read-only'])
         self.assertEqual(domain_xml.DiskLabel.SHARED, labels['/m/h/shared'])
+
+    def test_a_read_only_device_is_behind_the_level(self):
+        """Every guest could read one that is left to libvirt."""
+        device = (
+            "<devices><disk type='block' device='disk'>"
+            "<source dev='/dev/vg/z'/><target dev='vdg'/><readonly/></disk>"
+        )
+        xml = (samples.DOMAIN % '').replace('<devices>', device)
+        labels = {disk.path: disk.label for disk in domain_xml.disks(xml)}
+        self.assertEqual(domain_xml.DiskLabel.CONTENT, labels['/dev/vg/z'])
+        labels = {
+            disk.path: disk.label
+            for disk in domain_xml.disks(self._confine(xml=xml))
+        }
+        self.assertEqual(domain_xml.DiskLabel.OWN, labels['/dev/vg/z'])
 
     def test_what_a_project_shares_has_its_own_label(self):
         shared = samples.IMAGE.at(levels.Level.parse('s0:c12'))
@@ -170,6 +138,18 @@ class ChainTest(testtools.TestCase):
         self.assertEqual({'selinux', 'dac'}, self._kept(base.find('source')))
         self.assertEqual(0, len(base.find('backingStore')))
         self.assertFalse(base.find('backingStore').attrib)
+
+    def test_a_cdrom_does_not_give_its_label_to_the_image_below(self):
+        """As libvirt does with the label of a disk, down to the last file."""
+        xml = (samples.DOMAIN % '').replace(
+            "device='disk'>\n      <source file='/i/u/disk'/>",
+            "device='cdrom'>\n      <source file='/i/u/disk'/>",
+        )
+        disk = self._disk('/i/u/disk', xml=xml)
+        self.assertEqual('cdrom', disk.get('device'))
+        self.assertEqual([], disk.findall('.//label'))
+        for source in (disk.find('source'), disk.find('backingStore/source')):
+            self.assertEqual({'selinux', 'dac'}, self._kept(source))
 
     def test_a_file_without_one_below_has_a_chain_that_ends(self):
         disk = self._disk('/i/u/disk.config')

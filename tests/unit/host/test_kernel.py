@@ -190,6 +190,24 @@ class AtRestTest(KernelTestCase):
         self.assertIn('nvram', found[policy.Party.NVRAM])
         self.assertIn('swtpm', found[policy.Party.TPM])
 
+    def test_libvirts_directory_is_what_it_was_labelled(self):
+        found = kernel.at_rest('/instances')
+        self.assertEqual(
+            'of /var/lib/libvirt/qemu', found[policy.Party.LIBVIRT]
+        )
+
+    def test_libvirts_directory_elsewhere_is_what_the_policy_says(self):
+        """A container need not have it."""
+
+        def fail(path):
+            raise OSError(2, 'No such file')
+
+        self._patch(getfilecon_raw=fail)
+        self.assertEqual(
+            'default of /var/lib/libvirt/qemu',
+            kernel.at_rest('/instances')[policy.Party.LIBVIRT],
+        )
+
     def test_what_has_no_label_is_not_asked_about(self):
         def fail(*args):
             raise OSError(2, 'No such file')
@@ -217,3 +235,29 @@ class AtRestTest(KernelTestCase):
 
         self._patch(security_get_boolean_active=read)
         self.assertEqual(['virt_use_nfs'], kernel.open_storage())
+
+
+class DifferingTypesTest(KernelTestCase):
+    """The type of a directory, and the one that the policy has for it."""
+
+    def _differing(self, found, wanted):
+        self._patch(
+            getfilecon_raw=lambda path: [0, found],
+            matchpathcon=lambda path, mode: [0, wanted],
+        )
+        return kernel.differing_types('/')
+
+    def test_the_same_type_at_another_level_does_not_differ(self):
+        self.assertIsNone(self._differing('u:r:t:s0', 'x:r:t:s0:c1'))
+
+    def test_another_type_differs(self):
+        self.assertEqual(('a', 'b'), self._differing('u:r:a:s0', 'u:r:b:s0'))
+
+    def test_a_directory_that_the_policy_does_not_know_does_not_differ(self):
+        def fail(path, mode):
+            raise FileNotFoundError
+
+        self._patch(
+            getfilecon_raw=lambda path: [0, 'u:r:t:s0'], matchpathcon=fail
+        )
+        self.assertIsNone(kernel.differing_types('/'))

@@ -90,3 +90,26 @@ class FileSystemTest(testtools.TestCase):
         self.useFixture(
             fixtures.MonkeyPatch('svirt_nova.host.mounts.SELINUX', path)
         )
+
+    def test_a_mount_that_gives_all_files_one_label_is_told(self):
+        with open(mounts.MOUNTS, 'a', encoding='utf-8') as file:
+            file.write(
+                '60 21 0:60 / /one rw - xfs /dev/vdb '
+                'rw,fscontext=u:r:a:s0,context="u:r:t:s0:c1,c2",noquota\n'
+                '61 21 0:61 / /plain rw - xfs /dev/vdc rw,context=u:r:t:s0\n'
+                '62 21 0:62 / /own rw - xfs /dev/vdd rw,fscontext=u:r:a:s0\n'
+            )
+        self.assertEqual(
+            ['context="u:r:t:s0:c1,c2"', 'context=u:r:t:s0', ''],
+            [
+                mounts.file_system(path).context
+                for path in ('/one/x', '/plain', '/own')
+            ],
+        )
+
+    def test_mounts_below_a_directory_are_found(self):
+        self.assertEqual(
+            ['/srv/inst ances'],
+            [each.mount_point for each in mounts.below('/srv')],
+        )
+        self.assertEqual([], mounts.below('/srv/inst ances'))

@@ -92,6 +92,20 @@ class ExamineTest(testtools.TestCase):
         found = self._only()
         self.assertFalse(found.is_fatal)
         self.assertIn('the NVRAM of a stopped guest', found.text)
+        # Without -F the level stays, and the type alone is changed.
+        self.assertIn('"restorecon -F"', found.text)
+
+    def test_guests_must_not_leave_links_where_libvirt_follows_them(self):
+        for whom, harm in (
+            (policy.Party.LIBVIRT, 'by a symbolic link'),
+            (policy.Party.DBUS, 'kill any process'),
+        ):
+            self.objects[whom] = str(IMAGE.at(policy.OWN))
+            found = self._only()
+            self.assertTrue(found.is_fatal)
+            self.assertIn('dir { write add_name remove_name }', found.text)
+            self.assertIn(harm, found.text)
+            del self.objects[whom]
 
     def test_what_keeps_guests_from_running_comes_first(self):
         self.objects[policy.Party.NVRAM] = str(IMAGE.at(policy.OWN))
