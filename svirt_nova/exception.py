@@ -1,9 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can go wrong, one class for each thing a caller treats differently."""
 
+from __future__ import annotations
+
+from svirt_nova import printing
+
 
 class SvirtError(Exception):
-    """Base of all errors of svirt-nova; its text is meant for people."""
+    """Base of all errors of svirt-nova; its text is meant for people.
+
+    The text may have parts from outside: it is made printable.
+    """
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(
+            *(
+                printing.printable(each) if isinstance(each, str) else each
+                for each in arguments
+            )
+        )
 
 
 class InvalidLevel(SvirtError, ValueError):
@@ -46,12 +61,47 @@ class LevelTaken(AllocatorError):
     """The level asked for is held, cooling or reserved already."""
 
 
+class ClaimOutdated(AllocatorError):
+    """A later claim on the instance has passed the number of this one."""
+
+
+class StoreDistrusted(AllocatorError):
+    """The store may be older than what hosts have seen of it."""
+
+
+class OtherCloud(AllocatorError):
+    """The store belongs to another cloud than the one that answers."""
+
+
 class NotAllowed(AllocatorError):
     """The allocator service does not do that for this caller."""
 
 
+class LimitReached(NotAllowed):
+    """A host claims, or takes, as much as it can, or so many hosts claim."""
+
+
+class AnswerTooLarge(AllocatorError):
+    """The answer of the allocator service does not fit into a message."""
+
+
+class RepeatedCall(NotAllowed):
+    """A signed call came a second time, and was not done again."""
+
+
+class WrongAnswer(AllocatorError):
+    """The allocator answered about something else than it was asked for."""
+
+
 class StoreUnreachable(AllocatorError):
     """The store cannot be opened, read or written at the moment."""
+
+
+class ForgedAnswer(StoreUnreachable):
+    """No answer came that the allocator service has signed, but others.
+
+    It is with the store as if nothing had answered.
+    """
 
 
 class StoreUnusable(AllocatorError):
@@ -84,6 +134,10 @@ class UnconfinedHost(LabelError):
 
 class UnsafeFile(LabelError):
     """A path is not a plain file inside the directory it must lie in."""
+
+
+class UnsafeTerminal(LabelError):
+    """What QEMU calls its pseudo-terminal is not the guest's own."""
 
 
 class LabelNotApplied(LabelError):

@@ -4,11 +4,29 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 
 from oslo_utils import uuidutils
 
+from svirt_nova import printing
+from svirt_nova.allocator import clouds
+
 NAME_LENGTH = 255
 """The longest host, project and note, in characters, as in Nova."""
+
+REASON_LENGTH = 1000
+"""The longest reason of an operator, in characters."""
+
+_HIGHEST_GENERATION = 2**62
+"""More than this, or what is added to it, has no place in a database."""
+
+
+def limit_generation(seen: int | None) -> int:
+    """The generation that a host has seen, in the limits of a database.
+
+    :param seen: None, or 0, if it has seen none
+    """
+    return min(seen or 0, _HIGHEST_GENERATION)
 
 
 def canonical_uuid(text: str) -> str:
@@ -17,22 +35,58 @@ def canonical_uuid(text: str) -> str:
     :raises ValueError: it is not a UUID
     """
     if not uuidutils.is_uuid_like(text):
-        raise ValueError(f'{text!r} is not the UUID of an instance')
+        raise ValueError(
+            f'{printing.quote(text)} is not the UUID of an instance'
+        )
     return str(uuid.UUID(text))
 
 
-def check_name(what: str, text: str, shortest: int = 1) -> None:
-    """Check the name of a host or a project, or a note.
+def check_name(what: str, text: str) -> None:
+    """Check the name of a host or a project.
+
+    A name is compared by its bytes. MariaDB compares names of other lengths
+    as if they ended in spaces, so that a name has none at its ends; nor could
+    who reads it see them. Nova's names have none: oslo.config and Keystone
+    take them off.
 
     :param what: what it is the name of, for the error
-    :param shortest: the fewest characters that it may have
-    :raises ValueError: it is too short or too long, or not printable
+    :raises ValueError: it is too short or too long, not printable, or has a
+        space at an end
     """
-    if not shortest <= len(text) <= NAME_LENGTH or not text.isprintable():
+    if (
+        not 1 <= len(text) <= NAME_LENGTH
+        or not text.isprintable()
+        or text != text.strip()
+    ):
         raise ValueError(
-            f'{text!r} is not the name of a {what}: {shortest} to '
-            f'{NAME_LENGTH} printable characters'
+            f'{printing.quote(text)} is not the name of a {what}: 1 to '
+            f'{NAME_LENGTH} printable characters, without spaces at the ends'
         )
+
+
+def check_text(what: str, text: str, longest: int = NAME_LENGTH) -> None:
+    """Check a note or a reason, which may be empty.
+
+    :param what: what it is, for the error
+    :param longest: the most characters that it may have
+    :raises ValueError: it is too long or not printable
+    """
+    if len(text) > longest or not text.isprintable():
+        raise ValueError(
+            f'{printing.quote(text)} is not a {what}: up to {longest} '
+            f'printable characters'
+        )
+
+
+def check_filters(host: str | None, project_id: str | None) -> None:
+    """Check the names that a list is asked for; None for all.
+
+    :raises ValueError: one is no name
+    """
+    if host is not None:
+        check_name('host', host)
+    if project_id is not None:
+        check_name('project', project_id)
 
 
 def check_claim(
@@ -48,3 +102,24 @@ def check_claim(
         check_name('project', project_id)
     check_name('host', host)
     return canonical_uuid(instance_uuid)
+
+
+def check_cloud(cloud: clouds.Cloud, strangers: Iterable[str]) -> None:
+    """Check what is to be remembered of a cloud.
+
+    :param strangers: names of hosts
+    :raises ValueError: a name is none, a UUID is none or is spelled in
+        another way than Nova does, or no compute service is named
+    """
+    check_name('cloud', cloud.name)
+    if not cloud.services:
+        raise ValueError(f'the cloud at {cloud.name} has no compute service')
+    for service in cloud.services:
+        check_name('host', service.host)
+        if canonical_uuid(service.uuid) != service.uuid:
+            raise ValueError(
+                f'{service.uuid!r} is not the UUID of a compute service, as '
+                f'Nova spells it'
+            )
+    for name in strangers:
+        check_name('host', name)

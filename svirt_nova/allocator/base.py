@@ -8,6 +8,8 @@
 from __future__ import annotations
 
 import abc
+import datetime
+from collections.abc import Collection
 from collections.abc import Sequence
 
 from oslo_config import cfg
@@ -15,6 +17,9 @@ from stevedore import driver as stevedore_driver
 from stevedore import exception as stevedore_exception
 
 from svirt_nova import exception
+from svirt_nova.allocator import clouds
+from svirt_nova.allocator import enrolled_keys
+from svirt_nova.allocator import host_flows
 from svirt_nova.allocator import types
 from svirt_nova.mcs import levels
 from svirt_nova.mcs import spaces
@@ -31,23 +36,67 @@ class Allocator(abc.ABC):
     :class:`exception.StoreUnusable`. Every changing call is idempotent
     and one transaction: when its answer was lost, it can be repeated.
 
-    A changing call raises ValueError for what is not the UUID of an
-    instance, or not the name of a project or a host; see
-    :mod:`svirt_nova.allocator.arguments`.
+    A call that makes or drops a claim can name the claim's number; see
+    :mod:`svirt_nova.allocator.claim_numbers`. One that comes late, twice or
+    out of order then changes nothing. Without a number, it cannot be told
+    from a call that was made at that moment.
+
+    A call raises ValueError for what is not the UUID of an instance, or not
+    the name of a project or a host; see
+    :mod:`svirt_nova.allocator.arguments`. Names are compared by their bytes.
     """
 
     def __init__(self, conf: cfg.ConfigOpts) -> None:
         self.conf = conf
 
+    def enrolled_keys(self) -> enrolled_keys.EnrolledKeys:
+        """The keys of hosts and of operators, beside the levels.
+
+        The service needs them to believe who calls.
+
+        :raises InvalidOption: this driver keeps none
+        """
+        raise exception.InvalidOption(
+            f'the allocator driver {type(self).__name__} keeps no keys of '
+            f'hosts: use the driver sql'
+        )
+
+    def host_flows(self) -> host_flows.HostFlows | None:
+        """The counts of what hosts have and take; None if there are none.
+
+        Without them, the service limits no host.
+        """
+        return None
+
     @abc.abstractmethod
     def acquire(
-        self, instance_uuid: str, project_id: str, host: str
+        self,
+        instance_uuid: str,
+        project_id: str,
+        host: str,
+        seen: int | None = None,
+        number: int | None = None,
     ) -> types.Allocation:
         """Hold a level for an instance and claim it for a host.
 
         An instance that holds a level keeps it; one that had been retired
         and whose level is not free again yet gets the same one back.
 
+        The host's claim has the number from then on. Where it has that
+        number already, nothing changes.
+
+        :param seen: the newest generation of the store that the host has
+            seen; None for none. A store that is older is not trusted from
+            then on
+        :param number: of the claim; None lets the allocator choose one,
+            which is in the answer
+        :raises ClaimOutdated: there was a claim on the instance with this
+            number, or a higher one, which is not the host's present claim
+        :raises LimitReached: :data:`types.MOST_CLAIMS` hosts claim it
+        :raises NotAllowed: the instance has a level, as one of another
+            project; nothing was changed
+        :raises StoreDistrusted: the instance has no level, and the store is
+            not trusted
         :raises SpaceFull: every level is in use or, in the scheme
             ``project``, every level that the project can have
         """
@@ -59,17 +108,21 @@ class Allocator(abc.ABC):
         project_id: str,
         host: str,
         level: levels.Level,
+        number: int | None = None,
     ) -> types.Allocation:
         """Hold the level that a running instance has, and claim it.
 
         This is for guests that were started before svirt-nova, or whose
         level the store has lost. Adopting the same level again is no error.
+        A level that cools is taken, also while the store is not trusted.
 
+        :param number: of the claim, as in :meth:`acquire`
+        :raises ClaimOutdated: as :meth:`acquire` does
         :raises NotInSpace: the level is not one of the space
         :raises LevelTaken: another instance has the level, or this one
-            has another; or, in the scheme ``project``, the level has the
-            part of another project, or the project's levels have another
-            part
+            has another, or is of another project; or, in the scheme
+            ``project``, the level has the part of another project, or the
+            project's levels have another part
         """
 
     @abc.abstractmethod
@@ -98,24 +151,55 @@ class Allocator(abc.ABC):
         return found is not None and found.state is not types.State.COOLING
 
     @abc.abstractmethod
-    def unclaim(self, instance_uuid: str, host: str) -> None:
+    def unclaim(
+        self, instance_uuid: str, host: str, number: int | None = None
+    ) -> None:
         """Say that a host has nothing of an instance any more.
 
         If the instance is retired and no other host claims it, its level
         cools from then on.
+
+        :param number: the highest number of a claim that is dropped; a
+            later claim of the host stays, and an earlier one that arrives
+            afterwards is refused. None drops whatever the host claims
         """
 
     @abc.abstractmethod
-    def retire(self, instance_uuid: str) -> None:
+    def retire(self, instance_uuid: str, number: int | None = None) -> None:
         """Say that an instance is gone for good.
 
         Its level cools from then on, or from the moment when the last
         host drops its claim.
+
+        :param number: the highest number of a claim on the instance that
+            the caller knows of: nothing changes if there was a later one.
+            None retires in any case
         """
 
     @abc.abstractmethod
-    def give_back(self, instance_uuid: str, host: str) -> None:
-        """Unclaim and retire in one transaction."""
+    def give_back(
+        self, instance_uuid: str, host: str, number: int | None = None
+    ) -> None:
+        """Unclaim and retire in one transaction.
+
+        :param number: of the claim, as in :meth:`unclaim`; where the host
+            has no such claim, the instance is not retired either
+        """
+
+    @abc.abstractmethod
+    def give_back_last(
+        self, instance_uuid: str, host: str, number: int | None = None
+    ) -> bool | None:
+        """Unclaim, and retire if that was the only claim.
+
+        It is one transaction: a host that comes to claim the instance is seen,
+        or finds it retired and takes that back.
+
+        :param number: of the claim, as in :meth:`unclaim`; where the host
+            has no such claim, the instance is not retired
+        :returns: whether the call has retired the instance; None where that
+            is not told
+        """
 
     @abc.abstractmethod
     def reserve(self, level: levels.Level, note: str) -> types.Allocation:
@@ -157,6 +241,15 @@ class Allocator(abc.ABC):
         :raises NotInSpace: ``after`` has too many categories for a rank
         """
 
+    def list_unclaimed(self) -> Sequence[types.Allocation]:
+        """The levels that instances hold and no host claims.
+
+        The service asks for them every few seconds: a driver with many
+        levels should not read all of them for it.
+        """
+        held = self.list(states=frozenset([types.State.HELD]))
+        return [each for each in held if not each.hosts]
+
     @abc.abstractmethod
     def space(self) -> spaces.LevelSpace:
         """The level space, as the store has it."""
@@ -170,14 +263,23 @@ class Allocator(abc.ABC):
 
         :raises InvalidSpace: levels in use stand against it, which the
             error names; the space stays what it was
+        :raises StoreDistrusted: the store is not trusted
         """
 
     @abc.abstractmethod
-    def history(self, level: levels.Level) -> Sequence[types.Holding]:
+    def history(
+        self,
+        level: levels.Level,
+        begun_after: datetime.datetime | None = None,
+        limit: int | None = None,
+    ) -> Sequence[types.Holding]:
         """Who has, and had, a level, oldest first.
 
         It goes as far back as ``[svirt] history_time``.
 
+        :param begun_after: only who got it after this time
+        :param limit: no more than the first so many, and those who got it at
+            the same time as the last of them
         :raises NotInSpace: the level has too many categories for a rank
         """
 
@@ -186,14 +288,90 @@ class Allocator(abc.ABC):
         """How full the space is."""
 
     @abc.abstractmethod
-    def usage(self) -> types.Usage:
-        """Who uses the space, and how fast it fills."""
+    def usage(self, most: int | None = None) -> types.Usage:
+        """Who uses the space, and how fast it fills.
+
+        :param most: no more than so many projects, and hosts: those with the
+            most levels
+        """
 
     @abc.abstractmethod
     def tidy(self) -> None:
         """Free levels that have cooled, and forget old history.
 
         No other call depends on it; it keeps the store small.
+        """
+
+    # A store that was restored from a backup has forgotten levels that
+    # instances run with. While it is not trusted, instances that it knows
+    # keep their levels and hosts adopt levels, but no new level is given out.
+
+    @abc.abstractmethod
+    def meet(self, host: str, seen: int) -> types.Trust:
+        """Compare the store with what a host has seen of it.
+
+        A store that is older is not trusted from then on. While it is not
+        trusted, this host is one of those that must :meth:`report`.
+
+        :param seen: the newest generation of the store that the host has
+            seen; 0 for none
+        """
+
+    @abc.abstractmethod
+    def doubt(
+        self, host: str, instance_uuid: str, level: levels.Level
+    ) -> None:
+        """Distrust the store if it has another level for an instance.
+
+        :param level: the level that a host has given the instance's guest
+        """
+
+    @abc.abstractmethod
+    def report(self, host: str, hosts: Collection[str]) -> types.Trust:
+        """Say that a host has adopted all levels that it has.
+
+        When all hosts have said so that claimed something when the store
+        was distrusted, that have met it since or that another one named, it
+        is trusted again.
+
+        :param hosts: all hosts that this one knows of
+        """
+
+    @abc.abstractmethod
+    def distrust(self, reason: str) -> None:
+        """Distrust the store, because an operator says so."""
+
+    @abc.abstractmethod
+    def trust(self) -> None:
+        """Trust the store, because an operator says so."""
+
+    @abc.abstractmethod
+    def show_trust(self) -> types.Trust:
+        """Whether the store is trusted, and who has not reported."""
+
+    # What Nova says of instances counts only if it is the Nova of the hosts
+    # that use the store.
+
+    @abc.abstractmethod
+    def show_cloud(self) -> clouds.KnownCloud:
+        """The cloud that the store belongs to."""
+
+    @abc.abstractmethod
+    def meet_cloud(
+        self,
+        cloud: clouds.Cloud,
+        strangers: Collection[str] = (),
+        replaces: bool = False,
+    ) -> clouds.KnownCloud:
+        """Remember the cloud that the store belongs to.
+
+        :param cloud: as Nova's API has shown it
+        :param strangers: hosts that claim instances and that Nova does not
+            list; they are remembered as such until it does
+        :param replaces: whether all that was known before is forgotten,
+            because an operator says so
+        :raises OtherCloud: the store belongs to another one; nothing was
+            changed
         """
 
 

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import dataclasses
 import datetime
+from collections.abc import Collection
 from collections.abc import Sequence
 
 from oslo_config import cfg
@@ -21,6 +23,8 @@ from oslo_utils import uuidutils
 from svirt_nova import exception
 from svirt_nova.allocator import arguments
 from svirt_nova.allocator import base
+from svirt_nova.allocator import claim_numbers
+from svirt_nova.allocator import clouds
 from svirt_nova.allocator import forecast
 from svirt_nova.allocator import memory_store
 from svirt_nova.allocator import refusals
@@ -51,19 +55,34 @@ class MemoryAllocator(base.Allocator):
     # Instances
 
     def acquire(
-        self, instance_uuid: str, project_id: str, host: str
+        self,
+        instance_uuid: str,
+        project_id: str,
+        host: str,
+        seen: int | None = None,
+        number: int | None = None,
     ) -> types.Allocation:
         """Hold a level for an instance and claim it for a host."""
         instance = arguments.check_claim(instance_uuid, host, project_id)
+        claim_numbers.check(number)
         with self._locked():
+            self._store.meet(host, arguments.limit_generation(seen))
             held = self._store.find(instance)
-            if held is None:
-                level = self._store.choose(project_id)
-                if level is None:
-                    raise self._full(project_id)
-                held = self._store.allocate(level, instance, project_id)
-            return self._store.put(
-                held, hosts=held.hosts | {host}, retired_at=None
+            if held is not None:
+                if held.project_id != project_id:
+                    raise refusals.other_project(instance, held, project_id)
+                return self._store.claim(held, host, number)
+            trust = self._store.show_trust()
+            if not trust.is_trusted:
+                raise refusals.distrusted(trust)
+            level = self._store.choose(project_id)
+            if level is None:
+                raise self._full(project_id)
+            self._store.generation += 1
+            held = self._store.allocate(level, instance, project_id)
+            return dataclasses.replace(
+                self._store.claim(held, host, number),
+                generation=self._store.generation,
             )
 
     def adopt(
@@ -72,9 +91,11 @@ class MemoryAllocator(base.Allocator):
         project_id: str,
         host: str,
         level: levels.Level,
+        number: int | None = None,
     ) -> types.Allocation:
         """Hold the level that a running instance has, and claim it."""
         instance = arguments.check_claim(instance_uuid, host, project_id)
+        claim_numbers.check(number)
         with self._locked():
             held = self._store.find(instance)
             if held is None:
@@ -85,9 +106,13 @@ class MemoryAllocator(base.Allocator):
             holder = self.find(level)
             if holder != held:
                 raise refusals.cannot_adopt(level, instance, holder)
+            if held is not None and held.project_id != project_id:
+                raise refusals.cannot_adopt_for(
+                    level, refusals.other_project(instance, held, project_id)
+                )
             if held is None:
-                self._store.allocate(level, instance, project_id)
-            return self.acquire(instance, project_id, host)
+                held = self._store.allocate(level, instance, project_id)
+            return self._store.claim(held, host, number)
 
     def _full(self, project: str) -> exception.SpaceFull:
         space = self._store.space
@@ -107,29 +132,52 @@ class MemoryAllocator(base.Allocator):
             raise refusals.unknown_instance(instance_uuid)
         return found
 
-    def unclaim(self, instance_uuid: str, host: str) -> None:
+    def unclaim(
+        self, instance_uuid: str, host: str, number: int | None = None
+    ) -> None:
         """Drop a host's claim; a retired level begins to cool anew."""
         instance = arguments.check_claim(instance_uuid, host)
+        claim_numbers.check_dropped(number)
         with self._locked():
-            held = self._store.find(instance)
-            if held is not None and host in held.hosts:
-                retired_at = held.retired_at and self._store.now()
-                hosts = held.hosts - {host}
-                self._store.put(held, hosts=hosts, retired_at=retired_at)
+            self._store.drop(instance, host, number)
 
-    def retire(self, instance_uuid: str) -> None:
+    def retire(self, instance_uuid: str, number: int | None = None) -> None:
         """Let the level of an instance that is gone for good cool."""
         instance = arguments.canonical_uuid(instance_uuid)
+        claim_numbers.check_dropped(number)
+        highest = claim_numbers.highest_dropped(number)
         with self._locked():
             held = self._store.find(instance)
-            if held is not None and held.retired_at is None:
+            if (
+                held is not None
+                and held.retired_at is None
+                and (held.last_claim or 0) <= highest
+            ):
                 self._store.put(held, retired_at=self._store.now())
 
-    def give_back(self, instance_uuid: str, host: str) -> None:
+    def give_back(
+        self, instance_uuid: str, host: str, number: int | None = None
+    ) -> None:
         """Unclaim and retire, before another call sees either."""
+        instance = arguments.check_claim(instance_uuid, host)
+        claim_numbers.check_dropped(number)
         with self._locked():
-            self.unclaim(instance_uuid, host)
-            self.retire(instance_uuid)
+            if self._store.drop(instance, host, number) or number is None:
+                self.retire(instance)
+
+    def give_back_last(
+        self, instance_uuid: str, host: str, number: int | None = None
+    ) -> bool:
+        """Give back, before another call sees whether it is the last."""
+        instance = arguments.check_claim(instance_uuid, host)
+        claim_numbers.check_dropped(number)
+        with self._locked():
+            held = self._store.find(instance)
+            is_last = held is not None and held.hosts == {host}
+            if self._store.drop(instance, host, number) and is_last:
+                self.retire(instance)
+                return True
+            return False
 
     # Levels
 
@@ -143,7 +191,7 @@ class MemoryAllocator(base.Allocator):
 
     def reserve(self, level: levels.Level, note: str) -> types.Allocation:
         """Keep a level that is used elsewhere from being given out."""
-        arguments.check_name('note', note, shortest=0)
+        arguments.check_text('note', note)
         with self._locked():
             found = self.find(level) or self._store.allocate(level, note=note)
             if found.state is not types.State.RESERVED:
@@ -170,6 +218,7 @@ class MemoryAllocator(base.Allocator):
         limit: int | None = None,
     ) -> list[types.Allocation]:
         """The levels that are not free, sorted by their rank."""
+        arguments.check_filters(host, project_id)
         last = -1 if after is None else ranking.rank(after.categories)
         with self._locked():
             by_rank = {
@@ -190,6 +239,8 @@ class MemoryAllocator(base.Allocator):
     def set_space(self, space: spaces.LevelSpace) -> None:
         """Change the level space; instances keep the levels they have."""
         with self._locked():
+            if not self._store.show_trust().is_trusted:
+                raise refusals.cannot_change_distrusted()
             against = space_change.levels_against(
                 space,
                 (
@@ -211,7 +262,7 @@ class MemoryAllocator(base.Allocator):
                 self._store.space.size, collections.Counter(states)
             )
 
-    def usage(self) -> types.Usage:
+    def usage(self, most: int | None = None) -> types.Usage:
         """Who uses the space, and how fast it fills."""
         with self._locked():
             now, free = self._store.now(), self.stats().free
@@ -227,22 +278,35 @@ class MemoryAllocator(base.Allocator):
             ),
         )
         return types.Usage(
-            by_project=collections.Counter(str(a.project_id) for a in held),
-            by_host=collections.Counter(
-                host for a in held for host in a.hosts
+            by_project=types.with_most(
+                collections.Counter(str(a.project_id) for a in held), most
+            ),
+            by_host=types.with_most(
+                collections.Counter(host for a in held for host in a.hosts),
+                most,
             ),
             per_day=per_day,
             full_at=forecast.full_at(now, free, per_day),
         )
 
-    def history(self, level: levels.Level) -> Sequence[types.Holding]:
+    def history(
+        self,
+        level: levels.Level,
+        begun_after: datetime.datetime | None = None,
+        limit: int | None = None,
+    ) -> Sequence[types.Holding]:
         """Who has, and had, a level, oldest first."""
         ranking.check(level.categories)
         with self._locked():
-            found = self._store.allocations.get(level)
-            present = None if found is None else found.holding
+            holder = self._store.allocations.get(level)
+            present = None if holder is None else holder.holding
             past = [holding for at, holding in self._store.past if at == level]
-            return past if present is None else [*past, present]
+        found = [
+            each
+            for each in (past if present is None else [*past, present])
+            if begun_after is None or each.since > begun_after
+        ]
+        return types.first_holdings(found, limit)
 
     def tidy(self) -> None:
         """Forget old history; cooled levels are free without it."""
@@ -253,3 +317,75 @@ class MemoryAllocator(base.Allocator):
                 for level, holding in self._store.past
                 if holding.until is not None and holding.until >= end
             ]
+
+    # Whether the store is trusted
+
+    def meet(self, host: str, seen: int) -> types.Trust:
+        """Compare the store with what a host has seen of it."""
+        arguments.check_name('host', host)
+        with self._locked():
+            self._store.meet(host, arguments.limit_generation(seen))
+            self._store.cloud = self._store.cloud.hear(host, self._store.now())
+            if self._store.distrusted_at is not None:
+                self._store.awaited.setdefault(host, False)
+            return self._store.show_trust()
+
+    def doubt(
+        self, host: str, instance_uuid: str, level: levels.Level
+    ) -> None:
+        """Distrust the store, if it does not know a level in use."""
+        instance = arguments.check_claim(instance_uuid, host)
+        with self._locked():
+            held = self._store.find(instance)
+            if held is None or held.level != level:
+                self._store.distrust(refusals.doubt(host, instance, level))
+
+    def report(self, host: str, hosts: Collection[str]) -> types.Trust:
+        """Note that a host has told what it runs."""
+        for each in (host, *hosts):
+            arguments.check_name('host', each)
+        with self._locked():
+            awaited = self._store.awaited
+            for each in hosts:
+                awaited.setdefault(each, False)
+            awaited[host] = True
+            if all(awaited.values()):
+                self._store.trust()
+            return self._store.show_trust()
+
+    def distrust(self, reason: str) -> None:
+        """Let no new instance get a level."""
+        arguments.check_text('reason', reason, arguments.REASON_LENGTH)
+        with self._locked():
+            self._store.distrust(reason)
+
+    def trust(self) -> None:
+        """Let new instances get levels."""
+        with self._locked():
+            self._store.trust()
+
+    def show_trust(self) -> types.Trust:
+        """Whether the store is trusted."""
+        with self._locked():
+            return self._store.show_trust()
+
+    # The cloud that the store belongs to
+
+    def show_cloud(self) -> clouds.KnownCloud:
+        """The cloud that the store belongs to."""
+        with self._locked():
+            return self._store.cloud
+
+    def meet_cloud(
+        self,
+        cloud: clouds.Cloud,
+        strangers: Collection[str] = (),
+        replaces: bool = False,
+    ) -> clouds.KnownCloud:
+        """Remember the cloud that the store belongs to."""
+        arguments.check_cloud(cloud, strangers)
+        with self._locked():
+            self._store.cloud = self._store.cloud.meet(
+                cloud, strangers, self._store.now(), replaces=replaces
+            )
+            return self._store.cloud

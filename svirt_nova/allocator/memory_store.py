@@ -14,6 +14,8 @@ from collections.abc import Collection
 from collections.abc import Iterator
 from typing import Any
 
+from svirt_nova.allocator import claim_numbers
+from svirt_nova.allocator import clouds
 from svirt_nova.allocator import refusals
 from svirt_nova.allocator import types
 from svirt_nova.mcs import levels
@@ -44,6 +46,15 @@ class MemoryStore:
         default_factory=list
     )
     """Who had the levels that have come free, oldest first."""
+    generation: int = 1
+    distrusted_at: datetime.datetime | None = None
+    distrust_reason: str = ''
+    awaited: dict[str, bool] = dataclasses.field(default_factory=dict)
+    """The hosts that must report, and whether they have."""
+    cloud: clouds.KnownCloud = dataclasses.field(
+        default_factory=clouds.KnownCloud
+    )
+    """The cloud that the store belongs to."""
     _lock: contextlib.AbstractContextManager[bool] = dataclasses.field(
         default_factory=threading.RLock
     )
@@ -98,6 +109,96 @@ class MemoryStore:
                 note=note,
                 project_level=part,
             )
+        )
+
+    # Claims
+
+    def claim(
+        self, held: types.Allocation, host: str, number: int | None
+    ) -> types.Allocation:
+        """Claim an instance for a host, and take back that it is gone.
+
+        :param number: of the claim; None lets it be chosen
+        :raises ClaimOutdated: see :meth:`base.Allocator.acquire`
+        :raises LimitReached: see :meth:`base.Allocator.acquire`
+        """
+        if number is not None and held.claims.get(host) == number:
+            return held
+        refusals.check_room(held, host, self.cloud.listed)
+        number = claim_numbers.of_claim(
+            number, held.last_claim or 0, str(held.instance_uuid)
+        )
+        return self.put(
+            held,
+            hosts=held.hosts | {host},
+            claims={**held.claims, host: number},
+            last_claim=number,
+            retired_at=None,
+        )
+
+    def drop(self, instance: str, host: str, number: int | None) -> bool:
+        """Drop a host's claim; a retired level begins to cool anew.
+
+        :param number: see :meth:`base.Allocator.unclaim`
+        :returns: whether the host had such a claim
+        """
+        held = self.find(instance)
+        if held is None:
+            return False
+        highest = claim_numbers.highest_dropped(number)
+        # A claim that comes after its drop is refused.
+        latest = max(held.last_claim or 0, claim_numbers.passed(number))
+        if host not in held.hosts or held.claims[host] > highest:
+            self.put(held, last_claim=latest)
+            return False
+        self.put(
+            held,
+            hosts=held.hosts - {host},
+            claims={h: n for h, n in held.claims.items() if h != host},
+            last_claim=latest,
+            retired_at=held.retired_at and self.now(),
+        )
+        return True
+
+    # Whether it is trusted
+
+    def meet(self, host: str, seen: int) -> None:
+        """Distrust the store if a host has seen a later generation."""
+        if seen > self.generation:
+            self.distrust(
+                f'host {host} has seen its generation {seen}, and it has the '
+                f'generation {self.generation}'
+            )
+            self.generation = seen
+
+    def distrust(self, reason: str) -> None:
+        """Give out no level until all hosts have reported."""
+        if self.distrusted_at is None:
+            self.distrusted_at = self.now()
+            self.distrust_reason = reason
+            self.awaited = dict.fromkeys(
+                (h for a in self.allocations.values() for h in a.hosts), False
+            )
+
+    def trust(self) -> None:
+        """Give out levels again."""
+        if self.distrusted_at is not None:
+            self.distrusted_at = None
+            self.generation += types.LEAP
+
+    def show_trust(self) -> types.Trust:
+        """Whether it is trusted, and who has not reported."""
+        if self.distrusted_at is None:
+            return types.Trust(self.generation)
+        return types.Trust(
+            self.generation,
+            self.distrusted_at,
+            self.distrust_reason,
+            tuple(
+                sorted(h for h, told in self.awaited.items() if not told)[
+                    : types.MOST_AWAITED
+                ]
+            ),
         )
 
     def choose(self, project: str) -> levels.Level | None:

@@ -7,9 +7,11 @@ Each function makes the error for its caller to raise.
 from __future__ import annotations
 
 import datetime
+from collections.abc import Collection
 from collections.abc import Sequence
 
 from svirt_nova import exception
+from svirt_nova import printing
 from svirt_nova.allocator import types
 from svirt_nova.mcs import levels
 from svirt_nova.mcs import spaces
@@ -21,11 +23,37 @@ _MOST_NAMED = 10
 def unknown_instance(instance: str) -> exception.UnknownInstance:
     """An instance holds no level."""
     return exception.UnknownInstance(
-        f'no level is held for an instance {instance!r}'
+        f'no level is held for an instance {printing.quote(instance)}'
+    )
+
+
+def other_project(
+    instance: str, held: types.Allocation, project: str
+) -> exception.NotAllowed:
+    """A call names another project of an instance than the store has."""
+    return exception.NotAllowed(
+        f'instance {instance} is of project {held.project_id} in the store of '
+        f'levels, and was named as one of project {printing.name(project)}: '
+        f'an instance stays in its project. Ask Nova ("openstack server '
+        f'show") which one is right; if the store is wrong, an intruder may '
+        f'have been first to name it: replace the instance, and look in the '
+        f'log of the allocator for the host that claimed it'
     )
 
 
 # Levels in use
+
+
+def cannot_adopt_for(
+    level: levels.Level, error: exception.NotAllowed
+) -> exception.LevelTaken:
+    """A level that a guest runs with cannot be recorded for its instance.
+
+    Those who adopt many levels go on after this error.
+
+    :param error: what stands against the instance, rather than the level
+    """
+    return exception.LevelTaken(f'level {level} cannot be recorded: {error}')
 
 
 def cannot_adopt(
@@ -67,6 +95,30 @@ def cannot_release(holder: types.Allocation) -> exception.LevelTaken:
     return exception.LevelTaken(
         f'level {holder.level} cannot be released: it is not reserved, but '
         f'{holder.state} for instance {holder.instance_uuid}'
+    )
+
+
+def check_room(
+    held: types.Allocation, host: str, listed: Collection[str]
+) -> None:
+    """Check that a host may come to claim an instance.
+
+    :param held: the instance's allocation
+    :param listed: which of the hosts Nova lists, as the store remembers
+    :raises LimitReached: too many hosts claim the instance
+    """
+    others = held.hosts
+    if host in listed:
+        others = held.hosts & frozenset(listed)
+    if host in held.hosts or len(others) < types.MOST_CLAIMS:
+        return
+    names = ', '.join(map(printing.name, sorted(held.hosts)[:_MOST_NAMED]))
+    raise exception.LimitReached(
+        f'host {printing.name(host)} cannot claim instance '
+        f'{held.instance_uuid}: {len(held.hosts)} hosts claim it, such as '
+        f'{names}, and {types.MOST_CLAIMS} is the most. Drop those that have '
+        f'nothing of it: see "svirt-nova claim list" and "svirt-nova claim '
+        f'purge"'
     )
 
 
@@ -128,4 +180,37 @@ def cannot_change_space(
         f'{named}{f" and {more} more" if more > 0 else ""}. Choose other '
         f'categories, or see with "svirt-nova label show" who has them; '
         f'nothing was changed'
+    )
+
+
+# A store that may be old
+
+
+def distrusted(trust: types.Trust) -> exception.StoreDistrusted:
+    """The store gives no level to new instances."""
+    awaited = ', '.join(trust.awaited[:_MOST_NAMED])
+    more = len(trust.awaited) - _MOST_NAMED
+    least = 'at least ' if len(trust.awaited) == types.MOST_AWAITED else ''
+    return exception.StoreDistrusted(
+        f'the store of levels may not know all levels that instances run '
+        f'with: {trust.reason}. New instances get no level before these '
+        f'hosts have told what they run: {awaited or "none is known yet"}'
+        f'{f" and {least}{more} more" if more > 0 else ""}. Instances that '
+        f'have their level are not affected. See "svirt-nova store show"'
+    )
+
+
+def cannot_change_distrusted() -> exception.StoreDistrusted:
+    """The space of a store that may be old must not be changed."""
+    return exception.StoreDistrusted(
+        'the level space is not changed as long as the store may not know '
+        'all levels that instances run with: see "svirt-nova store show"'
+    )
+
+
+def doubt(host: str, instance: str, level: levels.Level) -> str:
+    """Why a store is not trusted that does not know a level in use."""
+    return (
+        f'host {host} has instance {instance} at the level {level}, which the '
+        f'store does not have for it'
     )

@@ -2,7 +2,8 @@
 """What an allocator answers: allocations, their states, and statistics.
 
 A level is *held* by an instance from its first allocation on. Hosts *claim*
-an instance while they may still have something of it. *Retired* means that
+an instance while they may still have something of it; each claim has a number
+(:mod:`svirt_nova.allocator.claim_numbers`). *Retired* means that
 the instance is gone for good. A level that is retired and that no host claims
 is *cooling*; after its cooling time it is free again. *Reserved* levels are
 never allocated.
@@ -14,8 +15,28 @@ import dataclasses
 import datetime
 import enum
 from collections.abc import Mapping
+from collections.abc import Sequence
 
 from svirt_nova.mcs import levels
+
+LEAP = 10_000_000
+"""How far the generation of a store grows when it is trusted again.
+
+It must be ahead of all that hosts have seen. A generation lasts ten seconds,
+so that this is three years of a store that gives out levels all the time.
+"""
+
+
+MOST_AWAITED = 1000
+"""The most hosts that are named of those that have not told what they run."""
+
+MOST_CLAIMS = 16
+"""The most hosts that claim an instance at a time.
+
+An instance has two or three, the source and the destinations of a move. If
+hosts that Nova does not list claim as many, so many that it does may claim it
+still, so that nobody keeps an instance from moving who makes up hosts.
+"""
 
 
 class State(enum.StrEnum):
@@ -55,6 +76,12 @@ class Allocation:
     :param note: why it is reserved
     :param project_level: what all levels of the project have, in the
         scheme ``project``: the level of what its instances share
+    :param generation: in the answer of the call that gave it, a generation
+        that the store had by then
+    :param claims: the number of each host's claim; empty in the answer of a
+        service that does not number claims
+    :param last_claim: the highest number that a claim on the instance has,
+        or had; None where that is not known
     """
 
     level: levels.Level
@@ -67,6 +94,11 @@ class Allocation:
     retired_at: datetime.datetime | None = None
     note: str = ''
     project_level: levels.Level | None = None
+    generation: int | None = dataclasses.field(default=None, compare=False)
+    claims: Mapping[str, int] = dataclasses.field(
+        default_factory=dict, compare=False
+    )
+    last_claim: int | None = dataclasses.field(default=None, compare=False)
 
     @property
     def levels(self) -> InstanceLevels:
@@ -127,6 +159,54 @@ class Holding:
         return self.since <= moment and (
             self.until is None or self.until > moment - cooling
         )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Trust:
+    """Whether a store may be older than what hosts have seen of it.
+
+    :param generation: grows while levels are given out, and never shrinks
+    :param distrusted_at: since when no new instance gets a level, in UTC;
+        None for a store that is trusted
+    :param reason: why it is not trusted
+    :param awaited: the hosts that have not told what they run, sorted; no
+        more than the first :data:`MOST_AWAITED`
+    """
+
+    generation: int
+    distrusted_at: datetime.datetime | None = None
+    reason: str = ''
+    awaited: tuple[str, ...] = ()
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether new instances get levels."""
+        return self.distrusted_at is None
+
+
+def with_most(counts: Mapping[str, int], most: int | None) -> dict[str, int]:
+    """The names with the highest counts, and of equal ones the first.
+
+    :param most: so many names at most; None for all
+    """
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return dict(ordered[:most])
+
+
+def first_holdings(
+    found: Sequence[Holding], limit: int | None
+) -> Sequence[Holding]:
+    """The first of some holdings, and those that began with the last of them.
+
+    Who reads on after the time of the last one misses none then.
+
+    :param found: the oldest first
+    :param limit: how many; None for all
+    """
+    if limit is None or len(found) <= limit:
+        return found
+    last = found[limit - 1].since
+    return [each for each in found if each.since <= last]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 from oslo_config import cfg
 
+from svirt_nova.conf import caller_keys
 from svirt_nova.conf import database
 from svirt_nova.conf import service
 from svirt_nova.conf import svirt
 
-_MODULES = (svirt, database, service)
+_MODULES = (svirt, database, service, caller_keys)
 
 
 def register_opts(conf: cfg.ConfigOpts) -> None:

@@ -21,6 +21,14 @@ def register_opts(conf: cfg.ConfigOpts) -> None:
     conf.set_default('timeout', _TIMEOUT, group=GROUP)
 
 
+def is_configured(conf: cfg.ConfigOpts) -> bool:
+    """Whether there are credentials for Nova's API."""
+    register_opts(conf)
+    options = conf[GROUP]
+    # With a section of its own, the kind of credentials is an option there.
+    return bool(options.auth_section or options.auth_type)
+
+
 def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
     """The options of [svirt_nova_api], for the usual kinds of credentials."""
     opts: list[cfg.Opt] = [

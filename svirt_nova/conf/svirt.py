@@ -140,6 +140,34 @@ old backup of it was restored, it is the guests that are right. Guests from
 before svirt-nova are never touched while their instances hold no level.
 """,
     ),
+    cfg.StrOpt(
+        'private_images',
+        default='isolate',
+        choices=[
+            (
+                'isolate',
+                'No guest of another project can read an image that is not '
+                'public or community. In the level scheme "project", the '
+                'instances of the project that owns the image share its '
+                'file. All other instances of such an image get a copy of '
+                'it, without a backing file.',
+            ),
+            (
+                'open',
+                'Instances share the file of their image as Nova has it: '
+                'QEMU processes of all instances on the host may read it.',
+            ),
+        ],
+        help="""
+What to do with the files of private and shared images in the image cache.
+
+A copy takes no time and no space where the file system can share blocks, such
+as XFS. Elsewhere it takes the size of the image, and its time; the log shows
+the progress. Nova's image service is asked once for each disk that is made. If
+it gives no answer, the instance gets a copy. Disks that exist are not changed.
+Set the option to the same value on all hosts.
+""",
+    ),
     cfg.BoolOpt(
         'adopt_running_guests',
         default=False,

@@ -31,12 +31,16 @@ from svirt_nova.allocator.contract import adoption_contract
 from svirt_nova.allocator.contract import allocation_contract
 from svirt_nova.allocator.contract import case
 from svirt_nova.allocator.contract import claims_contract
+from svirt_nova.allocator.contract import cloud_contract
 from svirt_nova.allocator.contract import cooling_contract
 from svirt_nova.allocator.contract import history_contract
+from svirt_nova.allocator.contract import late_calls_contract
 from svirt_nova.allocator.contract import listing_contract
+from svirt_nova.allocator.contract import names_contract
 from svirt_nova.allocator.contract import projects_contract
 from svirt_nova.allocator.contract import reservations_contract
 from svirt_nova.allocator.contract import space_contract
+from svirt_nova.allocator.contract import trust_contract
 
 SPACE = case.SPACE
 """The level space of a store when a test begins: 45 levels."""
@@ -48,11 +52,15 @@ class AllocatorContract(
     adoption_contract.AdoptionContract,
     allocation_contract.AllocationContract,
     claims_contract.ClaimsContract,
+    cloud_contract.CloudContract,
     cooling_contract.CoolingContract,
     history_contract.HistoryContract,
+    late_calls_contract.LateCallsContract,
     listing_contract.ListingContract,
+    names_contract.NamesContract,
     projects_contract.ProjectsContract,
     reservations_contract.ReservationsContract,
     space_contract.SpaceContract,
+    trust_contract.TrustContract,
 ):
     """The whole contract, to be inherited beside ``testtools.TestCase``."""

@@ -56,6 +56,33 @@ class HistoryContract(case.ContractCase):
         ):
             self.assertEqual([], list(self.allocator.history(level)))
 
+    def test_history_that_is_asked_for_in_parts_is_complete(self) -> None:
+        level = self.allocator.acquire(self.uuid, 'p', 'a').level
+        self.warm.give_back(self.uuid, 'a')
+        for number in range(4):
+            self.warm.tidy()
+            self.wait_a_tick()
+            uuid = case.new_uuid()
+            self.warm.adopt(uuid, 'p', 'a', level)
+            if number < 3:
+                self.warm.give_back(uuid, 'a')
+        everything = [*self.allocator.history(level)]
+        self.assertEqual(5, len(everything))
+        for size in range(1, 7):
+            found: list[types.Holding] = []
+            while True:
+                part = self.allocator.history(
+                    level, found[-1].since if found else None, size
+                )
+                found += part
+                if len(part) < size:
+                    break
+            self.assertEqual(everything, found)
+        self.assertEqual(
+            everything[2:],
+            [*self.allocator.history(level, everything[1].since)],
+        )
+
     def test_history_is_refused_for_what_can_be_no_level(self) -> None:
         self.assertRaises(
             exception.NotInSpace,

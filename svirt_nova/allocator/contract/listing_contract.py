@@ -109,6 +109,21 @@ class ListingContract(case.ContractCase):
         self.allocator.reserve(self.free_level(), 'kept')
         return held, retired, cooling
 
+    def test_unclaimed_are_held_levels_without_a_claim(self) -> None:
+        self._make_one_of_each()
+        self.assertEqual([], [*self.allocator.list_unclaimed()])
+        self.allocator.acquire(self.uuid, 'p', 'a')
+        self.allocator.acquire(self.uuid, 'p', 'b')
+        self.allocator.unclaim(self.uuid, 'a')
+        self.assertEqual([], [*self.allocator.list_unclaimed()])
+        self.allocator.unclaim(self.uuid, 'b')
+        found = self.allocator.get(self.uuid)
+        [unclaimed] = self.allocator.list_unclaimed()
+        self.assertEqual(found, unclaimed)
+        self.assertEqual(found.last_claim, unclaimed.last_claim)
+        self.allocator.retire(self.uuid)
+        self.assertEqual([], [*self.allocator.list_unclaimed()])
+
     def test_usage_counts_levels_by_project_and_claims_by_host(self) -> None:
         other = case.new_uuid()
         self.allocator.acquire(self.uuid, 'p', 'a')
@@ -118,6 +133,13 @@ class ListingContract(case.ContractCase):
         usage = self.allocator.usage()
         self.assertEqual({'p': 1, 'q': 1}, usage.by_project)
         self.assertEqual({'a': 1, 'b': 2}, usage.by_host)
+
+    def test_usage_names_those_with_the_most_levels(self) -> None:
+        for number, name in ((1, 'c'), (3, 'b'), (1, 'a'), (2, 'd')):
+            self.fill(number, f'p{name}', f'h{name}')
+        usage = self.allocator.usage(3)
+        self.assertEqual({'pb': 3, 'pd': 2, 'pa': 1}, usage.by_project)
+        self.assertEqual({'hb': 3, 'hd': 2, 'ha': 1}, usage.by_host)
 
     def test_usage_has_no_rate_within_the_first_hour(self) -> None:
         self.assertIsNone(self.allocator.usage().per_day)

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 from svirt_nova import exception
 from svirt_nova.allocator.contract import case
@@ -30,6 +32,51 @@ class ProjectsContract(case.ContractCase):
             self.assertEqual(got, allocator.get(uuid))
             self.assertEqual(got, allocator.acquire(uuid, project, 'a'))
         self.assertNotEqual(parts['p'], parts['q'])
+
+    def test_instance_stays_in_its_project(self) -> None:
+        self._check_project(is_retired=False)
+
+    def test_retired_instance_stays_in_its_project(self) -> None:
+        self._check_project(is_retired=True)
+
+    def test_instance_stays_in_its_project_in_the_scheme_project(self) -> None:
+        self.allocator.set_space(PROJECT_SPACE)
+        self._check_project(is_retired=False)
+        # Nobody has come to the part of another project.
+        [other] = self.fill(1, 'q')
+        before = self.allocator.get(self.uuid)
+        self.assertNotEqual(before.project_level, other.project_level)
+
+    def test_instance_whose_level_has_cooled_is_unknown(self) -> None:
+        self.warm.acquire(self.uuid, 'p', 'a')
+        self.warm.give_back(self.uuid, 'a')
+        self.wait_a_tick()
+        got = self.warm.acquire(self.uuid, 'q', 'a')
+        self.assertEqual('q', got.project_id)
+        self.assertEqual({'q': 1}, self.warm.usage().by_project)
+
+    def _check_project(self, *, is_retired: bool) -> None:
+        held = self.allocator.acquire(self.uuid, 'p', 'a')
+        if is_retired:
+            self.allocator.retire(self.uuid)
+        before = self.allocator.get(self.uuid)
+        number = held.claims.get('a')
+        calls: list[tuple[Callable[..., object], type[Exception], Any]] = [
+            (self.allocator.acquire, exception.NotAllowed, ()),
+            (self.allocator.acquire, exception.NotAllowed, (None, number)),
+            # Whoever adopts several levels goes on.
+            (self.allocator.adopt, exception.LevelTaken, (held.level,)),
+            (self.allocator.adopt, exception.LevelTaken, (held.level, number)),
+        ]
+        for call, kind, more in calls:
+            for host in ('a', 'b'):
+                error = self.assertRaises(
+                    kind, call, self.uuid, 'q', host, *more
+                )
+                self.assertIn('of project p', str(error))
+        after = self.allocator.get(self.uuid)
+        self.assertEqual(before, after)
+        self.assertEqual(before.claims, after.claims)
 
     def test_a_project_gets_all_of_its_levels_and_no_more(self) -> None:
         self.allocator.set_space(PROJECT_SPACE)

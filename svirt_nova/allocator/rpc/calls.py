@@ -6,7 +6,7 @@ answer them. A call does what the method of its name does in
 :class:`svirt_nova.allocator.base.Allocator`, unless an endpoint does it in
 another way.
 
-Releases with the versions 1.0 and 1.1 are in the field, and in a rolling
+Releases with versions from 1.0 on are in the field, and in a rolling
 upgrade the client and the service are of different releases. Hence a new
 minor version only adds to the one before: a call, or an argument, that is
 ``since`` that version. The client asks for the version that a call needs, and
@@ -15,19 +15,10 @@ a service that has it not refuses the call.
 
 from __future__ import annotations
 
-import dataclasses
-import enum
-from collections.abc import Iterable
-from collections.abc import Mapping
 from typing import Any
-from typing import Generic
-from typing import TypeVar
 
-from oslo_utils import versionutils
-
+from svirt_nova.allocator.rpc import call_definitions
 from svirt_nova.allocator.rpc import codec
-
-Result = TypeVar('Result')
 
 EXCHANGE = 'svirt-nova'
 """The exchange of all topics, on every bus.
@@ -38,129 +29,16 @@ oslo.messaging. Without a name of our own, a compute's calls would not reach
 the service.
 """
 
-FIRST_VERSION = '1.0'
-"""The version of the interface that every service answers."""
-
-PAGE = 5000
-"""The most allocations that the client asks for in one call.
-
-So many make an answer of about a megabyte.
-"""
-
 _LONG = 600.0
 """Seconds that an operator's command waits for a change that takes long."""
 
 
-class Topic(enum.Enum):
-    """Where a call is answered.
-
-    The name of a topic on the bus is the option ``[svirt_nova_allocator]
-    topic`` and this value. Operators' calls have a topic of their own, which
-    can be on a bus that no compute reaches.
-    """
-
-    COMPUTES = ''
-    OPERATORS = '-operator'
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Argument:
-    """An argument of a call.
-
-    :param name: its name in the message
-    :param kind: the codec of its values
-    :param since: the version of the interface that brought it, if that is
-        not the call's. Clients of a version before do not send it; the
-        service reads None then.
-    """
-
-    name: str
-    kind: codec.Codec[Any]
-    since: str | None = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Call(Generic[Result]):
-    """A call of the service.
-
-    :param name: its name in the message
-    :param summary: what it does, in a sentence
-    :param topics: where it is answered; the client prefers the first
-    :param arguments: its arguments, in the order of the parameters of the
-        allocator's method
-    :param result: the codec of its result
-    :param since: the version of the interface that brought it
-    :param timeout: seconds that the client waits for the answer, once;
-        None for the options ``call_timeout`` and ``call_retries``
-    """
-
-    name: str
-    summary: str
-    topics: tuple[Topic, ...]
-    arguments: tuple[Argument, ...]
-    result: codec.Codec[Result]
-    since: str = FIRST_VERSION
-    timeout: float | None = None
-
-    @property
-    def version(self) -> str:
-        """The version of the interface that has all of the call."""
-        return _newest(
-            self.since,
-            *(each.since for each in self.arguments if each.since),
-        )
-
-    @property
-    def has_host(self) -> bool:
-        """Whether the call is about what one host claims.
-
-        The caller is that host then, unless it is an operator.
-        """
-        return HOST in self.arguments
-
-    def write_arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Write all arguments, as the client does.
-
-        :raises TypeError: the values are not those of the arguments
-        """
-        self._check_names(values, self.arguments)
-        return {
-            each.name: each.kind.write(values[each.name])
-            for each in self.arguments
-        }
-
-    def read_arguments(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """Read the arguments, as the service does.
-
-        :raises TypeError: an argument is missing, is unknown, or is not of
-            its kind
-        :raises ValueError: an argument has no sense
-        """
-        self._check_names(
-            message,
-            [each for each in self.arguments if each.since is None],
-        )
-        return {
-            each.name: each.kind.read(message[each.name])
-            if each.name in message
-            else None
-            for each in self.arguments
-        }
-
-    def _check_names(
-        self, given: Mapping[str, Any], required: Iterable[Argument]
-    ) -> None:
-        for each in required:
-            if each.name not in given:
-                raise TypeError(f'{self.name} needs the argument {each.name}')
-        unknown = given.keys() - {each.name for each in self.arguments}
-        if unknown:
-            raise TypeError(f'{self.name} has no argument {min(unknown)!r}')
-
-
-def _newest(*versions: str) -> str:
-    return max(versions, key=versionutils.convert_version_to_tuple)
-
+# Callers find what describes a call where they find the calls.
+Argument = call_definitions.Argument
+Call = call_definitions.Call
+Topic = call_definitions.Topic
+HOST = call_definitions.HOST
+FIRST_VERSION = call_definitions.FIRST_VERSION
 
 _BOTH = (Topic.COMPUTES, Topic.OPERATORS)
 _COMPUTES = (Topic.COMPUTES,)
@@ -169,14 +47,19 @@ _OPERATORS = (Topic.OPERATORS,)
 _INSTANCE_UUID = Argument('instance_uuid', codec.TEXT)
 _PROJECT_ID = Argument('project_id', codec.TEXT)
 _LEVEL = Argument('level', codec.LEVEL)
+# A client sends it only to a service that has told it a number.
+_CLAIM_NUMBER = Argument('number', codec.optional(codec.NUMBER), '1.4', True)
 _PART = (
     Argument('after', codec.optional(codec.LEVEL), since='1.1'),
     Argument('limit', codec.optional(codec.LIMIT), since='1.1'),
 )
 """Which part of a list is asked for; without them, all of it."""
 
-HOST = Argument('host', codec.TEXT)
-"""The host whose claims a call is about."""
+_RECENT = (
+    Argument('begun_after', codec.optional(codec.TIME), '1.4', True),
+    Argument('limit', codec.optional(codec.LIMIT), '1.4', True),
+)
+_MOST = Argument('most', codec.optional(codec.LIMIT), '1.4', True)
 
 PING = Call(
     'ping',
@@ -184,19 +67,26 @@ PING = Call(
     topics=_BOTH,
     arguments=(),
     result=codec.NOTHING,
+    only_reads=True,
 )
 ACQUIRE = Call(
     'acquire',
     'Hold a level for an instance and claim it for a host.',
     topics=_COMPUTES,
-    arguments=(_INSTANCE_UUID, _PROJECT_ID, HOST),
+    arguments=(
+        _INSTANCE_UUID,
+        _PROJECT_ID,
+        HOST,
+        Argument('seen', codec.optional(codec.GENERATION), '1.3', True),
+        _CLAIM_NUMBER,
+    ),
     result=codec.ALLOCATION,
 )
 ADOPT = Call(
     'adopt',
     'Hold the level that a running instance has, and claim it.',
     topics=_COMPUTES,
-    arguments=(_INSTANCE_UUID, _PROJECT_ID, HOST, _LEVEL),
+    arguments=(_INSTANCE_UUID, _PROJECT_ID, HOST, _LEVEL, _CLAIM_NUMBER),
     result=codec.ALLOCATION,
 )
 GET = Call(
@@ -205,19 +95,20 @@ GET = Call(
     topics=_COMPUTES,
     arguments=(_INSTANCE_UUID,),
     result=codec.ALLOCATION,
+    only_reads=True,
 )
 UNCLAIM = Call(
     'unclaim',
     'Drop the claim of a host: its own, or any as an operator.',
     topics=_BOTH,
-    arguments=(_INSTANCE_UUID, HOST),
+    arguments=(_INSTANCE_UUID, HOST, _CLAIM_NUMBER),
     result=codec.NOTHING,
 )
 GIVE_BACK = Call(
     'give_back',
     'Drop the claim of a host, and retire the instance if it is the last.',
     topics=_COMPUTES,
-    arguments=(_INSTANCE_UUID, HOST),
+    arguments=(_INSTANCE_UUID, HOST, _CLAIM_NUMBER),
     result=codec.NOTHING,
 )
 CLAIMS = Call(
@@ -226,6 +117,7 @@ CLAIMS = Call(
     topics=_COMPUTES,
     arguments=(HOST, *_PART),
     result=codec.list_of(codec.ALLOCATION),
+    only_reads=True,
 )
 SPACE = Call(
     'space',
@@ -233,6 +125,7 @@ SPACE = Call(
     topics=_COMPUTES,
     arguments=(),
     result=codec.SPACE,
+    only_reads=True,
 )
 IS_HELD = Call(
     'is_held',
@@ -241,6 +134,31 @@ IS_HELD = Call(
     arguments=(_LEVEL,),
     result=codec.TRUTH,
     since='1.2',
+    only_reads=True,
+)
+MEET = Call(
+    'meet',
+    'Compare the store with what a host has seen of it.',
+    topics=_COMPUTES,
+    arguments=(HOST, Argument('seen', codec.GENERATION)),
+    result=codec.TRUST,
+    since='1.3',
+)
+DOUBT = Call(
+    'doubt',
+    'Distrust the store if it has another level for an instance.',
+    topics=_COMPUTES,
+    arguments=(HOST, _INSTANCE_UUID, _LEVEL),
+    result=codec.NOTHING,
+    since='1.3',
+)
+REPORT = Call(
+    'report',
+    'Say that a host has adopted all levels that it has.',
+    topics=_COMPUTES,
+    arguments=(HOST, Argument('hosts', codec.TEXTS)),
+    result=codec.TRUST,
+    since='1.3',
 )
 FIND = Call(
     'find',
@@ -248,12 +166,13 @@ FIND = Call(
     topics=_OPERATORS,
     arguments=(_LEVEL,),
     result=codec.optional(codec.ALLOCATION),
+    only_reads=True,
 )
 RETIRE = Call(
     'retire',
     'Record that an instance is gone for good.',
     topics=_OPERATORS,
-    arguments=(_INSTANCE_UUID,),
+    arguments=(_INSTANCE_UUID, _CLAIM_NUMBER),
     result=codec.NOTHING,
 )
 RESERVE = Call(
@@ -281,6 +200,7 @@ LIST = Call(
         *_PART,
     ),
     result=codec.list_of(codec.ALLOCATION),
+    only_reads=True,
 )
 SET_SPACE = Call(
     'set_space',
@@ -294,8 +214,9 @@ HISTORY = Call(
     'history',
     'List the instances that have, and had, a level.',
     topics=_OPERATORS,
-    arguments=(_LEVEL,),
+    arguments=(_LEVEL, *_RECENT),
     result=codec.list_of(codec.HOLDING),
+    only_reads=True,
 )
 STATS = Call(
     'stats',
@@ -303,13 +224,15 @@ STATS = Call(
     topics=_OPERATORS,
     arguments=(),
     result=codec.STATS,
+    only_reads=True,
 )
 USAGE = Call(
     'usage',
     'Tell who uses the level space, and how fast it fills.',
     topics=_OPERATORS,
-    arguments=(),
+    arguments=(_MOST,),
     result=codec.USAGE,
+    only_reads=True,
 )
 TIDY = Call(
     'tidy',
@@ -319,11 +242,61 @@ TIDY = Call(
     result=codec.NOTHING,
     timeout=_LONG,
 )
+DISTRUST = Call(
+    'distrust',
+    'Give no level to new instances before all hosts have reported.',
+    topics=_OPERATORS,
+    arguments=(Argument('reason', codec.TEXT),),
+    result=codec.NOTHING,
+    since='1.3',
+)
+TRUST = Call(
+    'trust',
+    'Give levels to new instances again.',
+    topics=_OPERATORS,
+    arguments=(),
+    result=codec.NOTHING,
+    since='1.3',
+)
+SHOW_TRUST = Call(
+    'show_trust',
+    'Tell whether the store is trusted, and who has not reported.',
+    topics=_OPERATORS,
+    arguments=(),
+    result=codec.TRUST,
+    since='1.3',
+    only_reads=True,
+)
+
+SHOW_CLOUD = Call(
+    'show_cloud',
+    'Give the cloud that the store belongs to.',
+    topics=_OPERATORS,
+    arguments=(),
+    result=codec.KNOWN_CLOUD,
+    since='1.4',
+    only_reads=True,
+)
+MEET_CLOUD = Call(
+    'meet_cloud',
+    'Remember the cloud that the store belongs to.',
+    topics=_OPERATORS,
+    arguments=(
+        Argument('cloud', codec.CLOUD),
+        Argument('strangers', codec.TEXTS),
+        Argument('replaces', codec.TRUTH),
+    ),
+    result=codec.KNOWN_CLOUD,
+    since='1.4',
+)
 
 CALLS: tuple[Call[Any], ...] = tuple(
     each for each in globals().values() if isinstance(each, Call)
 )
 """All calls above."""
 
-VERSION = _newest(*(each.version for each in CALLS))
+READS = frozenset(each.name for each in CALLS if each.only_reads)
+"""The names of the calls that change nothing."""
+
+VERSION = call_definitions.newest(*(each.version for each in CALLS))
 """The version of the interface that the service answers."""

@@ -1,28 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The allocator that asks the service svirt-nova-allocator.
-
-Every call can be repeated, so a call whose answer is lost is made again.
-"""
+"""The allocator that asks the service svirt-nova-allocator."""
 
 from __future__ import annotations
 
-import threading
+import datetime
+from collections.abc import Collection
 from collections.abc import Sequence
 from typing import Any
 from typing import TypeVar
 
-import oslo_messaging
 from oslo_config import cfg
-from oslo_messaging import exceptions as messaging_exceptions
 
 from svirt_nova import exception
+from svirt_nova import logs
 from svirt_nova.allocator import base
+from svirt_nova.allocator import clouds
 from svirt_nova.allocator import types
+from svirt_nova.allocator.rpc import caller
 from svirt_nova.allocator.rpc import calls
+from svirt_nova.allocator.rpc import comparison
 from svirt_nova.allocator.rpc import envelope
-from svirt_nova.allocator.rpc import transport
+from svirt_nova.allocator.rpc import parts
+from svirt_nova.allocator.rpc import sizes
 from svirt_nova.mcs import levels
 from svirt_nova.mcs import spaces
+
+LOG = logs.get_logger(__name__)
 
 Result = TypeVar('Result')
 
@@ -37,24 +40,13 @@ class RpcAllocator(base.Allocator):
 
     def __init__(self, conf: cfg.ConfigOpts) -> None:
         super().__init__(conf)
-        self._options = conf.svirt_nova_allocator
         # Nova's programs have a name for their host; ours have none.
         self._host: str | None = conf.host if 'host' in conf else None
-        self._opening = threading.Lock()
-        self._clients: dict[calls.Topic, transport.Client] = {}
+        self._caller = caller.Caller(conf)
 
     def close(self) -> None:
         """End the connections to the bus; the next call makes new ones."""
-        with self._opening:
-            for client in self._clients.values():
-                client.close()
-            self._clients.clear()
-
-    def _client(self, topic: calls.Topic) -> transport.Client:
-        with self._opening:
-            if topic not in self._clients:
-                self._clients[topic] = transport.Client(self.conf, topic)
-            return self._clients[topic]
+        self._caller.close()
 
     def _call(
         self,
@@ -73,71 +65,31 @@ class RpcAllocator(base.Allocator):
         if host is None and call.has_host:
             # Such a program speaks for the host that the call is about.
             host = arguments[calls.HOST.name]
-        seconds = call.timeout or self._options.call_timeout
-        tries = 1 if call.timeout else 1 + self._options.call_retries
-        answer = self._ask(
+        answer = self._caller.ask(
             call,
             topic or call.topics[0],
-            {'host': host, 'timeout': seconds},
+            host,
             call.write_arguments(arguments),
-            tries,
         )
-        return envelope.read(answer, call.result.read)
-
-    def _ask(
-        self,
-        call: calls.Call[Any],
-        topic: calls.Topic,
-        context: dict[str, Any],
-        arguments: dict[str, Any],
-        tries: int,
-    ) -> Any:
-        """Send a call until it is answered, so many times at most."""
-        seconds: float = context['timeout']
-        silence = oslo_messaging.MessagingTimeout()
-        client = self._client(topic)
-        for _ in range(tries):
-            try:
-                return client.call(call, context, arguments, seconds)
-            except oslo_messaging.MessagingTimeout as error:
-                silence = error
-            except oslo_messaging.RemoteError as error:
-                raise exception.StoreUnusable(
-                    f'the allocator service does not understand the call '
-                    f'{call.name} ({error.exc_type}): upgrade it before '
-                    f'computes'
-                ) from error
-            except (
-                oslo_messaging.MessageDeliveryFailure,
-                messaging_exceptions.MessagingException,
-                OSError,
-            ) as error:
-                raise exception.StoreUnreachable(
-                    f'the message bus cannot be reached: '
-                    f'{type(error).__name__}; check that it runs, and '
-                    f'[svirt_nova_allocator] transport_url'
-                ) from error
-            except Exception as error:
-                # oslo.messaging raises built-in exceptions by the names
-                # that the other side sent.
-                raise exception.StoreUnusable(
-                    f'the allocator service failed at the call {call.name} '
-                    f'({type(error).__name__}); its log says why'
-                ) from error
-        raise exception.StoreUnreachable(
-            f'the allocator service did not answer the call {call.name} in '
-            f'{seconds * tries:g} s; check that svirt-nova-allocator runs '
-            f'and has the same message bus'
-        ) from silence
+        found = envelope.read(answer, call.result.read)
+        comparison.check(call, host, arguments, found)
+        return found
 
     def acquire(
-        self, instance_uuid: str, project_id: str, host: str
+        self,
+        instance_uuid: str,
+        project_id: str,
+        host: str,
+        seen: int | None = None,
+        number: int | None = None,
     ) -> types.Allocation:
         return self._call(
             calls.ACQUIRE,
             instance_uuid=instance_uuid,
             project_id=project_id,
             host=host,
+            seen=seen,
+            number=number,
         )
 
     def adopt(
@@ -146,6 +98,7 @@ class RpcAllocator(base.Allocator):
         project_id: str,
         host: str,
         level: levels.Level,
+        number: int | None = None,
     ) -> types.Allocation:
         return self._call(
             calls.ADOPT,
@@ -153,6 +106,7 @@ class RpcAllocator(base.Allocator):
             project_id=project_id,
             host=host,
             level=level,
+            number=number,
         )
 
     def get(self, instance_uuid: str) -> types.Allocation:
@@ -162,23 +116,38 @@ class RpcAllocator(base.Allocator):
         return self._call(calls.FIND, level=level)
 
     def is_held(self, level: levels.Level) -> bool:
-        held: bool = self._call(calls.IS_HELD, level=level)
-        return held
+        return bool(self._call(calls.IS_HELD, level=level))
 
-    def unclaim(self, instance_uuid: str, host: str) -> None:
+    def unclaim(
+        self, instance_uuid: str, host: str, number: int | None = None
+    ) -> None:
         is_own = host == self._host
         self._call(
             calls.UNCLAIM,
             calls.Topic.COMPUTES if is_own else calls.Topic.OPERATORS,
             instance_uuid=instance_uuid,
             host=host,
+            number=number,
         )
 
-    def retire(self, instance_uuid: str) -> None:
-        self._call(calls.RETIRE, instance_uuid=instance_uuid)
+    def retire(self, instance_uuid: str, number: int | None = None) -> None:
+        self._call(calls.RETIRE, instance_uuid=instance_uuid, number=number)
 
-    def give_back(self, instance_uuid: str, host: str) -> None:
-        self._call(calls.GIVE_BACK, instance_uuid=instance_uuid, host=host)
+    def give_back(
+        self, instance_uuid: str, host: str, number: int | None = None
+    ) -> None:
+        self._call(
+            calls.GIVE_BACK,
+            instance_uuid=instance_uuid,
+            host=host,
+            number=number,
+        )
+
+    def give_back_last(
+        self, instance_uuid: str, host: str, number: int | None = None
+    ) -> None:
+        # The service retires an instance only with its last claim.
+        self.give_back(instance_uuid, host, number)
 
     def reserve(self, level: levels.Level, note: str) -> types.Allocation:
         return self._call(calls.RESERVE, level=level, note=note)
@@ -196,8 +165,16 @@ class RpcAllocator(base.Allocator):
         limit: int | None = None,
     ) -> list[types.Allocation]:
         found: list[types.Allocation] = []
-        while limit is None or len(found) < limit:
-            page = self._list_page(host, project_id, states, after)
+        if limit is not None and limit <= 0:
+            return found
+        for page in parts.ask_for(
+            lambda last, size: self._list_page(
+                host, project_id, states, last, size or sizes.PAGE
+            ),
+            after,
+            sizes.PAGE,
+            lambda each: each.level,
+        ):
             # The call that lists a host's own claims has no filters.
             found += (
                 each
@@ -205,9 +182,8 @@ class RpcAllocator(base.Allocator):
                 if project_id in (None, each.project_id)
                 and (states is None or each.state in states)
             )
-            if len(page) < calls.PAGE:
+            if limit is not None and len(found) >= limit:
                 break
-            after = page[-1].level
         return found[:limit]
 
     def _list_page(
@@ -216,18 +192,17 @@ class RpcAllocator(base.Allocator):
         project_id: str | None,
         states: frozenset[types.State] | None,
         after: levels.Level | None,
+        size: int,
     ) -> Sequence[types.Allocation]:
         if host is not None and host == self._host:
-            return self._call(
-                calls.CLAIMS, host=host, after=after, limit=calls.PAGE
-            )
+            return self._call(calls.CLAIMS, host=host, after=after, limit=size)
         return self._call(
             calls.LIST,
             host=host,
             project_id=project_id,
             states=states,
             after=after,
-            limit=calls.PAGE,
+            limit=size,
         )
 
     def space(self) -> spaces.LevelSpace:
@@ -236,14 +211,79 @@ class RpcAllocator(base.Allocator):
     def set_space(self, space: spaces.LevelSpace) -> None:
         self._call(calls.SET_SPACE, space=space)
 
-    def history(self, level: levels.Level) -> Sequence[types.Holding]:
-        return self._call(calls.HISTORY, level=level)
+    def history(
+        self,
+        level: levels.Level,
+        begun_after: datetime.datetime | None = None,
+        limit: int | None = None,
+    ) -> Sequence[types.Holding]:
+        found: list[types.Holding] = []
+        for page in parts.ask_for(
+            lambda last, size: self._call(
+                calls.HISTORY, level=level, begun_after=last, limit=size
+            ),
+            begun_after,
+            limit,
+            lambda each: each.since,
+        ):
+            found += page
+            if limit is not None and len(found) >= limit:
+                break
+        return types.first_holdings(found, limit)
 
     def stats(self) -> types.Stats:
         return self._call(calls.STATS)
 
-    def usage(self) -> types.Usage:
-        return self._call(calls.USAGE)
+    def usage(self, most: int | None = None) -> types.Usage:
+        try:
+            return self._call(calls.USAGE, most=most)
+        except exception.AnswerTooLarge:
+            if most is not None:
+                raise
+        LOG.warning(
+            'There are so many projects or hosts that the service counts '
+            'only the %d with the most levels',
+            sizes.MOST_COUNTED,
+        )
+        return self._call(calls.USAGE, most=sizes.MOST_COUNTED)
 
     def tidy(self) -> None:
         self._call(calls.TIDY)
+
+    def meet(self, host: str, seen: int) -> types.Trust:
+        return self._call(calls.MEET, host=host, seen=seen)
+
+    def doubt(
+        self, host: str, instance_uuid: str, level: levels.Level
+    ) -> None:
+        self._call(
+            calls.DOUBT, host=host, instance_uuid=instance_uuid, level=level
+        )
+
+    def report(self, host: str, hosts: Collection[str]) -> types.Trust:
+        return self._call(calls.REPORT, host=host, hosts=hosts)
+
+    def distrust(self, reason: str) -> None:
+        self._call(calls.DISTRUST, reason=reason)
+
+    def trust(self) -> None:
+        self._call(calls.TRUST)
+
+    def show_trust(self) -> types.Trust:
+        return self._call(calls.SHOW_TRUST)
+
+    def show_cloud(self) -> clouds.KnownCloud:
+        return self._call(calls.SHOW_CLOUD)
+
+    def meet_cloud(
+        self,
+        cloud: clouds.Cloud,
+        strangers: Collection[str] = (),
+        replaces: bool = False,
+    ) -> clouds.KnownCloud:
+        return self._call(
+            calls.MEET_CLOUD,
+            cloud=cloud,
+            strangers=strangers,
+            replaces=replaces,
+        )

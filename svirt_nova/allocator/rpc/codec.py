@@ -11,11 +11,17 @@ from __future__ import annotations
 import dataclasses
 import datetime
 from collections.abc import Callable
+from collections.abc import Collection
 from typing import Any
 from typing import Generic
 from typing import TypeVar
 
+from svirt_nova import printing
+from svirt_nova.allocator import claim_numbers
+from svirt_nova.allocator import clouds
 from svirt_nova.allocator import types
+from svirt_nova.allocator.rpc import records
+from svirt_nova.allocator.rpc import sizes
 from svirt_nova.mcs import levels
 from svirt_nova.mcs import spaces
 
@@ -54,57 +60,6 @@ def list_of(codec: Codec[Value]) -> Codec[list[Value]]:
     return Codec(lambda values: [codec.write(each) for each in values], read)
 
 
-class Record:
-    """Reads the entries of a map.
-
-    :raises TypeError: the message is no map. The methods raise it when an
-        entry is missing or is of another kind.
-    """
-
-    def __init__(self, message: Any) -> None:
-        if not isinstance(message, dict):
-            raise TypeError('not a map')
-        self._message = message
-
-    def take(self, name: str, kind: type[Value]) -> Value:
-        """An entry of a kind that JSON has."""
-        value = self._message.get(name)
-        if not isinstance(value, kind) or (
-            # In Python, True is an int.
-            kind is int and isinstance(value, bool)
-        ):
-            raise TypeError(f'{name} is no {kind.__name__}')
-        return value
-
-    def maybe(
-        self,
-        name: str,
-        read: Callable[[Any], Value],
-        kind: type[Any] = str,
-    ) -> Value | None:
-        """What is read from an entry; None if it is null or missing."""
-        if self._message.get(name) is None:
-            return None
-        return read(self.take(name, kind))
-
-    def texts(self, name: str) -> list[str]:
-        """An entry that is a list of texts."""
-        found = self.take(name, list)
-        if not all(isinstance(each, str) for each in found):
-            raise TypeError(f'{name} has what is no text')
-        return found
-
-    def counts(self, name: str) -> dict[str, int]:
-        """An entry that is a map of numbers."""
-        found = self.take(name, dict)
-        if not all(
-            isinstance(key, str) and isinstance(number, int)
-            for key, number in found.items()
-        ):
-            raise TypeError(f'{name} has what is no count')
-        return found
-
-
 def _write_as_it_is(value: Value) -> Value:
     # The other side refuses a value that is of another kind.
     return value
@@ -112,20 +67,22 @@ def _write_as_it_is(value: Value) -> Value:
 
 def _read_text(message: Any) -> str:
     if not isinstance(message, str):
-        raise TypeError(f'{message!r} is no text')
+        raise TypeError(f'{printing.quote(message)} is no text')
+    if len(message) > sizes.LONGEST_TEXT:
+        raise ValueError(f'{printing.quote(message)} is too long')
     return message
 
 
 def _read_limit(message: Any) -> int:
     # In Python, True is an int.
     if type(message) is not int or message < 1:
-        raise TypeError(f'{message!r} is no limit')
+        raise TypeError(f'{printing.quote(message)} is no limit')
     return message
 
 
 def _read_truth(message: Any) -> bool:
     if not isinstance(message, bool):
-        raise TypeError(f'{message!r} is neither true nor false')
+        raise TypeError(f'{printing.quote(message)} is neither true nor false')
     return message
 
 
@@ -149,7 +106,7 @@ def _write_time(value: datetime.datetime | None) -> str | None:
 def _read_time(text: str) -> datetime.datetime:
     moment = datetime.datetime.fromisoformat(text)
     if moment.tzinfo is None:
-        raise TypeError(f'{text} has no time zone')
+        raise TypeError(f'{printing.quote(text)} has no time zone')
     return moment
 
 
@@ -164,11 +121,23 @@ def _write_allocation(value: types.Allocation) -> dict[str, Any]:
         'retired_at': _write_time(value.retired_at),
         'note': value.note,
         'project_level': None if project_level is None else str(project_level),
+        # Clients of former releases do not expect it.
+        **(
+            {}
+            if value.generation is None
+            else {'generation': value.generation}
+        ),
+        **({'claims': dict(value.claims)} if value.claims else {}),
+        **(
+            {}
+            if value.last_claim is None
+            else {'last_claim': value.last_claim}
+        ),
     }
 
 
 def _read_allocation(message: Any) -> types.Allocation:
-    record = Record(message)
+    record = records.Record(message)
     return types.Allocation(
         level=levels.Level.parse(record.take('level', str)),
         instance_uuid=record.maybe('instance_uuid', str),
@@ -178,7 +147,26 @@ def _read_allocation(message: Any) -> types.Allocation:
         retired_at=record.maybe('retired_at', _read_time),
         note=record.take('note', str),
         project_level=record.maybe('project_level', levels.Level.parse),
+        generation=record.maybe('generation', int, int),
+        claims=record.maybe('claims', _read_numbers, dict) or {},
+        last_claim=record.maybe('last_claim', _read_number, int),
     )
+
+
+def _read_number(message: Any) -> int:
+    # In Python, True is an int.
+    if type(message) is not int or message < claim_numbers.UNNUMBERED:
+        raise TypeError(
+            f'{printing.quote(message)} is not the number of a claim'
+        )
+    return message
+
+
+def _read_numbers(message: dict[Any, Any]) -> dict[str, int]:
+    return {
+        _read_text(host): _read_number(number)
+        for host, number in message.items()
+    }
 
 
 def _write_holding(value: types.Holding) -> dict[str, Any]:
@@ -191,7 +179,7 @@ def _write_holding(value: types.Holding) -> dict[str, Any]:
 
 
 def _read_holding(message: Any) -> types.Holding:
-    record = Record(message)
+    record = records.Record(message)
     return types.Holding(
         instance_uuid=record.take('instance_uuid', str),
         project_id=record.take('project_id', str),
@@ -210,13 +198,101 @@ def _write_usage(value: types.Usage) -> dict[str, Any]:
 
 
 def _read_usage(message: Any) -> types.Usage:
-    record = Record(message)
+    record = records.Record(message)
     return types.Usage(
         by_project=record.counts('by_project'),
         by_host=record.counts('by_host'),
         per_day=record.maybe('per_day', float, float),
         full_at=record.maybe('full_at', _read_time),
     )
+
+
+def _write_trust(value: types.Trust) -> dict[str, Any]:
+    return {
+        'generation': value.generation,
+        'distrusted_at': _write_time(value.distrusted_at),
+        'reason': value.reason,
+        'awaited': [*value.awaited],
+    }
+
+
+def _read_trust(message: Any) -> types.Trust:
+    record = records.Record(message)
+    return types.Trust(
+        generation=record.take('generation', int),
+        distrusted_at=record.maybe('distrusted_at', _read_time),
+        reason=record.take('reason', str),
+        awaited=tuple(record.texts('awaited')),
+    )
+
+
+def _write_cloud(value: clouds.Cloud) -> dict[str, Any]:
+    return {
+        'name': value.name,
+        'services': [
+            {'host': each.host, 'uuid': each.uuid, 'is_up': each.is_up}
+            for each in value.services
+        ],
+    }
+
+
+def _read_cloud(message: Any) -> clouds.Cloud:
+    record = records.Record(message)
+    return clouds.Cloud(
+        record.take('name', str),
+        tuple(
+            clouds.ComputeService(
+                each.take('host', str),
+                each.take('uuid', str),
+                each.take('is_up', bool),
+            )
+            for each in map(records.Record, record.take('services', list))
+        ),
+    )
+
+
+def _write_known_cloud(value: clouds.KnownCloud) -> dict[str, Any]:
+    return {
+        'name': value.name,
+        'hosts': [
+            {
+                'name': each.name,
+                'service_uuid': each.service_uuid,
+                'missing_since': _write_time(each.missing_since),
+            }
+            for each in value.hosts
+        ],
+    }
+
+
+def _read_known_cloud(message: Any) -> clouds.KnownCloud:
+    record = records.Record(message)
+    return clouds.KnownCloud(
+        record.take('name', str),
+        tuple(
+            clouds.KnownHost(
+                each.take('name', str),
+                each.maybe('service_uuid', str),
+                each.maybe('missing_since', _read_time),
+            )
+            for each in map(records.Record, record.take('hosts', list))
+        ),
+    )
+
+
+def _read_texts(message: Any) -> list[str]:
+    if not isinstance(message, list):
+        raise TypeError('not a list')
+    if len(message) > sizes.MOST_TEXTS:
+        raise ValueError(f'a list of more than {sizes.MOST_TEXTS} texts')
+    return [_read_text(each) for each in message]
+
+
+def _read_generation(message: Any) -> int:
+    # In Python, True is an int.
+    if type(message) is not int or message < 0:
+        raise TypeError(f'{printing.quote(message)} is no generation')
+    return message
 
 
 _STATS = ('size', 'held', 'retired', 'cooling', 'reserved')
@@ -227,7 +303,7 @@ def _write_stats(value: types.Stats) -> dict[str, int]:
 
 
 def _read_stats(message: Any) -> types.Stats:
-    record = Record(message)
+    record = records.Record(message)
     return types.Stats(**{name: record.take(name, int) for name in _STATS})
 
 
@@ -243,7 +319,7 @@ def _write_space(value: spaces.LevelSpace) -> dict[str, Any]:
 
 
 def _read_space(message: Any) -> spaces.LevelSpace:
-    record = Record(message)
+    record = records.Record(message)
     return spaces.LevelSpace.parse(
         record.take('categories', str),
         record.take('per_level', int),
@@ -266,3 +342,13 @@ HOLDING = Codec(_write_holding, _read_holding)
 USAGE = Codec(_write_usage, _read_usage)
 STATS = Codec(_write_stats, _read_stats)
 SPACE = Codec(_write_space, _read_space)
+TEXTS: Codec[Collection[str]] = Codec(sorted, _read_texts)
+TIME = Codec(
+    datetime.datetime.isoformat,
+    lambda message: _read_time(_read_text(message)),
+)
+GENERATION = Codec(_write_as_it_is, _read_generation)
+NUMBER = Codec(_write_as_it_is, _read_number)
+TRUST = Codec(_write_trust, _read_trust)
+CLOUD = Codec(_write_cloud, _read_cloud)
+KNOWN_CLOUD = Codec(_write_known_cloud, _read_known_cloud)

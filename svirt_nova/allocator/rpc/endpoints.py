@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The service's side of the calls: what computes and operators are answered.
 
-oslo.messaging does not say who calls. A call names its host, and one that
-names another host's claims is refused. That protects against a misconfigured
-compute, but not against one that lies about its name.
+A signed call is that of the owner of its key. A call that is not signed names
+its host; one that names another host's claims is refused, which protects
+against a misconfigured compute, but not against one that lies about its name.
 """
 
 from __future__ import annotations
@@ -14,15 +14,27 @@ from typing import Any
 from typing import ClassVar
 
 import oslo_messaging
-from oslo_log import log as logging
 
 from svirt_nova import exception
+from svirt_nova import logs
+from svirt_nova import printing
 from svirt_nova.allocator import base
+from svirt_nova.allocator import enrolled_keys
+from svirt_nova.allocator import host_flows
 from svirt_nova.allocator import types
+from svirt_nova.allocator.rpc import admission
 from svirt_nova.allocator.rpc import calls
 from svirt_nova.allocator.rpc import envelope
+from svirt_nova.allocator.rpc import quotas
+from svirt_nova.allocator.rpc import sizes
 
-LOG = logging.getLogger(__name__)
+LOG = logs.get_logger(__name__)
+
+_FLOWS = {
+    calls.ACQUIRE.name: host_flows.Flow.ACQUIRED,
+    calls.ADOPT.name: host_flows.Flow.ADOPTED,
+}
+"""How a call takes a level, by the names of those that claim an instance."""
 
 
 class Endpoint(abc.ABC):
@@ -53,12 +65,13 @@ class Endpoint(abc.ABC):
         try:
             arguments = _read_arguments(call, message)
             self._authorize(call, context, arguments)
-            result = call.result.write(self._perform(call, arguments))
+            found = self._perform(call, arguments)
+            sizes.check_entries(call.name, found)
+            result = call.result.write(found)
+            sizes.check_answer(call.name, result)
             return envelope.write_result(result)
         except (exception.SvirtError, ValueError) as error:
-            # Quoted: the text may hold line ends that the caller sent, which
-            # would look like another line of the log.
-            LOG.info('Refused: %r', str(error))
+            LOG.info('Refused: %s', error)
             return envelope.write_refusal(error)
         except Exception as error:
             # The caller gets an answer, but no traceback of this process.
@@ -71,7 +84,8 @@ class Endpoint(abc.ABC):
     ) -> None:
         """Check that the caller may make a call.
 
-        :param context: what the caller says of itself
+        :param context: the key of the caller, or what a caller that has not
+            signed the call says of itself
         :raises NotAllowed: it may not
         """
 
@@ -81,8 +95,17 @@ class Endpoint(abc.ABC):
         """Do what a call asks for, and give its result."""
         if call is calls.PING:
             return None
-        # The table has them in the order of the method's parameters.
-        return getattr(self._allocator, call.name)(*arguments.values())
+        given = call.thin_out(arguments)
+        return getattr(self._allocator, call.name)(**given)
+
+    def _list(
+        self, *, limit: int | None, **filters: Any
+    ) -> list[types.Allocation]:
+        """List allocations, but no more than a message can have."""
+        most = sizes.MOST_ENTRIES + 1
+        return self._allocator.list(
+            **filters, limit=most if limit is None else min(limit, most)
+        )
 
 
 def _method_of(call: calls.Call[Any]) -> Callable[..., envelope.Answer]:
@@ -106,19 +129,47 @@ def _read_arguments(
         raise ValueError(f'the call makes no sense: {error}') from error
 
 
+def _who(context: Any) -> str:
+    """A caller, for an error."""
+    if isinstance(context, enrolled_keys.EnrolledKey):
+        return f'the {context.role} {context.owner}'
+    return f'host {printing.name(_host_of(context))}'
+
+
+def _host_of(context: Any) -> Any:
+    """The host that makes a call; None if it is none."""
+    if isinstance(context, enrolled_keys.EnrolledKey):
+        is_host = context.role is enrolled_keys.Role.HOST
+        return context.owner if is_host else None
+    return context.get('host') if isinstance(context, dict) else None
+
+
 class ComputeEndpoint(Endpoint):
     """Answers nova-compute, about the claims of its own host alone.
 
     :param retires: whether a host may say that an instance is gone for good
+    :param limits: what a host can take; None for as much as it likes
+    :param check_host: raises an error for hosts that may claim nothing
+    :param admits: checks for which instances it may have levels; None
+        checks nothing
     """
 
     topic = calls.Topic.COMPUTES
 
     def __init__(
-        self, allocator: base.Allocator, *, retires: bool = True
+        self,
+        allocator: base.Allocator,
+        *,
+        retires: bool = True,
+        limits: quotas.HostQuotas | None = None,
+        check_host: Callable[[str], None] | None = None,
+        admits: admission.Admission | None = None,
     ) -> None:
         super().__init__(allocator)
         self._retires = retires
+        self._limits = limits
+        self._check_host = check_host
+        self._admits = admits
 
     def _authorize(
         self, call: calls.Call[Any], context: Any, arguments: dict[str, Any]
@@ -126,71 +177,89 @@ class ComputeEndpoint(Endpoint):
         if not call.has_host:
             return
         host = arguments[calls.HOST.name]
-        caller = context.get('host') if isinstance(context, dict) else None
+        caller = _host_of(context)
         if caller != host:
             raise exception.NotAllowed(
-                f'host {caller} asked for the claims of host {host}: a host '
-                f'has to do with its own alone'
+                f'{_who(context)} asked for the claims of host '
+                f'{printing.name(host)}: a host has to do with its own alone'
             )
 
     def _perform(
         self, call: calls.Call[Any], arguments: dict[str, Any]
     ) -> Any:
         if call is calls.CLAIMS:
-            return self._allocator.list(**arguments)
+            return self._list(**arguments)
         if call is calls.GIVE_BACK:
             return self._give_back(**arguments)
+        if call.name in _FLOWS:
+            return self._claim(call, arguments)
         result = super()._perform(call, arguments)
         if call is calls.UNCLAIM:
             LOG.info(
-                'unclaim: host %s has nothing of instance %r',
-                arguments['host'],
-                arguments['instance_uuid'],
+                'unclaim: host %s has nothing of instance %s',
+                printing.name(arguments['host']),
+                printing.name(arguments['instance_uuid']),
             )
-        elif call in (calls.ACQUIRE, calls.ADOPT):
-            _log_claim(call, arguments['host'], result)
+        elif call is calls.REPORT:
+            LOG.info(
+                'report: host %s has told which levels it has',
+                printing.name(arguments['host']),
+            )
         return result
 
-    def _give_back(self, instance_uuid: str, host: str) -> None:
+    def _claim(
+        self, call: calls.Call[Any], arguments: dict[str, Any]
+    ) -> types.Allocation:
+        """Claim an instance for a host that may."""
+        host, flow = arguments['host'], _FLOWS[call.name]
+        if self._check_host is not None:
+            self._check_host(host)
+        if self._limits is not None:
+            self._limits.check(flow, host, arguments['instance_uuid'])
+        if self._admits is not None:
+            self._admits.check(call, arguments)
+        found: types.Allocation = super()._perform(call, arguments)
+        if self._limits is not None:
+            self._limits.note(flow, host, found)
+        LOG.info(
+            '%s: host %s claims instance %s, level %s',
+            call.name,
+            printing.name(host),
+            found.instance_uuid,
+            found.level,
+        )
+        return found
+
+    def _give_back(
+        self, instance_uuid: str, host: str, number: int | None
+    ) -> None:
         """Unclaim, and retire the instance if the claim was the last one.
 
         Where another host claims the instance too, the reaper decides
         whether it is gone. The answer is the same in both cases, because
         the call may repeat one that was done and whose answer was lost.
         """
-        try:
-            claims = self._allocator.get(instance_uuid).hosts
-        except exception.UnknownInstance:
-            claims = frozenset()
-        is_last = self._retires and claims == {host}
-        if is_last:
-            self._allocator.give_back(instance_uuid, host)
+        # A driver of another project may know no numbers.
+        named = {} if number is None else {'number': number}
+        is_retired = False
+        if self._retires:
+            is_retired = bool(
+                self._allocator.give_back_last(instance_uuid, host, **named)
+            )
         else:
-            self._allocator.unclaim(instance_uuid, host)
+            self._allocator.unclaim(instance_uuid, host, **named)
         LOG.info(
-            'give_back: host %s has nothing of instance %r, which is %s',
-            host,
-            instance_uuid,
-            'retired' if is_last else 'not retired',
+            'give_back: host %s has nothing of instance %s, which is %s',
+            printing.name(host),
+            printing.name(instance_uuid),
+            'retired' if is_retired else 'not retired',
         )
-
-
-def _log_claim(
-    call: calls.Call[Any], host: str, found: types.Allocation
-) -> None:
-    LOG.info(
-        '%s: host %s claims instance %s, level %s',
-        call.name,
-        host,
-        found.instance_uuid,
-        found.level,
-    )
 
 
 class OperatorEndpoint(Endpoint):
     """Answers operators' commands, about all hosts.
 
-    It needs a topic that no compute has to reach.
+    It has a topic of its own; who may make its calls is judged before.
     """
 
     topic = calls.Topic.OPERATORS
@@ -198,11 +267,11 @@ class OperatorEndpoint(Endpoint):
     def _authorize(
         self, call: calls.Call[Any], context: Any, arguments: dict[str, Any]
     ) -> None:
-        """Allow every call: whoever reaches the topic is an operator."""
+        """Allow every call: it was judged who makes it."""
 
     def _perform(
         self, call: calls.Call[Any], arguments: dict[str, Any]
     ) -> Any:
         if call is calls.LIST:
-            return self._allocator.list(**arguments)
+            return self._list(**arguments)
         return super()._perform(call, arguments)

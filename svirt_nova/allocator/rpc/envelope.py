@@ -15,7 +15,8 @@ from typing import Any
 from typing import TypeVar
 
 from svirt_nova import exception
-from svirt_nova.allocator.rpc import codec
+from svirt_nova import printing
+from svirt_nova.allocator.rpc import records
 
 Value = TypeVar('Value')
 
@@ -30,10 +31,16 @@ _ERRORS: Mapping[str, type[Exception]] = {
         exception.UnknownInstance,
         exception.SpaceFull,
         exception.LevelTaken,
+        exception.ClaimOutdated,
         exception.StoreUnreachable,
         exception.StoreUnusable,
         exception.StoreTooNew,
+        exception.StoreDistrusted,
+        exception.OtherCloud,
         exception.NotAllowed,
+        exception.LimitReached,
+        exception.AnswerTooLarge,
+        exception.RepeatedCall,
         # An argument has no sense.
         ValueError,
     )
@@ -56,11 +63,18 @@ def write_refusal(error: Exception) -> Answer:
     not told, because it may hold what a caller must not know.
     """
     if _ERRORS.get(type(error).__name__) is type(error):
-        name, text = type(error).__name__, str(error)
+        name = type(error).__name__
+        text = printing.printable(error)
     else:
         name = exception.StoreUnusable.__name__
         text = 'the allocator service failed; its log says why'
     return {'error': {'name': name, 'text': text}}
+
+
+def is_refusal(answer: Any, kind: type[Exception]) -> bool:
+    """Whether an answer refuses a call with an error of a kind."""
+    error = answer.get('error') if isinstance(answer, dict) else None
+    return isinstance(error, dict) and error.get('name') == kind.__name__
 
 
 def read(answer: Any, read_result: Callable[[Any], Value]) -> Value:
@@ -90,10 +104,10 @@ def read(answer: Any, read_result: Callable[[Any], Value]) -> Value:
 
 def _read_error(message: Any) -> Exception:
     try:
-        record = codec.Record(message)
+        record = records.Record(message)
         name, text = record.take('name', str), record.take('text', str)
     except TypeError as error:
         return exception.StoreUnusable(
             f'the allocator service sent a refusal without sense: {error}'
         )
-    return _ERRORS.get(name, exception.StoreUnusable)(text)
+    return _ERRORS.get(name, exception.StoreUnusable)(printing.printable(text))

@@ -6,15 +6,16 @@ from __future__ import annotations
 import threading
 import time
 from typing import Any
+from urllib import parse
 
 import oslo_messaging
 from oslo_config import cfg
-from oslo_log import log as logging
 
 from svirt_nova import exception
+from svirt_nova import logs
 from svirt_nova.allocator.rpc import calls
 
-LOG = logging.getLogger(__name__)
+LOG = logs.get_logger(__name__)
 
 _SWITCHES = {
     'oslo_messaging_tracing': 'tracing_enabled',
@@ -39,6 +40,35 @@ def url_of(conf: cfg.ConfigOpts, topic: calls.Topic) -> str | None:
     if topic is calls.Topic.OPERATORS:
         url = options.operator_transport_url or url
     return url
+
+
+def is_apart(conf: cfg.ConfigOpts) -> bool:
+    """Whether operators have a virtual host of the bus of their own.
+
+    Nothing else makes a bus another one for certain. One server has many
+    names, addresses and ports, and the nodes of a cluster are one bus. Which
+    users may write to the topic of operators is only known to the bus.
+    """
+    url = conf.svirt_nova_allocator.operator_transport_url
+    if not url:
+        return False
+    connect(conf, url).cleanup()
+    own, common = (
+        _virtual_host(oslo_messaging.TransportURL.parse(conf, each))
+        for each in (url, conf.svirt_nova_allocator.transport_url)
+    )
+    return own != common
+
+
+def _virtual_host(url: oslo_messaging.TransportURL) -> str:
+    """The virtual host that RabbitMQ is asked for.
+
+    oslo.messaging decodes the name in the URL, and hands it to kombu as a
+    part of another URL (``Connection`` in ``impl_rabbit``), which kombu
+    decodes again. Without a name, it is ``/``.
+    """
+    path = parse.urlsplit(f'//bus/{url.virtual_host or ""}').path
+    return parse.unquote(path[1:]) or '/'
 
 
 def connect(conf: cfg.ConfigOpts, url: str | None) -> Any:
@@ -101,15 +131,18 @@ class Client:
 
     def call(
         self,
-        call: calls.Call[Any],
+        name: str,
+        version: str,
         context: dict[str, Any],
         arguments: dict[str, Any],
         timeout: float,
     ) -> Any:
         """Make a call and give its answer.
 
+        :param name: of the call
+        :param version: of the interface that it needs
         :param context: what the caller says of itself
-        :param arguments: as the call writes them
+        :param arguments: as they are sent
         :param timeout: seconds to wait for the connection, and once more
             for the answer
         :raises oslo_messaging.MessagingException: as oslo.messaging does
@@ -118,10 +151,8 @@ class Client:
         if not self._is_open.wait(timeout):
             raise oslo_messaging.MessageDeliveryFailure('no connection')
         return self._client.prepare(
-            timeout=timeout,
-            retry=self._SEND_RETRIES,
-            version=call.version,
-        ).call(context, call.name, **arguments)
+            timeout=timeout, retry=self._SEND_RETRIES, version=version
+        ).call(context, name, **arguments)
 
     def close(self) -> None:
         """End the connections of this client."""

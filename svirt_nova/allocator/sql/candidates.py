@@ -3,194 +3,188 @@
 
 The store's constraints decide whether a candidate is free. A wrong one costs
 a duplicate key and another try, never a wrong answer; nothing here does I/O.
+
+Levels are looked at in windows: those at some thousand neighbouring
+positions, which a database reads as one range of its primary key.
 """
 
 from __future__ import annotations
 
 import collections
-import math
 import random
-import re
 import threading
 from collections.abc import Collection
-from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
 
+from svirt_nova.allocator.sql import fullness
 from svirt_nova.allocator.sql.tables import space_rows
 from svirt_nova.mcs import levels
+from svirt_nova.mcs import own_levels
 from svirt_nova.mcs import ranking
 
-MAX_BITS = 1 << 24
-"""The largest bitmap, in bits: 2 MiB of memory."""
+WINDOW = 4_096
+"""Levels that are looked at together.
 
-_MAX_BITMAPS = 256
-"""Projects with a bitmap of their own: 64 KiB of memory each."""
+In a space of which one level in a thousand is free, four are in a window.
+"""
 
-_COLLISIONS_PER_LOAD = 1_000
-"""Collisions after which loading a bitmap costs less than the next ones."""
+_FEWEST_KEPT = 6
+_MOST_KEPT = 64
+_SHARE_KEPT = 16
+"""The part of a window's free levels that is kept: one of so many.
 
-_COLLISIONS_PER_CHECK = 64
-"""Collisions of random probes after which the space may be full."""
+Others take levels of the same window unseen, and the levels of a process
+shall not be neighbours for long. Windows of which more was taken at once
+would soon be either full or nearly free, so that ever more of them had to be
+looked at.
+"""
 
-# How much the newest result weighs in the failure rate, and the rate from
-# which on checking some candidates costs less than their collisions.
-_WEIGHT = 0.1
-_CHECK_FIRST_ABOVE = 0.15
+_COLLISIONS = 2
+"""Collisions in a row after which what is kept is looked at as too old."""
 
-_NOT_FULL = re.compile(rb'[^\xff]')
+_MOST_OWNERS = 256
+"""Projects whose candidates are kept."""
 
+_WEIGHT = 0.2
+"""How much the newest window weighs in what is believed of the fill."""
 
-class _FailureRate:
-    """The share of recent candidates that turned out to be taken."""
-
-    def __init__(self) -> None:
-        self.failure_rate = 0.0
-
-    @property
-    def should_check_first(self) -> bool:
-        """Whether to ask the store about candidates before trying one."""
-        return self.failure_rate > _CHECK_FIRST_ABOVE
-
-    def succeed(self) -> None:
-        """Count a candidate that was free."""
-        self._count(failed=False)
-
-    def _count(self, *, failed: bool) -> None:
-        self.failure_rate += _WEIGHT * (failed - self.failure_rate)
+Window = tuple[int, int]
+"""The first position, and the one after the last."""
 
 
-class Bitmap(_FailureRate):
-    """A bit for each set of categories, set where it is believed taken.
+def windows(number: int) -> Iterator[Window]:
+    """All windows, from a random one on: each level is in one of them.
 
-    The bitmap starts empty; the first collision loads it from the store.
+    :param number: how many levels there are
+    """
+    first = random.randrange(number) // WINDOW * WINDOW
+    for start in (*range(first, number, WINDOW), *range(0, first, WINDOW)):
+        yield start, min(start + WINDOW, number)
+
+
+class Candidates:
+    """The candidates of an owner: a project, or the whole cloud.
+
+    At first each is any level of the owner. From the first collision on,
+    each is one that was free when its window was looked at.
+
     It is safe to use from several threads.
 
-    :param categories: what the sets are made of
-    :param size: how many categories each set has
+    :param own: all levels of the owner
     """
 
-    is_loadable = True
-    """Whether :meth:`load` has an effect."""
-
-    def __init__(self, categories: Collection[int], size: int) -> None:
-        super().__init__()
-        self._collisions_per_load = 1
-        self._collisions = 0
-        self._first = ranking.first(size)
+    def __init__(self, own: own_levels.OwnLevels) -> None:
+        self.own = own
+        self.full: fullness.Fullness | None = None
+        """What is remembered if every level was in use."""
         self._lock = threading.Lock()
-        possible = ranking.mask(categories, size)
-        length = (possible.bit_length() + 7) // 8
-        # Sets that are not of these categories count as taken.
-        self._empty = ((1 << 8 * length) - 1 ^ possible).to_bytes(
-            length, 'little'
-        )
-        self._bits = bytearray(self._empty)
-        self._size = self._free = possible.bit_count()
+        self._is_blind = True
+        self._kept: list[int] = []
+        self._windows: list[Window] = []
+        # One that had more free levels than were kept.
+        self._spare: Window | None = None
+        self._collisions = 0
+        self._fill = 0.0
+        self._saw_all = False
 
     @property
     def fill(self) -> float:
-        """The share that is believed taken, from 0 to 1."""
-        return 1 - self._free / self._size
+        """The share that is believed taken, from 0 to 1.
 
-    def load(self, taken: Iterable[int]) -> None:
-        """Replace the bitmap: exactly these ranks are believed taken."""
-        bits = bytearray(self._empty)
-        end = self._first + 8 * len(bits)
-        for rank in taken:
-            if self._first <= rank < end:
-                place = rank - self._first
-                bits[place >> 3] |= 1 << (place & 7)
-        with self._lock:
-            self._bits = bits
-            self._free = 8 * len(bits) - int.from_bytes(bits).bit_count()
-            self._collisions_per_load = _COLLISIONS_PER_LOAD
-            self._collisions = 0
-        self.failure_rate = 0.0
-
-    def pick(self) -> int | None:
-        """Pick the rank of a random free set, and mark it as taken.
-
-        The search starts at a random byte, so that it passes once through
-        memory however few sets are free.
-
-        :returns: None when all sets are believed taken
+        It is exact for those who saw all levels in one window, and an
+        estimate by the last windows otherwise.
         """
+        if self._saw_all:
+            return self._fill
+        return min(self._fill, 1 - 1 / self.own.number)
+
+    def pick(self) -> levels.Level | None:
+        """Pick a candidate, which nobody else gets from here.
+
+        :returns: None when a window is to be looked at
+        """
+        if self._is_blind:
+            return _level(self.own.rank(random.randrange(self.own.number)))
         with self._lock:
-            bits = self._bits
-            start = random.randrange(len(bits))
-            found = _NOT_FULL.search(bits, start) or _NOT_FULL.search(bits)
-            if found is None:
+            if not self._kept:
                 return None
-            byte = found.start()
-            bit = random.choice(
-                [n for n in range(8) if not bits[byte] >> n & 1]
-            )
-            bits[byte] |= 1 << bit
-            self._free -= 1
-            return self._first + byte * 8 + bit
+            if self._saw_all:
+                self._fill += 1 / self.own.number
+            return _level(self._kept.pop())
 
-    def collide(self) -> bool:
-        """Count a candidate that was taken.
-
-        :returns: whether loading the bitmap anew is worth its cost
-        """
-        self._count(failed=True)
-        with self._lock:
-            self._collisions += 1
-            return self._collisions >= self._collisions_per_load
-
-    def release(self, rank: int) -> None:
-        """Mark a rank as free."""
-        place = rank - self._first
-        with self._lock:
-            bit = 1 << (place & 7)
-            self._free += bool(self._bits[place >> 3] & bit)
-            self._bits[place >> 3] &= ~bit
-
-
-class RandomProbe(_FailureRate):
-    """Candidates of a space that is too large for a bitmap: random sets.
-
-    :param categories: what the sets are made of
-    :param size: how many categories each set has
-    """
-
-    is_loadable = False
-    fill = 0.0
-
-    def __init__(self, categories: Collection[int], size: int) -> None:
-        super().__init__()
-        self._categories = sorted(categories)
-        self._size = size
+    def succeed(self) -> None:
+        """Note that a candidate was free."""
         self._collisions = 0
 
-    def load(self, taken: Iterable[int]) -> None:
-        """Do nothing: a probe has no memory."""
+    def collide(self) -> None:
+        """Note that a candidate was taken."""
+        with self._lock:
+            self._is_blind = False
+            self._collisions += 1
+            if self._collisions >= _COLLISIONS:
+                self._collisions = 0
+                self._kept.clear()
 
-    def pick(self) -> int | None:
-        """Pick the rank of any random set."""
-        return ranking.rank(random.sample(self._categories, self._size))
+    def release(self, level: levels.Level) -> None:
+        """Take back a candidate that was not tried."""
+        with self._lock:
+            if self._is_blind:
+                return
+            self._kept.append(ranking.rank(level.categories))
+            if self._saw_all:
+                self._fill -= 1 / self.own.number
 
-    def collide(self) -> bool:
-        """Count a candidate that was taken.
+    def window(self) -> Window:
+        """The window to look at next."""
+        with self._lock:
+            if self._windows:
+                return self._windows.pop()
+        return next(windows(self.own.number))
 
-        :returns: whether to find out if the space is full
+    def prefer(self, chosen: Sequence[Window]) -> None:
+        """Look at these windows before any others, in any order."""
+        with self._lock:
+            self._windows = random.sample(chosen, len(chosen))
+
+    def learn(
+        self, window: Window, free: Sequence[int]
+    ) -> levels.Level | None:
+        """Learn which levels of a window are free, and pick one of them.
+
+        :param free: the ranks of those that are free
+        :returns: None when none is
         """
-        self._count(failed=True)
-        self._collisions += 1
-        return self._collisions % _COLLISIONS_PER_CHECK == 0
+        start, stop = window
+        share = 1 - len(free) / (stop - start)
+        kept = min(_MOST_KEPT, max(_FEWEST_KEPT, len(free) // _SHARE_KEPT))
+        with self._lock:
+            self._saw_all = stop - start == self.own.number
+            is_first = self._is_blind or self._fill == 0
+            weight = 1 if self._saw_all or is_first else _WEIGHT
+            self._fill += weight * (share - self._fill)
+            if len(free) > kept:
+                self._spare = window
+            elif not free and self._spare is not None:
+                self._windows.append(self._spare)
+                self._spare = None
+        return self.offer(random.sample(free, min(kept, len(free))))
 
-    def release(self, rank: int) -> None:
-        """Do nothing: a probe has no memory."""
+    def offer(self, free: Sequence[int]) -> levels.Level | None:
+        """Let these levels be the candidates, and pick one of them.
+
+        :param free: their ranks, in any order
+        :returns: None when there are none
+        """
+        with self._lock:
+            self._is_blind = False
+            self._collisions = 0
+            self._kept = [*free]
+        return self.pick()
 
 
-Candidates = Bitmap | RandomProbe
-
-
-def of_sets(categories: Collection[int], size: int) -> Candidates:
-    """The kind of candidates that fits sets of a size."""
-    bits = math.comb(max(categories) + 1, size)
-    kind = Bitmap if bits <= MAX_BITS else RandomProbe
-    return kind(categories, size)
+def _level(rank: int) -> levels.Level:
+    return levels.Level(ranking.unrank(rank))
 
 
 class CandidateCache:
@@ -221,51 +215,29 @@ class CandidateCache:
         with self._lock:
             found = self._by_part.pop(part, None)
             if found is None:
-                found = of_sets(self.space.categories, self.space.per_level)
+                found = Candidates(
+                    own_levels.OwnLevels(
+                        self.space.categories, self.space.per_level, part
+                    )
+                )
             self._by_part[part] = found
-            if len(self._by_part) > _MAX_BITMAPS:
+            if len(self._by_part) > _MOST_OWNERS:
                 self._by_part.popitem(last=False)
         return found
 
-    def pick(self, part: levels.Level | None) -> levels.Level | None:
-        """Pick a candidate with a part; None when all seem taken."""
-        own = self.of_part(part).pick()
-        if own is None:
-            return None
-        categories = ranking.unrank(own)
-        if part is not None:
-            categories |= part.categories
-        return levels.Level(categories)
 
-    def sample(
-        self, part: levels.Level | None, number: int
-    ) -> list[levels.Level]:
-        """Pick several candidates with a part; fewer when few are left."""
-        picked = (self.pick(part) for _ in range(number))
-        return [level for level in picked if level is not None]
+def pick_set(
+    categories: Collection[int], size: int, taken: Collection[int]
+) -> int | None:
+    """The rank of a random set of categories.
 
-    def release(self, part: levels.Level | None, level: levels.Level) -> None:
-        """Mark a level with a part as free."""
-        self.of_part(part).release(
-            ranking.rank(_own_categories(part, level.categories))
-        )
-
-    def load(self, part: levels.Level | None, ranks: Iterable[int]) -> None:
-        """Learn which levels with a part are taken, and that no others are.
-
-        :param ranks: of whole levels. They are read by the hundred thousand,
-            and in the scheme ``instance`` are those of the bitmap.
-        """
-        if part is not None:
-            ranks = (
-                ranking.rank(_own_categories(part, ranking.unrank(rank)))
-                for rank in ranks
-            )
-        self.of_part(part).load(ranks)
-
-
-def _own_categories(
-    part: levels.Level | None, categories: frozenset[int]
-) -> frozenset[int]:
-    """The categories of a level that are not its project's."""
-    return categories if part is None else categories - part.categories
+    :param size: how many categories the set has
+    :param taken: the ranks of sets that it must not be
+    :returns: None when all are taken
+    """
+    own = own_levels.OwnLevels(categories, size)
+    for window in windows(own.number):
+        free = [rank for rank in own.ranks(*window) if rank not in taken]
+        if free:
+            return random.choice(free)
+    return None

@@ -6,11 +6,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from oslo_log import log as logging
-
+from svirt_nova import logs
 from svirt_nova.mcs import spaces
 
-LOG = logging.getLogger(__name__)
+LOG = logs.get_logger(__name__)
 
 _HYSTERESIS = 5
 """Per cent below a threshold at which its warning is armed again."""

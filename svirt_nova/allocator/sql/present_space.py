@@ -55,7 +55,11 @@ class PresentSpace:
         :param deadline: when to give up, as a monotonic time in seconds
         :raises StoreUnreachable: the space is still being changed then
         """
-        while not self.stored().is_open:
+        while True:
+            stored = self.stored()
+            # In a store that is not trusted, only new levels are refused.
+            if stored.is_open or stored.distrust is not None:
+                return
             if time.monotonic() > deadline:
                 raise exception.StoreUnreachable(
                     f'the level space of the store {self._store} is being '

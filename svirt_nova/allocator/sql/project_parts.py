@@ -26,9 +26,6 @@ from svirt_nova.mcs import levels
 from svirt_nova.mcs import ranking
 from svirt_nova.mcs import spaces
 
-_TRIES = 64
-"""Random probes for a part; few suffice unless nearly all are taken."""
-
 _FREED = 20
 """Parts that are taken from projects without levels, at once."""
 
@@ -47,14 +44,20 @@ class ProjectParts:
         self._free_cooled = free_cooled
 
     def acquire(
-        self, cache: candidates.CandidateCache, project: str, deadline: float
+        self,
+        cache: candidates.CandidateCache,
+        project: str,
+        deadline: float,
+        seen: int = 0,
     ) -> levels.Level | None:
         """The part of a project, which gets one if it has none.
 
         :param cache: remembers the parts that were read
         :param deadline: when to give up, as a monotonic time in seconds
+        :param seen: the generation that the store must have at least
         :returns: None in the scheme ``instance``
-        :raises errors.SpaceChanged: the cache is of a former space
+        :raises errors.SpaceChanged: the cache is of a former space, or the
+            store is older than that
         :raises SpaceFull: every part is in use
         :raises StoreUnreachable: others took each part that was tried
         """
@@ -62,7 +65,7 @@ class ProjectParts:
             return None
         part = cache.project_parts.get(project)
         while part is None:
-            part = self._find(project) or self._give(cache, project)
+            part = self._find(project) or self._give(cache, project, seen)
             if part is None and time.monotonic() > deadline:
                 raise exception.StoreUnreachable(
                     f'the store {self._store} gave project {project} no '
@@ -111,7 +114,7 @@ class ProjectParts:
         return self._store.read(lambda c: project_rows.find(c, project))
 
     def _give(
-        self, cache: candidates.CandidateCache, project: str
+        self, cache: candidates.CandidateCache, project: str, seen: int
     ) -> levels.Level | None:
         """Give a project a part.
 
@@ -124,14 +127,20 @@ class ProjectParts:
             if self._free_parts():
                 return None
             raise refusals.no_part_left(space, project)
-        rank = _pick(space, taken)
+        rank = candidates.pick_set(
+            space.project_categories, space.per_project, taken
+        )
         if rank is None:
             return None
         part = levels.Level(ranking.unrank(rank))
         try:
             self._store.write(
                 lambda c: project_rows.insert(
-                    c, project, part, generation=cache.generation
+                    c,
+                    project,
+                    part,
+                    generation=cache.generation,
+                    seen=seen,
                 )
             )
         except errors.Conflict:
@@ -162,16 +171,3 @@ class ProjectParts:
 
     def _unused(self) -> Sequence[levels.Level]:
         return self._store.read(lambda c: project_rows.unused(c, _FREED))
-
-
-def _pick(space: spaces.LevelSpace, taken: set[int]) -> int | None:
-    """The rank of a part that is not taken, if one is found soon."""
-    chosen = candidates.of_sets(space.project_categories, space.per_project)
-    chosen.load(taken)
-    rank = chosen.pick()
-    # A random probe does not know what is taken.
-    tries = _TRIES
-    while rank in taken and tries:
-        rank = chosen.pick()
-        tries -= 1
-    return rank

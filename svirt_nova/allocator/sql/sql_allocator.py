@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import datetime
-import time
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Sequence
 
@@ -15,16 +15,26 @@ from oslo_utils import uuidutils
 from svirt_nova import exception
 from svirt_nova.allocator import arguments
 from svirt_nova.allocator import base
-from svirt_nova.allocator import forecast
+from svirt_nova.allocator import claim_numbers
+from svirt_nova.allocator import clouds
+from svirt_nova.allocator import enrolled_keys
+from svirt_nova.allocator import host_flows
 from svirt_nova.allocator import refusals
 from svirt_nova.allocator import types
 from svirt_nova.allocator.sql import allocation
-from svirt_nova.allocator.sql import candidates
+from svirt_nova.allocator.sql import host_counts
+from svirt_nova.allocator.sql import host_keys
+from svirt_nova.allocator.sql import known_claims
+from svirt_nova.allocator.sql import missing_hosts
 from svirt_nova.allocator.sql import present_space
+from svirt_nova.allocator.sql import reservations
+from svirt_nova.allocator.sql import space_usage
+from svirt_nova.allocator.sql import store_trust
 from svirt_nova.allocator.sql.engine import errors
 from svirt_nova.allocator.sql.engine import stores
 from svirt_nova.allocator.sql.tables import allocation_queries
 from svirt_nova.allocator.sql.tables import allocation_rows
+from svirt_nova.allocator.sql.tables import cloud_rows
 from svirt_nova.allocator.sql.tables import history_rows
 from svirt_nova.allocator.sql.tables import schema
 from svirt_nova.allocator.sql.tables import space_rows
@@ -41,19 +51,40 @@ class SqlAllocator(base.Allocator):
         self._cooling = datetime.timedelta(seconds=conf.svirt.cooling_time)
         self._store = stores.Store(conf)
         self._space = present_space.PresentSpace(self._store)
+        self._trust = store_trust.StoreTrust(self._store)
+        self._missing = missing_hosts.MissingHosts(self._store)
+        self._reservations = reservations.Reservations(
+            self._store, self._space, self._cooling
+        )
         self._allocation = allocation.OptimisticAllocation(
             self._store,
             self._space,
+            self._trust,
             cooling=self._cooling,
             thresholds=conf.svirt.fill_marks,
         )
 
+    def enrolled_keys(self) -> enrolled_keys.EnrolledKeys:
+        """The keys of this store."""
+        return host_keys.SqlEnrolledKeys(self._store)
+
+    def host_flows(self) -> host_flows.HostFlows:
+        """The counts of this store."""
+        return host_counts.SqlHostFlows(self._store)
+
     def acquire(
-        self, instance_uuid: str, project_id: str, host: str
+        self,
+        instance_uuid: str,
+        project_id: str,
+        host: str,
+        seen: int | None = None,
+        number: int | None = None,
     ) -> types.Allocation:
         """Hold a level for an instance and claim it for a host."""
-        instance = arguments.check_claim(instance_uuid, host, project_id)
-        return self._allocation.acquire(instance, project_id, host)
+        return self._allocation.acquire(
+            known_claims.Claim.of(instance_uuid, project_id, host, number),
+            arguments.limit_generation(seen),
+        )
 
     def adopt(
         self,
@@ -61,19 +92,36 @@ class SqlAllocator(base.Allocator):
         project_id: str,
         host: str,
         level: levels.Level,
+        number: int | None = None,
     ) -> types.Allocation:
         """Hold the level that a running instance has, and claim it."""
-        instance = arguments.check_claim(instance_uuid, host, project_id)
-        known = (
-            self._of(instance)
-            or self._allocation.adopt(instance, project_id, host, level)
+        claim = known_claims.Claim.of(instance_uuid, project_id, host, number)
+        known = self._of(claim.instance)
+        if known is None:
+            adopted = self._allocation.adopt(claim, level)
+            if adopted is not None:
+                return adopted
             # The adoption may have been made by a commit whose answer was
             # lost.
-            or self._of(instance)
-        )
+            known = self._of(claim.instance)
         if known is None or known.level != level:
-            raise refusals.cannot_adopt(level, instance, self.find(level))
-        return self._allocation.acquire(instance, project_id, host)
+            raise refusals.cannot_adopt(
+                level, claim.instance, self.find(level)
+            )
+        try:
+            claim.check_project(known)
+        except exception.NotAllowed as error:
+            raise refusals.cannot_adopt_for(level, error) from error
+        if claim.is_made(known):
+            return known
+        # The level may come free before it is claimed. The instance must not
+        # get another one then: its guest runs with this one.
+        claimed = known_claims.claim_known(self._store, claim)
+        if claimed is None or claimed.level != level:
+            raise refusals.cannot_adopt(
+                level, claim.instance, self.find(level)
+            )
+        return claimed
 
     def get(self, instance_uuid: str) -> types.Allocation:
         """The level of an instance."""
@@ -93,63 +141,49 @@ class SqlAllocator(base.Allocator):
             return None
         return found[0]
 
-    def unclaim(self, instance_uuid: str, host: str) -> None:
+    def unclaim(
+        self, instance_uuid: str, host: str, number: int | None = None
+    ) -> None:
         """Drop a host's claim."""
         instance = arguments.check_claim(instance_uuid, host)
-        self._store.write(lambda c: allocation_rows.unclaim(c, instance, host))
+        claim_numbers.check_dropped(number)
+        self._store.write(
+            lambda c: allocation_rows.unclaim(c, instance, host, number)
+        )
 
-    def retire(self, instance_uuid: str) -> None:
+    def retire(self, instance_uuid: str, number: int | None = None) -> None:
         """Let the level of an instance that is gone for good cool."""
         instance = arguments.canonical_uuid(instance_uuid)
-        self._store.write(lambda c: allocation_rows.retire(c, instance))
+        claim_numbers.check_dropped(number)
+        self._store.write(
+            lambda c: allocation_rows.retire(c, instance, number)
+        )
 
-    def give_back(self, instance_uuid: str, host: str) -> None:
+    def give_back(
+        self, instance_uuid: str, host: str, number: int | None = None
+    ) -> None:
         """Unclaim and retire in one transaction."""
         instance = arguments.check_claim(instance_uuid, host)
+        claim_numbers.check_dropped(number)
         self._store.write(
-            lambda c: allocation_rows.give_back(c, instance, host)
+            lambda c: allocation_rows.give_back(c, instance, host, number)
+        )
+
+    def give_back_last(
+        self, instance_uuid: str, host: str, number: int | None = None
+    ) -> bool:
+        """Unclaim, and retire if that was the only claim."""
+        instance = arguments.check_claim(instance_uuid, host)
+        claim_numbers.check_dropped(number)
+        return self._store.write(
+            lambda c: allocation_rows.give_back_last(c, instance, host, number)
         )
 
     def reserve(self, level: levels.Level, note: str) -> types.Allocation:
         """Keep a level that is used elsewhere from being given out."""
-        arguments.check_name('note', note, shortest=0)
+        arguments.check_text('note', note)
         ranking.check(level.categories)
-
-        def insert(
-            cache: candidates.CandidateCache,
-        ) -> types.Allocation | None:
-            def work(connection: sa.Connection) -> types.Allocation | None:
-                allocation_rows.free(
-                    connection,
-                    allocation_queries.cutoff(connection, self._cooling),
-                    allocation_queries.of_level(level),
-                    limit=1,
-                )
-                if allocation_queries.find_level(connection, level) is None:
-                    cache.space.check(level)
-                    allocation_rows.insert(
-                        connection,
-                        level,
-                        generation=cache.generation,
-                        note=note,
-                    )
-                return allocation_queries.find_level(connection, level)
-
-            try:
-                return self._store.write(work)
-            except errors.Conflict:
-                # Another call has made a row, which the next try finds.
-                return None
-
-        found = None
-        deadline = time.monotonic() + self._store.timeout
-        while found is None:
-            found = self._space.run(insert)
-            if found is None and time.monotonic() > deadline:
-                raise exception.StoreUnreachable(
-                    f'level {level} was taken and freed by others all the '
-                    f'time; try again'
-                )
+        found = self._reservations.reserve(level, note)
         if found.state is not types.State.RESERVED:
             raise refusals.cannot_reserve(found)
         return found
@@ -177,6 +211,7 @@ class SqlAllocator(base.Allocator):
         limit: int | None = None,
     ) -> list[types.Allocation]:
         """The levels that are not free, sorted by their rank."""
+        arguments.check_filters(host, project_id)
         conditions = []
         if after is not None:
             ranking.check(after.categories)
@@ -192,6 +227,12 @@ class SqlAllocator(base.Allocator):
             )
         ]
 
+    def list_unclaimed(self) -> Sequence[types.Allocation]:
+        """The levels that instances hold and no host claims."""
+        return self._read(
+            schema.is_unclaimed(), states=frozenset([types.State.HELD])
+        )
+
     def space(self) -> spaces.LevelSpace:
         """The level space, as it is now."""
         return self._space.stored().space
@@ -199,6 +240,8 @@ class SqlAllocator(base.Allocator):
     def set_space(self, space: spaces.LevelSpace) -> None:
         """Change the level space; instances keep the levels they have."""
         stored = self._space.stored()
+        if stored.distrust is not None:
+            raise refusals.cannot_change_distrusted()
         if stored.is_open and stored.space == space:
             return
         generation = self._store.write(space_rows.close)
@@ -219,7 +262,12 @@ class SqlAllocator(base.Allocator):
         if against:
             raise refusals.cannot_change_space(space, against)
 
-    def history(self, level: levels.Level) -> Sequence[types.Holding]:
+    def history(
+        self,
+        level: levels.Level,
+        begun_after: datetime.datetime | None = None,
+        limit: int | None = None,
+    ) -> Sequence[types.Holding]:
         """Who has, and had, a level, oldest first."""
         ranking.check(level.categories)
 
@@ -227,11 +275,13 @@ class SqlAllocator(base.Allocator):
             # The present holder is read first: if the level comes free in
             # between, it is read twice rather than not at all.
             present = allocation_queries.find_level(connection, level)
-            found = history_rows.past(connection, level)
+            found = history_rows.past(connection, level, begun_after, limit)
             if (
                 present is not None
                 and (holding := present.holding) is not None
                 and holding.since not in {past.since for past in found}
+                and (begun_after is None or holding.since > begun_after)
+                and (limit is None or len(found) < limit)
             ):
                 found.append(holding)
             return found
@@ -242,31 +292,11 @@ class SqlAllocator(base.Allocator):
         """How full the space is."""
         return self._allocation.count(self.space())
 
-    def usage(self) -> types.Usage:
+    def usage(self, most: int | None = None) -> types.Usage:
         """Who uses the space, and how fast it fills."""
-        free = self.stats().free
-
-        def work(connection: sa.Connection) -> types.Usage:
-            now = allocation_queries.now(connection)
-            cooling = self._cooling
-            per_day = forecast.levels_per_day(
-                now,
-                allocation_queries.oldest(connection),
-                lambda moment: history_rows.count_used(
-                    connection, moment, cooling
-                ),
-            )
-            full_at = forecast.full_at(now, free, per_day)
-            return types.Usage(
-                by_project=allocation_queries.count_by_project(
-                    connection, now - cooling
-                ),
-                by_host=allocation_queries.count_by_host(connection),
-                per_day=per_day,
-                full_at=full_at and schema.utc(full_at),
-            )
-
-        return self._store.read(work)
+        return space_usage.count(
+            self._store, self._cooling, self.stats().free, most
+        )
 
     def tidy(self) -> None:
         """Free levels that have cooled, and forget old history."""
@@ -281,6 +311,61 @@ class SqlAllocator(base.Allocator):
 
         while self._store.write(forget):
             pass
+        host_counts.tidy(self._store)
+
+    # Whether the store is trusted
+
+    def meet(self, host: str, seen: int) -> types.Trust:
+        """Compare the store with what a host has seen of it."""
+        arguments.check_name('host', host)
+        self._missing.hear(host)
+        return self._trust.meet(host, arguments.limit_generation(seen))
+
+    def doubt(
+        self, host: str, instance_uuid: str, level: levels.Level
+    ) -> None:
+        """Distrust the store, if it does not know a level in use."""
+        instance = arguments.check_claim(instance_uuid, host)
+        held = self._of(instance)
+        if held is None or held.level != level:
+            self._trust.distrust(refusals.doubt(host, instance, level))
+
+    def report(self, host: str, hosts: Collection[str]) -> types.Trust:
+        """Note that a host has told what it runs."""
+        for each in (host, *hosts):
+            arguments.check_name('host', each)
+        return self._trust.report(host, hosts)
+
+    def distrust(self, reason: str) -> None:
+        """Let no new instance get a level."""
+        arguments.check_text('reason', reason, arguments.REASON_LENGTH)
+        self._trust.distrust(reason)
+
+    def trust(self) -> None:
+        """Let new instances get levels."""
+        self._trust.trust()
+
+    def show_trust(self) -> types.Trust:
+        """Whether the store is trusted."""
+        return self._trust.show()
+
+    # The cloud that the store belongs to
+
+    def show_cloud(self) -> clouds.KnownCloud:
+        """The cloud that the store belongs to."""
+        return self._store.read(cloud_rows.show)
+
+    def meet_cloud(
+        self,
+        cloud: clouds.Cloud,
+        strangers: Collection[str] = (),
+        replaces: bool = False,
+    ) -> clouds.KnownCloud:
+        """Remember the cloud that the store belongs to."""
+        arguments.check_cloud(cloud, strangers)
+        return self._store.write(
+            lambda c: cloud_rows.meet(c, cloud, strangers, replaces)
+        )
 
     def _of(self, instance: str) -> types.Allocation | None:
         found = self._read(allocation_queries.of_instance(instance))

@@ -47,9 +47,14 @@ _LEVEL_KEYS = ("'PRIMARY'", 'allocation_pkey', 'allocation.level_rank')
 DATABASE_ERRORS = (sa_exc.SQLAlchemyError, db_exception.DBError)
 """What SQLAlchemy and oslo.db raise."""
 
+OWN = (Busy, Lost)
+"""What is raised as one of our own, and undoes a transaction as well."""
+
 _KINDS: dict[int | str | None, type[Conflict | Busy | Lost]] = {
-    # PostgreSQL: serialization_failure, deadlock_detected,
-    # lock_not_available, query_canceled (by statement_timeout).
+    # PostgreSQL: duplicate_column (two that make a schema),
+    # serialization_failure, deadlock_detected, lock_not_available,
+    # query_canceled (by statement_timeout).
+    '42701': Conflict,
     '40001': Busy,
     '40P01': Busy,
     '55P03': Busy,
@@ -70,11 +75,12 @@ _KINDS: dict[int | str | None, type[Conflict | Busy | Lost]] = {
     1969: Busy,
     1020: Busy,
     # ER_ROW_IS_REFERENCED_2, ER_NO_REFERENCED_ROW_2, ER_DUP_ENTRY,
-    # ER_TABLE_EXISTS_ERROR (two that make a schema).
+    # ER_TABLE_EXISTS_ERROR, ER_DUP_FIELDNAME (two that make a schema).
     1451: Conflict,
     1452: Conflict,
     1062: Conflict,
     1050: Conflict,
+    1060: Conflict,
     # Galera's ER_UNKNOWN_COM_ERROR of a node that is not ready, and
     # ER_ERROR_DURING_COMMIT of one that has just been cut off;
     # ER_SERVER_SHUTDOWN, ER_CONNECTION_KILLED, ER_OPTION_PREVENTS_STATEMENT
@@ -107,11 +113,11 @@ def understand(error: Exception, store: str) -> Exception:
 
     SQLite is judged by its result codes, other databases by oslo.db.
 
-    :param error: one of :data:`DATABASE_ERRORS`, or Lost
+    :param error: one of :data:`DATABASE_ERRORS` or :data:`OWN`
     :param store: the store's name for people
     :returns: Conflict, Busy, Lost, StoreUnreachable or StoreUnusable
     """
-    if isinstance(error, Lost):
+    if isinstance(error, OWN):
         return error
     text = _one_line(error)
     name = getattr(getattr(error, 'orig', None), 'sqlite_errorname', None)

@@ -9,6 +9,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from collections.abc import Iterator
 from typing import TypeVar
 
 import sqlalchemy as sa
@@ -28,6 +29,8 @@ _LONGEST_TRANSACTIONS = 10
 _OUTLAST_PAUSE = 0.1
 _SYNC_TRIES = 5
 
+_Work = Callable[[sa.Connection], None]
+
 
 class Store:
     """The database that ``[svirt_database]`` names, opened when first used.
@@ -46,6 +49,8 @@ class Store:
         self._engine: sa.Engine | None = None
         self._is_ready = False
         self._pid = os.getpid()
+        # What the next transaction of a thread begins with.
+        self._next = threading.local()
 
     def __str__(self) -> str:
         if self._file is not None:
@@ -72,7 +77,57 @@ class Store:
         nothing else, and may be done twice.
         """
         self._make_ready()
-        return self._run(work, writes=True)
+        first: _Work | None = getattr(self._next, 'work', None)
+        if first is None:
+            return self._run(work, writes=True)
+
+        def both(connection: sa.Connection) -> Result:
+            self._begin_with(first, connection)
+            return work(connection)
+
+        found = self._run(both, writes=True)
+        self._next.work = None
+        return found
+
+    @contextlib.contextmanager
+    def beginning_with(self, first: _Work) -> Iterator[None]:
+        """Begin the first transaction that this thread writes with a work.
+
+        If none is written inside of this context, the work has one of its
+        own at the end, also after an error other than of the store. The work
+        must do nothing else, and may be done twice, as one of :meth:`write`.
+        If it raises an error, nothing is written.
+        """
+        self._next.work = first
+        try:
+            try:
+                yield
+            except exception.StoreUnreachable:
+                raise
+            except (exception.SvirtError, ValueError):
+                self._write_first()
+                raise
+            self._write_first()
+        finally:
+            self._next.work = None
+
+    def _write_first(self) -> None:
+        if self._next.work is not None:
+            self.write(lambda _: None)
+
+    def _begin_with(self, first: _Work, connection: sa.Connection) -> None:
+        """Do the work that comes first.
+
+        :raises errors.Busy: another transaction has just done the same
+        """
+        try:
+            first(connection)
+        except errors.DATABASE_ERRORS as error:
+            understood = errors.understand(error, str(self))
+            if isinstance(understood, errors.Conflict):
+                # The caller would take it for a conflict of its own.
+                raise errors.Busy(str(understood)) from error
+            raise
 
     def close(self) -> None:
         """End its connections; the next call makes new ones.
@@ -206,7 +261,7 @@ class Store:
                     connection.begin(),
                 ):
                     return work(connection)
-            except (*errors.DATABASE_ERRORS, errors.Lost) as error:
+            except (*errors.DATABASE_ERRORS, *errors.OWN) as error:
                 understood = errors.understand(error, str(self))
                 if not isinstance(understood, (errors.Busy, errors.Lost)):
                     raise understood from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import collections
 import datetime
-from collections.abc import Collection
+from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,11 +36,6 @@ def of_instance(uuid: str) -> sa.ColumnElement[bool]:
 def of_level(level: levels.Level) -> sa.ColumnElement[bool]:
     """The row of a level."""
     return _allocation.c.level_rank == level
-
-
-def of_levels(chosen: Collection[levels.Level]) -> sa.ColumnElement[bool]:
-    """The rows of several levels."""
-    return _allocation.c.level_rank.in_(chosen)
 
 
 def of_project(project: str) -> sa.ColumnElement[bool]:
@@ -98,29 +93,38 @@ def select(
         if last is not None:
             conditions = (*conditions, _allocation.c.level_rank < last)
     rows = connection.execute(
-        sa.select(_allocation, _claim.c.host.label('further'))
+        sa.select(
+            _allocation,
+            _claim.c.host.label('further'),
+            _claim.c.claim_number.label('further_number'),
+        )
         .outerjoin(
             _claim, _claim.c.instance_uuid == _allocation.c.instance_uuid
         )
         .where(*conditions)
         .order_by(_allocation.c.level_rank)
     )
-    found: dict[levels.Level, tuple[sa.Row[Any], set[str]]] = {}
+    found: dict[levels.Level, tuple[sa.Row[Any], dict[str, int]]] = {}
     for row in rows:
-        _, hosts = found.setdefault(row.level_rank, (row, set()))
-        hosts |= {row.host, row.further} - {None}
+        _, claims = found.setdefault(row.level_rank, (row, {}))
+        if row.host is not None:
+            claims[row.host] = row.claim_number
+        if row.further is not None:
+            claims[row.further] = row.further_number
     return [
         types.Allocation(
             level=level,
             instance_uuid=row.instance_uuid,
             project_id=row.project_id,
-            hosts=frozenset(hosts),
+            hosts=frozenset(claims),
             created_at=schema.utc(row.created_at),
             retired_at=row.retired_at and schema.utc(row.retired_at),
             note=row.note,
             project_level=row.project_rank,
+            claims=claims,
+            last_claim=row.last_claim,
         )
-        for level, (row, hosts) in found.items()
+        for level, (row, claims) in found.items()
     ]
 
 
@@ -140,28 +144,6 @@ def find_level(
 
 def _first(found: Sequence[types.Allocation]) -> types.Allocation | None:
     return found[0] if found else None
-
-
-def taken_among(
-    connection: sa.Connection, chosen: Collection[levels.Level]
-) -> set[levels.Level]:
-    """Which of several levels have a row."""
-    return set(
-        connection.execute(
-            sa.select(_allocation.c.level_rank).where(of_levels(chosen))
-        ).scalars()
-    )
-
-
-def raw_ranks(
-    connection: sa.Connection, *conditions: sa.ColumnElement[bool]
-) -> Sequence[int]:
-    """The ranks of rows that meet conditions, as plain numbers."""
-    return (
-        connection.execute(sa.select(RAW_RANK).where(*conditions))
-        .scalars()
-        .all()
-    )
 
 
 def reserved(connection: sa.Connection) -> Sequence[levels.Level]:
@@ -192,6 +174,17 @@ def count(
     ).scalar_one()
 
 
+def sums(cutoff: datetime.datetime) -> list[sa.ColumnElement[int]]:
+    """Columns that count the rows in each state, in the order of states.
+
+    :param cutoff: see :func:`cutoff`
+    """
+    return [
+        sa.func.sum(sa.case((schema.is_in(state, cutoff), 1), else_=0))
+        for state in types.State
+    ]
+
+
 def count_states(
     connection: sa.Connection, cutoff: datetime.datetime
 ) -> dict[types.State, int]:
@@ -199,16 +192,17 @@ def count_states(
 
     :param cutoff: see :func:`cutoff`
     """
-    sums = [
-        sa.func.sum(sa.case((schema.is_in(state, cutoff), 1), else_=0))
-        for state in types.State
-    ]
     row = connection.execute(
-        sa.select(*sums).where(~_allocation.c.is_outside)
+        sa.select(*sums(cutoff)).where(~_allocation.c.is_outside)
     ).one()
+    return by_state(row)
+
+
+def by_state(numbers: Iterable[int | None]) -> dict[types.State, int]:
+    """What the columns of :func:`sums` have counted."""
     return {
         state: int(number or 0)
-        for state, number in zip(types.State, row, strict=True)
+        for state, number in zip(types.State, numbers, strict=True)
     }
 
 
@@ -238,6 +232,29 @@ def count_by_host(connection: sa.Connection) -> dict[str, int]:
         ):
             found[host] += number
     return dict(found)
+
+
+_COUNT_CLAIMS = sa.select(
+    sum(
+        (
+            sa.select(sa.func.count())
+            .select_from(table)
+            .where(table.c.host == sa.bindparam('of_host'))
+            .scalar_subquery()
+            for table in (_allocation, _claim)
+        ),
+        start=sa.literal_column('0'),
+    )
+)
+
+
+def count_claims(connection: sa.Connection, host: str) -> int:
+    """How many instances a host claims.
+
+    Each count uses an index alone.
+    """
+    counted = connection.execute(_COUNT_CLAIMS, {'of_host': host})
+    return int(counted.scalar_one())
 
 
 # Time

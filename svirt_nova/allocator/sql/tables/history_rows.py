@@ -41,13 +41,31 @@ def keep(connection: sa.Connection, gone: Sequence[sa.Row[Any]]) -> None:
 
 
 def past(
-    connection: sa.Connection, level: levels.Level
+    connection: sa.Connection,
+    level: levels.Level,
+    begun_after: datetime.datetime | None = None,
+    limit: int | None = None,
 ) -> list[types.Holding]:
-    """Who had a level before it came free, oldest first."""
+    """Who had a level before it came free, oldest first.
+
+    :param begun_after: see :meth:`base.Allocator.history`, as ``limit``
+    """
+    conditions = [_history.c.level_rank == level]
+    if begun_after is not None:
+        moment = begun_after.astimezone(datetime.UTC).replace(tzinfo=None)
+        conditions.append(_history.c.created_at > moment)
+    if limit is not None:
+        last = connection.execute(
+            sa.select(_history.c.created_at)
+            .where(*conditions)
+            .order_by(_history.c.created_at)
+            .offset(limit - 1)
+            .limit(1)
+        ).scalar_one_or_none()
+        if last is not None:
+            conditions.append(_history.c.created_at <= last)
     found = connection.execute(
-        sa.select(_history)
-        .where(_history.c.level_rank == level)
-        .order_by(_history.c.created_at)
+        sa.select(_history).where(*conditions).order_by(_history.c.created_at)
     )
     return [
         types.Holding(

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from svirt_nova.allocator.sql.tables import open_inserts
 from svirt_nova.allocator.sql.tables import schema
 from svirt_nova.mcs import levels
 
 _allocation = schema.allocation
 _project = schema.project
 
-_INSERT = schema.InsertWhileOpen(
+_INSERT = open_inserts.InsertWhileOpen(
     _project,
     project_id=sa.bindparam('project', type_=sa.String()),
     level_rank=sa.bindparam('part', type_=_project.c.level_rank.type),
@@ -39,13 +40,16 @@ def insert(
     part: levels.Level,
     *,
     generation: int,
+    seen: int | None = None,
 ) -> None:
     """Give a project the part that its levels have.
 
     :param generation: of the level space that the part is from
-    :raises errors.SpaceChanged: the store has another space, or is about to
+    :param seen: see :func:`allocation_rows.insert`
+    :raises errors.SpaceChanged: the store has another space, or is about to,
+        or gives out no level
     """
-    _INSERT.run(connection, generation, project=project, part=part)
+    _INSERT.run(connection, generation, seen, project=project, part=part)
 
 
 def find(connection: sa.Connection, project: str) -> levels.Level | None:

@@ -19,11 +19,10 @@ from sqlalchemy.sql import functions
 
 from svirt_nova.allocator import arguments
 from svirt_nova.allocator import types
-from svirt_nova.allocator.sql.engine import errors
 from svirt_nova.mcs import levels
 from svirt_nova.mcs import ranking
 
-REVISION = '0001'
+REVISION = '0006'
 """The schema's alembic revision that this code works with."""
 
 OLDEST_RELEASE = '0001'
@@ -93,10 +92,13 @@ class LevelRank(sa.TypeDecorator[levels.Level]):
         return None if value is None else levels.Level(ranking.unrank(value))
 
 
-_TIME = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), 'mysql', 'mariadb')
+TIME = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), 'mysql', 'mariadb')
+"""A time in UTC, to the microsecond."""
 
-# Names are compared by their bytes; MySQL's default ignores case.
-_TABLE_OPTIONS: dict[str, Any] = {
+# The number of a claim, which older releases leave at 0.
+_NUMBER: dict[str, Any] = {'nullable': False, 'server_default': sa.text('0')}
+
+TABLE_OPTIONS: dict[str, Any] = {
     'mysql_engine': 'InnoDB',
     'mysql_charset': 'utf8mb4',
     'mysql_collate': 'utf8mb4_bin',
@@ -104,6 +106,7 @@ _TABLE_OPTIONS: dict[str, Any] = {
     'mariadb_charset': 'utf8mb4',
     'mariadb_collate': 'utf8mb4_bin',
 }
+"""Names are compared by their bytes; MySQL's default ignores case."""
 
 metadata = sa.MetaData()
 
@@ -116,11 +119,11 @@ level_space = sa.Table(
     sa.Column('project_categories', sa.Text, nullable=False),
     sa.Column('per_project', sa.Integer, nullable=False),
     sa.Column('generation', sa.Integer, nullable=False),
-    sa.Column('closed_at', _TIME),
+    sa.Column('closed_at', TIME),
     sa.Column('oldest_release', sa.String(32), nullable=False),
     sa.CheckConstraint('id = 1', name='ck_level_space_one_row'),
     sa.CheckConstraint('per_level >= 1', name='ck_level_space_per_level'),
-    **_TABLE_OPTIONS,
+    **TABLE_OPTIONS,
 )
 """The one level space, and what holds for the whole store.
 
@@ -130,16 +133,72 @@ out. :attr:`oldest_release` is the oldest revision of the schema whose
 code may use the store.
 """
 
+store_trust = sa.Table(
+    'store_trust',
+    metadata,
+    sa.Column('id', sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column('store_generation', _BIG, nullable=False),
+    sa.Column('grown_at', TIME),
+    sa.Column('distrusted_at', TIME),
+    sa.Column('reason', sa.Text, nullable=False),
+    sa.CheckConstraint('id = 1', name='ck_store_trust_one_row'),
+    **TABLE_OPTIONS,
+)
+"""Whether the store may be older than what hosts have seen of it.
+
+:attr:`store_generation` grows while levels are given out, the last time at
+:attr:`grown_at`. While :attr:`distrusted_at` is set, the space is closed,
+too, so that levels are only adopted; :attr:`reason` says why.
+"""
+
+store_host = sa.Table(
+    'store_host',
+    metadata,
+    sa.Column('host', sa.String(arguments.NAME_LENGTH), primary_key=True),
+    sa.Column('told_at', TIME),
+    **TABLE_OPTIONS,
+)
+"""The hosts that must tell a store what they run before it is trusted again,
+and when each has."""
+
+cloud = sa.Table(
+    'cloud',
+    metadata,
+    sa.Column('id', sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column('name', sa.Text, nullable=False),
+    sa.CheckConstraint('id = 1', name='ck_cloud_one_row'),
+    **TABLE_OPTIONS,
+)
+"""Where the Nova was asked that the store belongs to; no row before that.
+
+Its key keeps two clouds from being the first one both.
+"""
+
+cloud_host = sa.Table(
+    'cloud_host',
+    metadata,
+    sa.Column('host', sa.String(arguments.NAME_LENGTH), primary_key=True),
+    sa.Column('service_uuid', sa.String(36)),
+    sa.Column('missing_since', TIME),
+    **TABLE_OPTIONS,
+)
+"""The hosts that this Nova has listed, with their compute services' UUIDs.
+
+One without such a UUID is a stranger: it claimed instances and was never
+listed. :attr:`missing_since` is set while the host is not listed: it is the
+time at which it was first found missing, or last called.
+"""
+
 project = sa.Table(
     'project',
     metadata,
     sa.Column('project_id', sa.String(arguments.NAME_LENGTH), nullable=False),
     sa.Column('level_rank', LevelRank, nullable=False),
-    sa.Column('created_at', _TIME, nullable=False),
+    sa.Column('created_at', TIME, nullable=False),
     sa.PrimaryKeyConstraint('project_id', 'level_rank', name='pk_project'),
     sa.UniqueConstraint('project_id', name='uniq_project_id'),
     sa.UniqueConstraint('level_rank', name='uniq_project_rank'),
-    **_TABLE_OPTIONS,
+    **TABLE_OPTIONS,
 )
 """The part that all levels of a project have, in the scheme project."""
 
@@ -152,9 +211,11 @@ allocation = sa.Table(
     sa.Column('project_rank', LevelRank),
     sa.Column('host', sa.String(arguments.NAME_LENGTH)),
     sa.Column('is_outside', sa.Boolean, nullable=False),
-    sa.Column('created_at', _TIME, nullable=False),
-    sa.Column('retired_at', _TIME),
+    sa.Column('created_at', TIME, nullable=False),
+    sa.Column('retired_at', TIME),
     sa.Column('note', sa.String(arguments.NAME_LENGTH), nullable=False),
+    sa.Column('claim_number', _BIG, **_NUMBER),
+    sa.Column('last_claim', _BIG, **_NUMBER),
     sa.UniqueConstraint('instance_uuid', name='uniq_allocation_instance'),
     sa.ForeignKeyConstraint(
         ['project_id', 'project_rank'],
@@ -175,7 +236,7 @@ allocation = sa.Table(
         'instance_uuid IS NOT NULL OR (host IS NULL AND retired_at IS NULL)',
         name='ck_allocation_reserved',
     ),
-    **_TABLE_OPTIONS,
+    **TABLE_OPTIONS,
 )
 """The levels that are not free; one without an instance is reserved.
 
@@ -186,6 +247,9 @@ longer has it; it stays with its instance.
 :attr:`host` is the host that the level was given out for, as long as it
 claims the instance: most instances never have another, so that a level
 costs one row. Hosts that come later are in :data:`claim`.
+
+:attr:`claim_number` is the number of that host's claim. Later claims of any
+host need numbers above :attr:`last_claim`.
 """
 
 history = sa.Table(
@@ -195,11 +259,11 @@ history = sa.Table(
     sa.Column('level_rank', LevelRank, nullable=False),
     sa.Column('instance_uuid', sa.String(36), nullable=False),
     sa.Column('project_id', sa.String(arguments.NAME_LENGTH), nullable=False),
-    sa.Column('created_at', _TIME, nullable=False),
-    sa.Column('retired_at', _TIME, nullable=False),
+    sa.Column('created_at', TIME, nullable=False),
+    sa.Column('retired_at', TIME, nullable=False),
     sa.Index('ix_history_level', 'level_rank', 'created_at'),
     sa.Index('ix_history_retired', 'retired_at'),
-    **_TABLE_OPTIONS,
+    **TABLE_OPTIONS,
 )
 """Who had the levels that have come free."""
 
@@ -208,6 +272,7 @@ claim = sa.Table(
     metadata,
     sa.Column('instance_uuid', sa.String(36), nullable=False),
     sa.Column('host', sa.String(arguments.NAME_LENGTH), nullable=False),
+    sa.Column('claim_number', _BIG, **_NUMBER),
     sa.PrimaryKeyConstraint('instance_uuid', 'host', name='pk_claim'),
     sa.ForeignKeyConstraint(
         ['instance_uuid'],
@@ -218,68 +283,13 @@ claim = sa.Table(
     ),
     sa.Index('ix_claim_host', 'host'),
     sqlite_with_rowid=False,
-    **_TABLE_OPTIONS,
+    **TABLE_OPTIONS,
 )
 """Which further host may have something of which instance.
 
 The foreign key keeps a level from being freed that one of them has come
 to claim since it was looked at.
 """
-
-is_open = sa.and_(
-    level_space.c.generation == sa.bindparam('generation'),
-    level_space.c.closed_at.is_(None),
-)
-"""That levels are given out of the space of the generation given."""
-
-
-class InsertWhileOpen:
-    """An INSERT that adds its row only while levels are given out.
-
-    On MariaDB it locks the space for other readers as well until the
-    transaction ends, so that who closes the space waits for it; a plain
-    read there is of a snapshot, and the transaction could go on for long
-    after the closing. Elsewhere such a lock would be written to the row
-    (PostgreSQL) or is the file's (SQLite).
-
-    :param table: where the row goes
-    :param values: the row's columns
-    """
-
-    def __init__(
-        self, table: sa.Table, **values: sa.ColumnElement[Any]
-    ) -> None:
-        names = [*values]
-        select = sa.select(*values.values()).where(is_open)
-        self._plain, self._locking = (
-            sa.insert(table)
-            .from_select(names, source)
-            .execution_options(preserve_rowcount=True)
-            for source in (select, select.with_for_update(read=True))
-        )
-
-    def run(
-        self, connection: sa.Connection, generation: int, **values: Any
-    ) -> None:
-        """Add a row.
-
-        Without a RETURNING: reading what it returns would cost a third of
-        the whole.
-
-        :param generation: of the level space that the values are from
-        :param values: of the columns' parameters
-        :raises errors.SpaceChanged: the store has another one, or is about
-            to
-        """
-        statement = self._plain
-        if connection.dialect.name in ('mysql', 'mariadb'):
-            statement = self._locking
-        result = connection.execute(
-            statement, {'generation': generation, **values}
-        )
-        if result.rowcount != 1:
-            raise errors.SpaceChanged
-
 
 _CLAIMED = sa.or_(
     allocation.c.host.is_not(None),
@@ -296,6 +306,20 @@ def is_cooled(cutoff: datetime.datetime) -> sa.ColumnElement[bool]:
     :param cutoff: the database's clock less the cooling time
     """
     return sa.and_(allocation.c.retired_at <= cutoff, ~_CLAIMED)
+
+
+def is_cooling() -> sa.ColumnElement[bool]:
+    """Rows whose level cools, or has cooled."""
+    return sa.and_(allocation.c.retired_at.is_not(None), ~_CLAIMED)
+
+
+def is_unclaimed() -> sa.ColumnElement[bool]:
+    """Rows of instances that no host claims.
+
+    Servers find the rows without a first host by its index. Among them are
+    those of instances that have moved to another host.
+    """
+    return sa.and_(allocation.c.host.is_(None), ~_CLAIMED)
 
 
 def is_used(cutoff: datetime.datetime) -> sa.ColumnElement[bool]:

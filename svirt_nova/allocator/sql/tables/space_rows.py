@@ -21,6 +21,7 @@ from svirt_nova.allocator import space_change
 from svirt_nova.allocator.sql.engine import errors
 from svirt_nova.allocator.sql.tables import project_rows
 from svirt_nova.allocator.sql.tables import schema
+from svirt_nova.allocator.sql.tables import trust_rows
 from svirt_nova.mcs import levels
 from svirt_nova.mcs import spaces
 
@@ -37,11 +38,13 @@ class Stored:
 
     :param generation: the number of its changes
     :param is_open: whether levels are given out
+    :param distrust: why the store is not trusted; None when it is
     """
 
     space: spaces.LevelSpace
     generation: int
     is_open: bool
+    distrust: str | None = None
 
 
 def create(connection: sa.Connection, space: spaces.LevelSpace) -> None:
@@ -103,7 +106,8 @@ def read(connection: sa.Connection, store: str) -> Stored:
             f'the store {store} has an impossible level space: {error}; '
             f'restore it from a backup'
         ) from error
-    return Stored(space, row.generation, row.closed_at is None)
+    distrust = trust_rows.reason(connection)
+    return Stored(space, row.generation, row.closed_at is None, distrust)
 
 
 def close(connection: sa.Connection) -> int:
@@ -134,7 +138,11 @@ def change(
     :raises errors.SpaceChanged: somebody else has closed it since
     """
     row = connection.execute(sa.select(_space).with_for_update()).one()
-    if row.generation != generation or row.closed_at is None:
+    if (
+        row.generation != generation
+        or row.closed_at is None
+        or trust_rows.reason(connection) is not None
+    ):
         wanted = _columns(space)
         if (
             row.generation == generation + 1

@@ -2,7 +2,7 @@
 """What releases in the field send and answer, message by message.
 
 Each further line of ``golden.jsonl`` has a message that releases with the
-versions 1.0 to 1.2 of the calls send, and what the other side answers. In a
+versions 1.0 to 1.4 of the calls send, and what the other side answers. In a
 rolling upgrade the client and the service are of different releases, so a
 line may be added to the file, but a line that is there must never change.
 
@@ -11,7 +11,6 @@ tree, from which those of new calls can be taken.
 """
 
 import dataclasses
-import datetime
 import json
 import pathlib
 from collections.abc import Callable
@@ -20,47 +19,28 @@ from unittest import mock
 
 from svirt_nova import exception
 from svirt_nova.allocator import base
+from svirt_nova.allocator import clouds
 from svirt_nova.allocator import types
 from svirt_nova.allocator.rpc import client
-from svirt_nova.mcs import levels
-from svirt_nova.mcs import spaces
 from tests.unit.allocator.rpc import wire
+from tests.unit.allocator.rpc.golden_values import ALONE
+from tests.unit.allocator.rpc.golden_values import BORN
+from tests.unit.allocator.rpc.golden_values import CLAIMED
+from tests.unit.allocator.rpc.golden_values import CLOUD
+from tests.unit.allocator.rpc.golden_values import COOLING
+from tests.unit.allocator.rpc.golden_values import DISTRUST
+from tests.unit.allocator.rpc.golden_values import GIVEN
+from tests.unit.allocator.rpc.golden_values import GONE
+from tests.unit.allocator.rpc.golden_values import INSTANCE_SPACE
+from tests.unit.allocator.rpc.golden_values import KNOWN_CLOUD
+from tests.unit.allocator.rpc.golden_values import LEVEL
+from tests.unit.allocator.rpc.golden_values import NUMBERED
+from tests.unit.allocator.rpc.golden_values import OTHER_UUID
+from tests.unit.allocator.rpc.golden_values import PROJECT_SPACE
+from tests.unit.allocator.rpc.golden_values import RESERVED
+from tests.unit.allocator.rpc.golden_values import UUID
 
 PATH = pathlib.Path(__file__).with_name('golden.jsonl')
-
-UUID = 'aaaaaaaa-0000-4000-8000-000000000001'
-OTHER_UUID = 'aaaaaaaa-0000-4000-8000-000000000002'
-LEVEL = levels.Level.parse('s0:c1,c512.c514')
-PROJECT_LEVEL = levels.Level.parse('s0:c513,c514')
-BORN = datetime.datetime(2026, 11, 1, 12, 30, 5, 999, datetime.UTC)
-GONE = BORN + datetime.timedelta(days=3)
-
-CLAIMED = types.Allocation(
-    LEVEL, UUID, 'p1', frozenset({'host2', 'host1'}), BORN
-)
-ALONE = dataclasses.replace(CLAIMED, hosts=frozenset({'host1'}))
-GIVEN = dataclasses.replace(
-    ALONE, created_at=None, project_level=PROJECT_LEVEL
-)
-COOLING = types.Allocation(
-    levels.Level.parse('s0:c3,c4'),
-    OTHER_UUID,
-    'proj\u00e9t',
-    frozenset(),
-    BORN,
-    GONE,
-    project_level=PROJECT_LEVEL,
-)
-RESERVED = types.Allocation(
-    levels.Level.parse('s0'),
-    None,
-    None,
-    frozenset(),
-    BORN,
-    note='a container, \u00b5',
-)
-INSTANCE_SPACE = spaces.LevelSpace.parse('c0.c99', 3, 'c5,c7')
-PROJECT_SPACE = spaces.LevelSpace.parse('c512.c1023', 2, '', 'c0.c511')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +85,10 @@ EXCHANGES = {
         host=None,
     ),
     'get': Exchange(
-        lambda a: a.get(UUID), mock.call.get(UUID), COOLING, holder=COOLING
+        lambda a: a.get(OTHER_UUID),
+        mock.call.get(OTHER_UUID),
+        COOLING,
+        holder=COOLING,
     ),
     'unclaim of the own host': Exchange(
         lambda a: a.unclaim(UUID, 'host1'), mock.call.unclaim(UUID, 'host1')
@@ -120,16 +103,15 @@ EXCHANGES = {
     ),
     'give_back of the last claim': Exchange(
         lambda a: a.give_back(UUID, 'host1'),
-        mock.call.give_back(UUID, 'host1'),
+        mock.call.give_back_last(UUID, 'host1'),
     ),
     'give_back with another claim': Exchange(
         lambda a: a.give_back(UUID, 'host1'),
-        mock.call.unclaim(UUID, 'host1'),
-        holder=CLAIMED,
+        mock.call.give_back_last(UUID, 'host1'),
     ),
     'give_back by a program without a host': Exchange(
         lambda a: a.give_back(UUID, 'host1'),
-        mock.call.give_back(UUID, 'host1'),
+        mock.call.give_back_last(UUID, 'host1'),
         host=None,
     ),
     'list of the own host': Exchange(
@@ -231,6 +213,88 @@ EXCHANGES = {
         host=None,
     ),
     'tidy': Exchange(lambda a: a.tidy(), mock.call.tidy()),
+    'acquire by a host that has seen a generation': Exchange(
+        lambda a: a.acquire(UUID, 'p1', 'host1', 41),
+        mock.call.acquire(UUID, 'p1', 'host1', 41),
+        dataclasses.replace(GIVEN, generation=42),
+    ),
+    'meet': Exchange(
+        lambda a: a.meet('host1', 41),
+        mock.call.meet('host1', 41),
+        types.Trust(42),
+    ),
+    'meet of a store that is older': Exchange(
+        lambda a: a.meet('host1', 41), mock.call.meet('host1', 41), DISTRUST
+    ),
+    'doubt': Exchange(
+        lambda a: a.doubt('host1', UUID, LEVEL),
+        mock.call.doubt('host1', UUID, LEVEL),
+    ),
+    'report': Exchange(
+        lambda a: a.report('host1', ['host2', 'host1']),
+        mock.call.report('host1', ['host1', 'host2']),
+        DISTRUST,
+    ),
+    'distrust': Exchange(
+        lambda a: a.distrust('why, \u00b5'),
+        mock.call.distrust('why, \u00b5'),
+    ),
+    'trust': Exchange(lambda a: a.trust(), mock.call.trust(), host=None),
+    'history in a part': Exchange(
+        lambda a: a.history(LEVEL, BORN, 2),
+        mock.call.history(LEVEL, BORN, 2),
+        [types.Holding(UUID, 'p1', GONE, None)],
+    ),
+    'usage of those with the most levels': Exchange(
+        lambda a: a.usage(2),
+        mock.call.usage(2),
+        types.Usage({'p1': 2, 'p2': 1}, {'host1': 3}, 0.25, GONE),
+        host=None,
+    ),
+    'acquire with a number': Exchange(
+        lambda a: a.acquire(UUID, 'p1', 'host1', number=7),
+        mock.call.acquire(UUID, 'p1', 'host1', number=7),
+        NUMBERED,
+    ),
+    'adopt with a number': Exchange(
+        lambda a: a.adopt(UUID, 'p1', 'host1', LEVEL, 7),
+        mock.call.adopt(UUID, 'p1', 'host1', LEVEL, 7),
+        NUMBERED,
+    ),
+    'unclaim with a number': Exchange(
+        lambda a: a.unclaim(UUID, 'host1', 7),
+        mock.call.unclaim(UUID, 'host1', 7),
+    ),
+    'unclaim of another host with a number': Exchange(
+        lambda a: a.unclaim(UUID, 'host2', 0),
+        mock.call.unclaim(UUID, 'host2', 0),
+    ),
+    'give_back of the last claim with a number': Exchange(
+        lambda a: a.give_back(UUID, 'host1', 7),
+        mock.call.give_back_last(UUID, 'host1', 7),
+        holder=NUMBERED,
+    ),
+    'retire with a number': Exchange(
+        lambda a: a.retire(UUID, 7), mock.call.retire(UUID, 7), host=None
+    ),
+    'show_trust': Exchange(
+        lambda a: a.show_trust(), mock.call.show_trust(), DISTRUST, host=None
+    ),
+    'show_cloud': Exchange(
+        lambda a: a.show_cloud(),
+        mock.call.show_cloud(),
+        KNOWN_CLOUD,
+        host=None,
+    ),
+    'show_cloud of a store that knows none': Exchange(
+        lambda a: a.show_cloud(), mock.call.show_cloud(), clouds.KnownCloud()
+    ),
+    'meet_cloud': Exchange(
+        lambda a: a.meet_cloud(CLOUD, ['host4', 'host3'], True),
+        mock.call.meet_cloud(CLOUD, ['host3', 'host4'], True),
+        KNOWN_CLOUD,
+        host=None,
+    ),
 }
 """Calls that succeed, by what they are about."""
 
@@ -244,9 +308,14 @@ REFUSALS = {
         exception.SpaceFull,
         exception.LevelTaken,
         exception.NotAllowed,
+        exception.LimitReached,
+        exception.AnswerTooLarge,
         exception.StoreUnreachable,
         exception.StoreUnusable,
         exception.StoreTooNew,
+        exception.StoreDistrusted,
+        exception.OtherCloud,
+        exception.ClaimOutdated,
         exception.InvalidOption,
         ValueError,
         KeyError,

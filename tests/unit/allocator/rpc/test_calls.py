@@ -186,7 +186,7 @@ class TableTest(testtools.TestCase):
     def test_computes_can_ask_for_nothing_of_operators(self):
         self.assertEqual(
             {'ping', 'acquire', 'adopt', 'get', 'unclaim', 'give_back'}
-            | {'claims', 'space', 'is_held'},
+            | {'claims', 'space', 'is_held', 'meet', 'doubt', 'report'},
             set(self.names(calls.Topic.COMPUTES)),
         )
 
@@ -218,8 +218,9 @@ class TableTest(testtools.TestCase):
         methods = base.Allocator.__abstractmethods__
         self.assertLessEqual(methods, vars(client.RpcAllocator).keys())
         self.assertEqual(
+            # The service does with give_back what give_back_last does.
             {each.name for each in calls.CALLS},
-            methods
+            (methods - {'give_back_last'})
             | {
                 each.name for each in (calls.PING, calls.CLAIMS, calls.IS_HELD)
             },
@@ -242,16 +243,52 @@ class TableTest(testtools.TestCase):
                 versionutils.convert_version_to_tuple(each.version), newest
             )
 
-    def test_versions_brought_parts_of_lists_and_a_question(self):
-        self.assertEqual('1.2', calls.VERSION)
+    def test_versions_brought_parts_of_answers_trust_clouds_and_numbers(
+        self,
+    ):
+        self.assertEqual('1.4', calls.VERSION)
         self.assertEqual(
-            {calls.CLAIMS: '1.1', calls.LIST: '1.1', calls.IS_HELD: '1.2'},
+            {calls.CLAIMS: '1.1', calls.LIST: '1.1', calls.IS_HELD: '1.2'}
+            | {calls.HISTORY: '1.4', calls.USAGE: '1.4'}
+            | dict.fromkeys(
+                (
+                    calls.MEET,
+                    calls.DOUBT,
+                    calls.REPORT,
+                    calls.DISTRUST,
+                    calls.TRUST,
+                    calls.SHOW_TRUST,
+                ),
+                '1.3',
+            )
+            | dict.fromkeys((calls.SHOW_CLOUD, calls.MEET_CLOUD), '1.4')
+            | dict.fromkeys(
+                (
+                    calls.ACQUIRE,
+                    calls.ADOPT,
+                    calls.UNCLAIM,
+                    calls.GIVE_BACK,
+                    calls.RETIRE,
+                ),
+                '1.4',
+            ),
             {
                 each: each.version
                 for each in calls.CALLS
                 if each.version != calls.FIRST_VERSION
             },
         )
+
+    def test_call_without_what_is_sparse_needs_no_later_version(self):
+        for seen, version in ((None, '1.0'), (7, '1.3')):
+            message = calls.ACQUIRE.thin_out({'host': 'a', 'seen': seen})
+            self.assertEqual(seen, message.get('seen'))
+            self.assertEqual(seen is None, 'seen' not in message)
+            self.assertEqual(version, calls.ACQUIRE.version_of(message))
+        for number, version in ((None, '1.0'), (0, '1.4'), (7, '1.4')):
+            message = calls.UNCLAIM.thin_out({'host': 'a', 'number': number})
+            self.assertEqual(number, message.get('number'))
+            self.assertEqual(version, calls.UNCLAIM.version_of(message))
 
     def test_argument_since_a_later_version_needs_that_version(self):
         call = calls.Call(

@@ -8,6 +8,7 @@ from svirt_nova import exception
 from svirt_nova.allocator import types
 from svirt_nova.allocator.rpc import calls
 from svirt_nova.allocator.rpc import client
+from svirt_nova.allocator.rpc import sizes
 from svirt_nova.allocator.rpc import transport
 from tests.unit.allocator.rpc import golden
 from tests.unit.allocator.rpc import wire
@@ -152,7 +153,7 @@ class ClientTest(testtools.TestCase):
             self.assertEqual({'instance_uuid': value}, self.sent()[-1]['args'])
 
     def test_list_asks_for_pages_until_one_is_not_full(self):
-        self.useFixture(fixtures.MonkeyPatch(f'{calls.__name__}.PAGE', 2))
+        self.useFixture(fixtures.MonkeyPatch(f'{sizes.__name__}.PAGE', 2))
         found = [golden.RESERVED, golden.COOLING, golden.CLAIMED]
 
         def reply(request):

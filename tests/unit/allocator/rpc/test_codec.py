@@ -28,6 +28,22 @@ class CodecTest(testtools.TestCase):
             message = json.loads(json.dumps(each.write(value)))
             self.assertEqual(value, each.read(message))
 
+    @given(values.ALLOCATIONS)
+    def test_numbers_of_claims_arrive(self, value):
+        message = json.loads(json.dumps(codec.ALLOCATION.write(value)))
+        read = codec.ALLOCATION.read(message)
+        self.assertEqual(value.claims, read.claims)
+        self.assertEqual(value.last_claim, read.last_claim)
+
+    @given(values.ALLOCATIONS)
+    def test_numbers_of_claims_that_are_none_are_refused(self, value):
+        message = codec.ALLOCATION.write(value)
+        for wrong in (-1, True, 1.5, '1', [1], {'a': -1}, {'a': True}):
+            for name in ('claims', 'last_claim'):
+                self.assertRaises(
+                    TypeError, codec.ALLOCATION.read, message | {name: wrong}
+                )
+
     @given(st.data())
     def test_message_that_was_tampered_with_is_a_value_or_refused(self, data):
         for drawn, each in RECORDS:

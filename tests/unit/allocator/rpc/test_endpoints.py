@@ -12,6 +12,7 @@ from svirt_nova.allocator import types
 from svirt_nova.allocator.rpc import calls
 from svirt_nova.allocator.rpc import endpoints
 from svirt_nova.allocator.rpc import envelope
+from svirt_nova.allocator.rpc import sizes
 from tests.unit.cmd import fake
 
 OWN = {'host': 'host1'}
@@ -26,6 +27,7 @@ class EndpointTestCase(testtools.TestCase):
         self.allocator.acquire.return_value = fake.WEB
         self.allocator.adopt.return_value = fake.WEB
         self.allocator.get.return_value = ALONE
+        self.allocator.give_back_last.return_value = True
         self.allocator.list.return_value = [fake.WEB]
 
     def assert_refused(self, kind, answer):
@@ -121,30 +123,21 @@ class ComputeEndpointTest(EndpointTestCase):
             self.assertEqual(text, str(error))
         self.assertEqual([], self.allocator.mock_calls)
 
-    def test_instance_that_only_its_host_claims_is_given_back(self):
-        self.assertEqual(DONE, self.give_back())
-        self.allocator.give_back.assert_called_once_with('u', 'host1')
-
-    def test_instance_that_another_host_claims_is_only_unclaimed(self):
-        self.allocator.get.return_value = fake.WEB
-        self.assertEqual(DONE, self.give_back())
-        self.allocator.give_back.assert_not_called()
-        self.allocator.unclaim.assert_called_once_with('u', 'host1')
-
-    def test_instance_that_the_host_does_not_claim_is_only_unclaimed(self):
-        self.allocator.get.return_value = fake.OLD
-        self.assertEqual(DONE, self.give_back())
-        self.allocator.get.side_effect = exception.UnknownInstance('none')
-        self.assertEqual(DONE, self.give_back())
-        self.allocator.give_back.assert_not_called()
-        self.allocator.unclaim.assert_called_with('u', 'host1')
+    def test_instance_is_given_back_in_one_transaction(self):
+        for is_last in (True, False):
+            self.allocator.give_back_last.return_value = is_last
+            self.assertEqual(DONE, self.give_back())
+        self.assertEqual(
+            2 * [mock.call.give_back_last('u', 'host1')],
+            self.allocator.mock_calls,
+        )
 
     def test_instance_is_only_unclaimed_where_computes_do_not_retire(self):
         self.endpoint = endpoints.ComputeEndpoint(
             self.allocator, retires=False
         )
         self.assertEqual(DONE, self.give_back())
-        self.allocator.give_back.assert_not_called()
+        self.allocator.give_back_last.assert_not_called()
         self.allocator.unclaim.assert_called_once_with('u', 'host1')
 
     def test_changes_are_logged_with_the_host_that_made_them(self):
@@ -160,7 +153,7 @@ class ComputeEndpointTest(EndpointTestCase):
                 f'adopt: host host1 claims instance '
                 f'{fake.WEB.instance_uuid}, level s0:c1,c2',
                 "unclaim: host host1 has nothing of instance 'u\\n'",
-                "give_back: host host1 has nothing of instance 'u', which "
+                'give_back: host host1 has nothing of instance u, which '
                 'is retired',
             ],
             log.output.splitlines(),
@@ -225,7 +218,7 @@ class OperatorEndpointTest(EndpointTestCase):
             project_id=None,
             states=frozenset({types.State.HELD}),
             after=None,
-            limit=None,
+            limit=sizes.MOST_ENTRIES + 1,
         )
 
     def test_arguments_without_sense_are_refused(self):

@@ -6,6 +6,7 @@ from unittest import mock
 import testtools
 from oslo_utils import timeutils
 
+from svirt_nova import exception
 from svirt_nova.allocator import base
 from svirt_nova.allocator.rpc import server
 from tests.unit.allocator.rpc import wire
@@ -18,7 +19,12 @@ class LateTest(testtools.TestCase):
         watch = mock.create_autospec(timeutils.StopWatch, instance=True)
         watch.elapsed.return_value = seconds
         incoming = SimpleNamespace(ctxt=context, stopwatch=watch)
-        return server._is_late(incoming)
+        seconds = server._timeout_of(context)
+        try:
+            server._check_waited(incoming, seconds)
+        except exception.StoreUnreachable:
+            return True
+        return False
 
     def test_call_is_late_after_half_of_its_callers_time(self):
         self.assertFalse(self.is_late(4.9, timeout=10.0))
@@ -26,7 +32,8 @@ class LateTest(testtools.TestCase):
 
     def test_call_is_never_late_without_the_time_of_its_caller(self):
         self.assertFalse(self.is_late(1000))
-        self.assertFalse(self.is_late(1000, timeout='1'))
+        for junk in ('1', None, [1], float('nan'), 10**400):
+            self.assertFalse(self.is_late(1000, timeout=junk))
 
 
 class AccessTest(testtools.TestCase):

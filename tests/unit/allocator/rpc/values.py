@@ -5,6 +5,7 @@ import datetime
 
 from hypothesis import strategies as st
 
+from svirt_nova.allocator import clouds
 from svirt_nova.allocator import types
 from svirt_nova.allocator.rpc import calls
 from svirt_nova.mcs import levels
@@ -16,6 +17,7 @@ LEVELS = st.frozensets(st.integers(0, 1023), min_size=2, max_size=4).map(
 TIMES = st.datetimes(timezones=st.just(datetime.UTC))
 TEXTS = st.text(max_size=20)
 COUNTS = st.dictionaries(TEXTS, st.integers(0, 10**6), max_size=3)
+GENERATIONS = st.integers(0, 2**62)
 STATES = st.frozensets(st.sampled_from(types.State))
 ALLOCATIONS = st.builds(
     types.Allocation,
@@ -27,6 +29,42 @@ ALLOCATIONS = st.builds(
     retired_at=st.none() | TIMES,
     note=TEXTS,
     project_level=st.none() | LEVELS,
+    generation=st.none() | GENERATIONS,
+    claims=st.dictionaries(TEXTS, GENERATIONS, max_size=3),
+    last_claim=st.none() | GENERATIONS,
+)
+TRUSTS = st.builds(
+    types.Trust,
+    generation=GENERATIONS,
+    distrusted_at=st.none() | TIMES,
+    reason=TEXTS,
+    awaited=st.lists(TEXTS, max_size=3).map(tuple),
+)
+CLOUDS = st.builds(
+    clouds.Cloud,
+    name=TEXTS,
+    services=st.lists(
+        st.builds(
+            clouds.ComputeService,
+            host=TEXTS,
+            uuid=TEXTS,
+            is_up=st.booleans(),
+        ),
+        max_size=3,
+    ).map(tuple),
+)
+KNOWN_CLOUDS = st.builds(
+    clouds.KnownCloud,
+    name=TEXTS,
+    hosts=st.lists(
+        st.builds(
+            clouds.KnownHost,
+            name=TEXTS,
+            service_uuid=st.none() | TEXTS,
+            missing_since=st.none() | TIMES,
+        ),
+        max_size=3,
+    ).map(tuple),
 )
 HOLDINGS = st.builds(
     types.Holding,
@@ -69,6 +107,15 @@ _ARGUMENTS = {
     'states': STATES,
     'after': LEVELS,
     'limit': st.integers(1, 10**6),
+    'begun_after': TIMES,
+    'most': st.integers(1, 10**6),
+    'seen': GENERATIONS,
+    'number': GENERATIONS,
+    'hosts': st.lists(TEXTS, max_size=3).map(sorted),
+    'reason': TEXTS,
+    'cloud': CLOUDS,
+    'strangers': st.lists(TEXTS, max_size=3).map(sorted),
+    'replaces': st.booleans(),
 }
 _RESULTS = {
     calls.PING: st.none(),
@@ -90,6 +137,14 @@ _RESULTS = {
     calls.STATS: STATS,
     calls.USAGE: USAGES,
     calls.TIDY: st.none(),
+    calls.MEET: TRUSTS,
+    calls.DOUBT: st.none(),
+    calls.REPORT: TRUSTS,
+    calls.DISTRUST: st.none(),
+    calls.TRUST: st.none(),
+    calls.SHOW_TRUST: TRUSTS,
+    calls.SHOW_CLOUD: KNOWN_CLOUDS,
+    calls.MEET_CLOUD: KNOWN_CLOUDS,
 }
 
 

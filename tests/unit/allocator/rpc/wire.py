@@ -16,6 +16,7 @@ from oslo_utils import timeutils
 
 import svirt_nova.conf
 from svirt_nova.allocator import base
+from svirt_nova.allocator.rpc import authentication
 from svirt_nova.allocator.rpc import endpoints
 from svirt_nova.allocator.rpc import server
 from svirt_nova.allocator.rpc import transport
@@ -48,12 +49,17 @@ def serve(
     :returns: the reply, or the failure that oslo.messaging makes of it
     """
     conf = make_conf(None)
+    # Operators have a bus of their own.
+    conf.set_override(
+        'operator_transport_url', 'fake:/operators', 'svirt_nova_allocator'
+    )
     bus = transport.connect(conf, 'fake:/')
     for endpoint in (
         endpoints.ComputeEndpoint(allocator),
         endpoints.OperatorEndpoint(allocator),
     ):
-        made = server.create(conf, bus, 'service', endpoint)
+        callers = authentication.Authentication(conf, None, endpoint.topic)
+        made = server.create(conf, bus, 'service', endpoint, callers)
         target = made._target
         if (target.exchange, target.topic) == (
             request['exchange'],

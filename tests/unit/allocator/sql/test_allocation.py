@@ -12,9 +12,10 @@ import testtools
 from svirt_nova import exception
 from svirt_nova.allocator import contract
 from svirt_nova.allocator.sql import allocation
-from svirt_nova.allocator.sql import candidates
+from svirt_nova.allocator.sql import free_search
 from svirt_nova.allocator.sql.engine import errors
 from svirt_nova.allocator.sql.tables import allocation_rows
+from svirt_nova.allocator.sql.tables import free_queries
 from svirt_nova.allocator.sql.tables import history_rows
 from svirt_nova.allocator.sql.tables import space_rows
 from svirt_nova.mcs import ranking
@@ -58,13 +59,25 @@ class CollisionTest(AllocationCase):
     def pick(self, *chosen):
         """Let the allocator's next candidates be these levels."""
         pool = self.allocator._space.cache().of_part(None)
-        ranks = [ranking.rank(each.categories) for each in chosen]
+        left = [*chosen]
         pick = pool.pick
         self.useFixture(
             fixtures.MockPatchObject(
-                pool, 'pick', lambda: ranks.pop(0) if ranks else pick()
+                pool, 'pick', lambda: left.pop(0) if left else pick()
             )
         )
+
+    def count_looks(self):
+        """Count the looks at a window."""
+        found = free_search.FreeSearch._look
+        return self.useFixture(
+            fixtures.MockPatchObject(
+                free_search.FreeSearch,
+                '_look',
+                autospec=True,
+                side_effect=found,
+            )
+        ).mock
 
     def test_a_candidate_that_is_free_takes_one_insertion(self):
         insert = self.count('_insert')
@@ -74,30 +87,36 @@ class CollisionTest(AllocationCase):
     def test_a_taken_candidate_takes_one_insertion_more(self):
         taken = self.acquire(self.store.make()).level
         self.pick(taken)
-        insert, refresh = self.count('_insert'), self.count('_refresh')
+        insert, looks = self.count('_insert'), self.count_looks()
         self.assertNotEqual(taken, self.acquire().level)
         self.assertEqual(2, insert.call_count)
-        # The first collision loads the bitmap.
-        self.assertEqual(1, refresh.call_count)
+        # After the first collision a window is looked at.
+        self.assertEqual(1, looks.call_count)
         self.acquire()
         self.assertEqual(3, insert.call_count)
+        self.assertEqual(1, looks.call_count)
 
-    def test_after_two_collisions_candidates_are_checked_first(self):
+    def test_after_two_collisions_a_window_is_looked_at_again(self):
+        pool = self.allocator._space.cache().of_part(None)
+        pool.collide()
+        first = self.acquire().level
         taken = [self.acquire(self.store.make()).level for _ in range(2)]
         self.pick(*taken)
-        check = self.count('_find_free')
-        insert = self.count('_insert')
-        self.assertNotIn(self.acquire().level, taken)
-        self.assertEqual(1, check.call_count)
+        looks, insert = self.count_looks(), self.count('_insert')
+        self.assertNotIn(self.acquire().level, [first, *taken])
+        self.assertEqual(1, looks.call_count)
         self.assertEqual(3, insert.call_count)
 
     def test_a_candidate_of_an_instance_that_has_a_level_stays_free(self):
         held = self.acquire()
         pool = self.allocator._space.cache().of_part(None)
+        # From here on no candidate is the level that it has.
+        pool.collide()
+        self.acquire()
         before = pool.fill
         for _ in range(3):
             self.acquire(uuid=held.instance_uuid, host='b')
-        self.assertEqual(before, pool.fill)
+        self.assertAlmostEqual(before, pool.fill)
 
     def test_collisions_without_end_are_given_up_in_time(self):
         allocator = self.allocator_in_haste()
@@ -134,10 +153,10 @@ class CollisionTest(AllocationCase):
         claim = allocation_rows.claim
         refusals = [errors.Conflict('claimed by the same host')]
 
-        def refuse_first(*arguments):
+        def refuse_first(*arguments, **options):
             if refusals:
                 raise refusals.pop()
-            claim(*arguments)
+            claim(*arguments, **options)
 
         with mock.patch.object(allocation_rows, 'claim', refuse_first):
             again = self.acquire(uuid=held.instance_uuid, host='b')
@@ -147,25 +166,14 @@ class CollisionTest(AllocationCase):
 class FullSpaceTest(AllocationCase):
     def test_a_full_space_is_not_counted_for_those_who_have_a_level(self):
         held = self.fill(self.space.size)
-        # Not even when nearly all candidates have collided.
-        self.allocator._space.cache().of_part(None).failure_rate = 1.0
-        refresh = self.count('_refresh')
+        survey = self.useFixture(
+            fixtures.MockPatchObject(free_queries, 'survey')
+        ).mock
         for host in ('a', 'b'):
             for found in held[:5]:
                 again = self.acquire(uuid=found.instance_uuid, host=host)
                 self.assertEqual(found.level, again.level)
-        refresh.assert_not_called()
-
-    def test_a_full_space_is_known_without_a_bitmap(self):
-        self.useFixture(
-            fixtures.MonkeyPatch(f'{candidates.__name__}.MAX_BITS', 44)
-        )
-        got = {found.level for found in self.fill(45)}
-        self.assertEqual(45, len(got))
-        self.assertFalse(
-            self.allocator._space.cache().of_part(None).is_loadable
-        )
-        self.assertRaises(exception.SpaceFull, self.acquire)
+        survey.assert_not_called()
 
     def test_the_error_tells_what_the_levels_are_used_for(self):
         held = self.fill(42)
@@ -186,27 +194,26 @@ class FullSpaceTest(AllocationCase):
 
 
 class LargeSpaceTest(AllocationCase):
-    """A space too large for a bitmap."""
+    """A space of which nobody could remember each level."""
 
     space = TRIPLES
 
-    def test_178_million_levels_are_given_out_without_a_bitmap(self):
+    def test_levels_of_178_million_are_given_out(self):
         got = {found.level for found in self.fill(50)}
         self.assertEqual(50, len(got))
         self.assertTrue(all(len(level.categories) == 3 for level in got))
-        self.assertFalse(
-            self.allocator._space.cache().of_part(None).is_loadable
-        )
 
 
 class FillingSpaceTest(AllocationCase):
     space = spaces.LevelSpace.parse('c0.c99')
 
     def test_candidates_stay_good_while_others_fill_the_space(self):
-        """After a collision, candidates are checked before they are tried."""
+        """After collisions, a window is looked at again."""
         self.acquire()
-        # It has learnt what is taken: nothing.
-        self.allocator._space.cache().load(None, [])
+        # It has learnt what is free: everything.
+        ranks = range(ranking.first(2), ranking.first(2) + self.space.size)
+        pool = self.allocator._space.cache().of_part(None)
+        pool.learn((0, self.space.size), ranks)
         self._fill_by_others(round(0.85 * self.space.size))
         insert = self.count('_insert')
         self.fill(100)

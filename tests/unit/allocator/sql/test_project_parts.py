@@ -82,20 +82,20 @@ class ProjectPartsTest(PartsCase):
         self.assertIn('6 projects have instances', str(error))
 
     def test_a_part_that_others_take_all_the_time_is_given_up(self):
-        with mock.patch.object(project_parts, '_pick', return_value=None):
+        with mock.patch.object(candidates, 'pick_set', return_value=None):
             error = self.assertRaises(
                 exception.StoreUnreachable, self.acquire, 'p', -1
             )
         self.assertIn('project p', str(error))
 
     def test_a_part_that_others_took_once_is_looked_for_again(self):
-        pick = project_parts._pick
+        pick = candidates.pick_set
         misses = [None]
 
         def miss_first(*args):
             return misses.pop() if misses else pick(*args)
 
-        with mock.patch.object(project_parts, '_pick', miss_first):
+        with mock.patch.object(candidates, 'pick_set', miss_first):
             part = self.acquire('p')
         self.assertTrue(SPACE.has_part(part))
         self.assertEqual([], misses)
@@ -140,13 +140,13 @@ class ProjectPartsTest(PartsCase):
 
 
 class ManyPartsTest(PartsCase):
-    """Parts that are too many for a bitmap."""
+    """Parts that are too many for one window."""
 
     space = spaces.LevelSpace.parse('c0.c9', 2, '', 'c1019.c1023', 3)
 
     def test_the_last_parts_are_found(self):
         self.useFixture(
-            fixtures.MonkeyPatch(f'{candidates.__name__}.MAX_BITS', 1)
+            fixtures.MonkeyPatch(f'{candidates.__name__}.WINDOW', 3)
         )
         got = {self.acquire(f'p{n}') for n in range(10)}
         self.assertEqual(10, len(got))

@@ -6,6 +6,7 @@ import sqlite3
 import testtools
 
 from svirt_nova.allocator import contract
+from svirt_nova.allocator.sql.tables import schema
 from svirt_nova.mcs import ranking
 from tests import quick_store
 
@@ -20,30 +21,32 @@ class SchemaTest(testtools.TestCase):
         allocator.acquire(uuid, 'p', 'a')
         held = allocator.acquire(uuid, 'p', 'b').level
         rank = ranking.rank(held.categories)
+        names = [c.name for c in schema.allocation.c if not c.server_default]
+        table = f'allocation ({", ".join(names)})'
         space = "'c0.c9', 2, '', 0, 1, NULL, '1')"
         row = "NULL, NULL, 0, '2026-01-01 00:00:00.000000', NULL, '')"
         for statement in (
             # One level, one holder; one instance, one level.
-            f"INSERT INTO allocation VALUES ({rank}, 'x', 'p', {row}",
-            f"INSERT INTO allocation VALUES (1000000, '{uuid}', 'p', {row}",
-            f"INSERT INTO allocation VALUES (-1, 'y', 'p', {row}",
+            f"INSERT INTO {table} VALUES ({rank}, 'x', 'p', {row}",
+            f"INSERT INTO {table} VALUES (1000000, '{uuid}', 'p', {row}",
+            f"INSERT INTO {table} VALUES (-1, 'y', 'p', {row}",
             # What is reserved has no owner, what is held has both.
-            f"INSERT INTO allocation VALUES (1000001, NULL, 'p', {row}",
-            f"INSERT INTO allocation VALUES (1000002, 'z', NULL, {row}",
-            'INSERT INTO allocation VALUES (1000003, NULL, NULL, NULL, NULL, '
+            f"INSERT INTO {table} VALUES (1000001, NULL, 'p', {row}",
+            f"INSERT INTO {table} VALUES (1000002, 'z', NULL, {row}",
+            f'INSERT INTO {table} VALUES (1000003, NULL, NULL, NULL, NULL, '
             "0, '2026-01-01 00:00:00.000000', '2026-01-01 00:00:00.000000', "
             "'')",
-            "INSERT INTO allocation VALUES (1000003, NULL, NULL, NULL, 'a', "
+            f"INSERT INTO {table} VALUES (1000003, NULL, NULL, NULL, 'a', "
             "0, '2026-01-01 00:00:00.000000', NULL, '')",
             # A level of a project has the project's part.
-            "INSERT INTO allocation VALUES (1000004, 'z', 'p', 5, 'a', "
+            f"INSERT INTO {table} VALUES (1000004, 'z', 'p', 5, 'a', "
             "0, '2026-01-01 00:00:00.000000', NULL, '')",
             # A claimed level is not freed, an unknown one not claimed.
             f"DELETE FROM allocation WHERE instance_uuid = '{uuid}'",
             "UPDATE allocation SET instance_uuid = 'other' "
             f"WHERE instance_uuid = '{uuid}'",
-            "INSERT INTO claim VALUES ('nobody', 'a')",
-            f"INSERT INTO claim VALUES ('{uuid}', 'b')",
+            "INSERT INTO claim (instance_uuid, host) VALUES ('nobody', 'a')",
+            f"INSERT INTO claim (instance_uuid, host) VALUES ('{uuid}', 'b')",
             # There is one level space.
             f'INSERT INTO level_space VALUES (2, {space}',
             f'INSERT INTO level_space VALUES (1, {space}',

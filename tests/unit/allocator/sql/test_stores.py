@@ -78,7 +78,9 @@ class TransactionsTest(testtools.TestCase):
 
     def test_a_conflict_is_told_at_once(self):
         def work(connection):
-            connection.exec_driver_sql("INSERT INTO claim VALUES ('no', 'a')")
+            connection.exec_driver_sql(
+                "INSERT INTO claim (instance_uuid, host) VALUES ('no', 'a')"
+            )
 
         self.assertRaises(errors.Conflict, self.store.write, work)
         self.sleep.assert_not_called()
