@@ -92,25 +92,16 @@ def _running(uri: str) -> Iterator[str]:
     """
     import libvirt
 
-    # libvirt's own handler writes every error to standard error.
-    libvirt.registerErrorHandler(lambda _context, _error: None, None)
-    try:
-        connection = libvirt.openReadOnly(uri)
-        try:
-            for domain in connection.listAllDomains(
-                libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE
-            ):
-                try:
-                    xml = domain.XMLDesc()
-                except libvirt.libvirtError as error:
-                    if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
-                        continue
-                    raise
-                yield xml
-        finally:
-            connection.close()
-    except libvirt.libvirtError as error:
-        raise exception.LibvirtUnreachable(
-            f'libvirt at {uri} does not answer: {error}; check that it '
-            f'runs, and run this as the user nova or as root'
-        ) from error
+    from svirt_nova.host import libvirtd
+
+    with libvirtd.connected(uri) as connection:
+        for domain in connection.listAllDomains(
+            libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE
+        ):
+            try:
+                xml = domain.XMLDesc()
+            except libvirt.libvirtError as error:
+                if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                    continue
+                raise
+            yield xml

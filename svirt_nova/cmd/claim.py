@@ -12,6 +12,7 @@ from cliff import lister
 from cliff import show
 
 from svirt_nova import exception
+from svirt_nova import printing
 from svirt_nova.allocator import base
 from svirt_nova.allocator import types
 from svirt_nova.cmd import command
@@ -83,7 +84,8 @@ class Purge(command.Command, show.ShowOne):
             confirmed = self._ask(host, len(claimed))
         if confirmed not in (host, None):
             raise exception.NotConfirmed(
-                f'{confirmed!r} is not the host {host!r}: nothing was changed'
+                f'{printing.quote(confirmed)} is not the host '
+                f'{printing.quote(host)}: nothing was changed'
             )
         states = collections.Counter(
             allocation.state for allocation in _drop(allocator, host, claimed)
@@ -103,21 +105,13 @@ class Purge(command.Command, show.ShowOne):
         )
 
     def _ask(self, host: str, count: int) -> str:
-        if not self.app.stdin.isatty():
-            raise exception.NotConfirmed(
-                f'nothing was changed: without a terminal, confirm with '
-                f'--fenced {host} that the host is fenced'
-            )
-        # Standard output is for the answer of the command.
-        self.app.stderr.write(
-            f'{host} claims {count} instances. While it can still run one '
-            f'of them or write to its storage, dropping its claims lets two '
-            f'instances have one level.\n'
-            f'If it is fenced, type its name: '
+        return self.ask(
+            f'--fenced {host} that the host is fenced',
+            f'{printing.name(host)} claims {count} instances. While it can '
+            f'still run one of them or write to its storage, dropping its '
+            f'claims lets two instances have one level.\n'
+            f'If it is fenced, type its name: ',
         )
-        self.app.stderr.flush()
-        answer: str = self.app.stdin.readline()
-        return answer.strip()
 
 
 def _drop(
@@ -134,7 +128,9 @@ def _drop(
     for allocation in claimed:
         assert allocation.instance_uuid is not None
         try:
-            allocator.unclaim(allocation.instance_uuid, host)
+            allocator.unclaim(
+                allocation.instance_uuid, host, allocation.claims.get(host)
+            )
         except exception.StoreUnreachable as error:
             raise exception.StoreUnreachable(
                 f'{error}; {len(left)} of {len(claimed)} claims were '

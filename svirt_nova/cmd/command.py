@@ -6,17 +6,26 @@ from __future__ import annotations
 import argparse
 import datetime
 from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
 from typing import TYPE_CHECKING
 
 from cliff import columns
 from cliff import command
+from cliff import show
 from oslo_config import cfg
 
+from svirt_nova import exception
+from svirt_nova import printing
 from svirt_nova.allocator import base
 from svirt_nova.cmd import config
 
 if TYPE_CHECKING:
     from svirt_nova.cmd import manage
+
+
+_ESCAPING = ('json', 'yaml')
+"""Formats that write every character so that it can be read back."""
 
 
 class Command(command.Command):
@@ -33,6 +42,50 @@ class Command(command.Command):
             return super().run(parsed_args)
         except cfg.Error as error:
             raise config.invalid(error) from error
+
+    def produce_output(
+        self,
+        parsed_args: argparse.Namespace,
+        column_names: Sequence[str],
+        data: Any,
+    ) -> int:
+        """Print a table, in which no text has lines or cells of its own."""
+        if parsed_args.formatter not in _ESCAPING:
+            if isinstance(self, show.ShowOne):
+                data = tuple(map(_shown, data))
+            else:
+                data = (tuple(map(_shown, row)) for row in data)
+        status: int = super().produce_output(  # type: ignore[misc]
+            parsed_args, column_names, data
+        )
+        return status
+
+    def ask(self, unattended: str, question: str) -> str:
+        """Ask the operator at the terminal.
+
+        :param unattended: how to confirm without one, for the error
+        :param question: its texts from outside must be printable
+        :returns: the answer, without spaces at its ends
+        :raises NotConfirmed: there is no terminal
+        """
+        if not self.app.stdin.isatty():
+            raise exception.NotConfirmed(
+                f'nothing was changed: without a terminal, confirm with '
+                f'{unattended}'
+            )
+        # Standard output is for the answer of the command.
+        self.app.stderr.write(question)
+        self.app.stderr.flush()
+        answer: str = self.app.stdin.readline()
+        return answer.strip()
+
+    def confirm(self, unattended: str, question: str) -> None:
+        """Go on only if the operator types yes; see :meth:`ask`.
+
+        :raises NotConfirmed: it was not confirmed
+        """
+        if self.ask(unattended, question) != 'yes':
+            raise exception.NotConfirmed('nothing was changed')
 
     def allocator(self) -> base.Allocator:
         """The allocator that the configuration names."""
@@ -72,6 +125,19 @@ class Text(columns.FormattableColumn[str | None]):
     def human_readable(self) -> str:
         """The text, or a dash."""
         return self._value or '-'
+
+
+def _shown(cell: Any) -> Any:
+    """A cell of which all characters can be seen."""
+    if isinstance(cell, str):
+        return printing.printable(cell)
+    if isinstance(cell, columns.FormattableColumn):
+        value = cell._value
+        if isinstance(value, str):
+            return type(cell)(printing.printable(value))
+        if isinstance(value, list):
+            return type(cell)([*map(printing.printable, value)])
+    return cell
 
 
 def _utc(moment: datetime.datetime) -> datetime.datetime:

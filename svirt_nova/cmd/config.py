@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Sequence
 
 from oslo_config import cfg
@@ -29,15 +30,31 @@ def load(
     """
     conf = cfg.ConfigOpts()
     svirt_nova.conf.register_opts(conf)
-    args = [arg for name in files for arg in ('--config-file', name)]
-    for name in directories:
-        args += ['--config-dir', name]
     try:
-        conf(args, project=PROJECT, prog=PROGRAM)
+        conf(arguments(files, directories), project=PROJECT, prog=PROGRAM)
         check(conf)
     except cfg.Error as error:
         raise invalid(error) from error
     return conf
+
+
+def arguments(
+    files: Iterable[object], directories: Iterable[object]
+) -> list[str]:
+    """What names configuration files to a program.
+
+    :param files: see :func:`load`
+    :param directories: see :func:`load`
+    """
+    return [
+        argument
+        for option, paths in (
+            ('--config-file', files),
+            ('--config-dir', directories),
+        )
+        for path in paths
+        for argument in (option, str(path))
+    ]
 
 
 def check(conf: cfg.ConfigOpts) -> None:

@@ -15,6 +15,7 @@ from cliff import show
 from svirt_nova import exception
 from svirt_nova.allocator import types
 from svirt_nova.cmd import command
+from svirt_nova.cmd import host_usage
 from svirt_nova.mcs import contexts
 from svirt_nova.mcs import levels
 
@@ -189,7 +190,13 @@ class Stats(command.Command, show.ShowOne):
 
 
 class Usage(command.Command, lister.Lister):
-    """List who uses the level space: projects or hosts, most first."""
+    """List who uses the level space: projects or hosts, most first.
+
+    Of a host, the answer says which part it claims of the instances that
+    [svirt_nova_allocator] host_claim_limit lets it, as far as the option is
+    set here, and whether Nova lists the host: it was listed when levels were
+    last looked for whose instances are gone, is missing since, or was never.
+    """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """By what."""
@@ -204,15 +211,17 @@ class Usage(command.Command, lister.Lister):
 
     def take_action(
         self, parsed_args: argparse.Namespace
-    ) -> tuple[tuple[str, ...], list[tuple[str, int]]]:
+    ) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
         """Ask the allocator."""
-        usage = self.allocator().usage()
+        allocator = self.allocator()
+        usage = allocator.usage()
         if parsed_args.by == 'host':
-            names, found = ('Host', 'Claims'), usage.by_host
-        else:
-            names, found = ('Project', 'Levels'), usage.by_project
-        return names, sorted(
-            found.items(), key=lambda item: (-item[1], item[0])
+            limit = self.app.conf.svirt_nova_allocator.host_claim_limit
+            return host_usage.NAMES, host_usage.describe(
+                usage.by_host, limit, allocator.show_cloud()
+            )
+        return ('Project', 'Levels'), sorted(
+            usage.by_project.items(), key=lambda item: (-item[1], item[0])
         )
 
 

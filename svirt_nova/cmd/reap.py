@@ -20,7 +20,10 @@ class Reap(command.Command, lister.Lister):
     """Retire levels that no host claims, of instances that are gone.
 
     Nova's API is asked several times, and nothing is retired unless every
-    question was answered. The command also frees levels that have cooled,
+    question was answered, by the cloud that the store belongs to, and Nova
+    has shown instances that hosts claim. Claims of hosts that are gone, too,
+    are dropped with their instances: see forget_hosts_after in
+    [svirt_nova_allocator]. The command also frees levels that have cooled,
     and forgets old history. Run it from a timer, such as once an hour.
     """
 
@@ -47,6 +50,14 @@ class Reap(command.Command, lister.Lister):
             metavar='SECONDS',
             help='The time between two passes (default: 60).',
         )
+        parser.add_argument(
+            '--without-controls',
+            action='store_true',
+            help='Believe Nova though no host that is up claims an instance '
+            'that it could show, as when the last one was deleted or '
+            'shelved. Levels of live instances come free if Nova denies what '
+            'it has. The store must know its cloud.',
+        )
         return parser
 
     def take_action(
@@ -56,6 +67,7 @@ class Reap(command.Command, lister.Lister):
 
         :raises InvalidOption: Nova would be asked too few times
         :raises ComputeApiError: Nova gave no certain answer
+        :raises OtherCloud: another cloud than the store's has answered
         """
         if parsed_args.passes < PASSES and not parsed_args.dry_run:
             raise exception.InvalidOption(
@@ -64,18 +76,22 @@ class Reap(command.Command, lister.Lister):
             )
         # keystoneauth is slow to import, and only this command asks Nova.
         from svirt_nova.lifecycle import compute_api
+        from svirt_nova.lifecycle import gone_hosts
         from svirt_nova.lifecycle import reaper
 
         allocator = self.allocator()
-        gone = reaper.find(
+        gone = gone_hosts.GoneHosts.of(self.app.conf)
+        found = reaper.find(
             allocator,
             compute_api.load(self.app.conf),
             passes=parsed_args.passes,
             interval=parsed_args.interval,
             sleep=time.sleep,
+            needs_controls=not parsed_args.without_controls,
+            gone=gone,
         )
         if not parsed_args.dry_run:
-            reaper.retire(allocator, gone)
+            reaper.retire(allocator, found, gone)
             # Where computes use the database themselves, nobody else
             # tidies it.
             allocator.tidy()
@@ -89,7 +105,7 @@ class Reap(command.Command, lister.Lister):
                 command.Moment(allocation.created_at),
                 outcome,
             )
-            for allocation in gone
+            for allocation in found
         ]
 
 

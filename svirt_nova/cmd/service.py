@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import socket
 import sys
-import threading
 import uuid
 from collections.abc import Sequence
 
@@ -21,22 +20,23 @@ from oslo_log import log as logging
 
 import svirt_nova.conf
 from svirt_nova import exception
+from svirt_nova import logs
 from svirt_nova.allocator import base
+from svirt_nova.allocator.rpc import authentication
 from svirt_nova.allocator.rpc import calls
 from svirt_nova.allocator.rpc import endpoints
 from svirt_nova.allocator.rpc import server
 from svirt_nova.allocator.rpc import transport
+from svirt_nova.cmd import beliefs
 from svirt_nova.cmd import config
+from svirt_nova.cmd import reapers
 
-LOG = logging.getLogger(__name__)
+LOG = logs.get_logger(__name__)
 
 _PROGRAM = 'svirt-nova-allocator'
 _OWN_DRIVER = 'rpc'
 _SHUTDOWN_TIMEOUT = 30
 """Seconds that a process has to end in order."""
-
-_LONGEST_PAUSE = 60.0
-"""The most seconds before the first look, and between passes of a look."""
 
 
 class CallService(cotyledon.Service):
@@ -49,17 +49,19 @@ class CallService(cotyledon.Service):
     ) -> None:
         super().__init__(worker_id)
         allocator = _load_allocator(conf)
+        keys = authentication.keys_of(conf, allocator)
         unique = f'{socket.gethostname()}-{uuid.uuid4().hex}'
         self._servers = []
         for endpoint in (
-            endpoints.ComputeEndpoint(
-                allocator, retires=conf.svirt_nova_allocator.computes_retire
-            ),
+            beliefs.compute_endpoint(conf, allocator),
             endpoints.OperatorEndpoint(allocator),
         ):
             url = transport.url_of(conf, endpoint.topic)
             bus = transport.connect(conf, url)
-            self._servers.append(server.create(conf, bus, unique, endpoint))
+            callers = authentication.Authentication(conf, keys, endpoint.topic)
+            self._servers.append(
+                server.create(conf, bus, unique, endpoint, callers)
+            )
 
     def run(self) -> None:
         """Begin to answer."""
@@ -73,60 +75,6 @@ class CallService(cotyledon.Service):
             each.stop()
         for each in self._servers:
             each.wait()
-
-
-class ReaperService(cotyledon.Service):
-    """A process that retires levels of instances that Nova has deleted."""
-
-    name = 'reaper'
-
-    def __init__(
-        self, worker_id: types.WorkerId, conf: cfg.ConfigOpts
-    ) -> None:
-        super().__init__(worker_id)
-        self._conf = conf
-        self._allocator = _load_allocator(conf)
-        self._interval: int = conf.svirt_nova_allocator.reap_interval
-        self._pause = min(_LONGEST_PAUSE, self._interval)
-        self._ended = threading.Event()
-
-    def run(self) -> None:
-        """Look for such levels at intervals, until the service ends."""
-        wait = self._pause
-        while not self._ended.wait(wait):
-            wait = self._interval
-            try:
-                self._allocator.tidy()
-                self._reap()
-            except exception.SvirtError as error:
-                LOG.warning(
-                    'No level was retired; the next look is in %d s. %s',
-                    wait,
-                    error,
-                )
-
-    def _reap(self) -> None:
-        # keystoneauth takes long to import.
-        from svirt_nova.lifecycle import compute_api
-        from svirt_nova.lifecycle import reaper
-
-        reaper.retire(
-            self._allocator,
-            reaper.find(
-                self._allocator,
-                compute_api.load(self._conf),
-                interval=self._pause,
-                sleep=self._sleep,
-            ),
-        )
-
-    def _sleep(self, seconds: float) -> None:
-        if self._ended.wait(seconds):
-            raise exception.ComputeApiError('the service ends')
-
-    def terminate(self) -> None:
-        """End before the next pass."""
-        self._ended.set()
 
 
 def _load_allocator(conf: cfg.ConfigOpts) -> base.Allocator:
@@ -168,9 +116,12 @@ def _check(conf: cfg.ConfigOpts) -> None:
 
     :raises InvalidOption: an option cannot be used
     """
-    _load_allocator(conf)
+    allocator = _load_allocator(conf)
+    keys = authentication.keys_of(conf, allocator)
     for topic in calls.Topic:
         transport.connect(conf, transport.url_of(conf, topic)).cleanup()
+        authentication.Authentication(conf, keys, topic)
+    beliefs.check(conf, allocator)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -191,7 +142,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     manager.add(CallService, workers=options.workers, args=(conf,))
     if options.reap_interval:
-        manager.add(ReaperService, args=(conf,))
+        manager.add(reapers.ReaperService, args=(conf,))
+    if beliefs.asks_nova(conf):
+        manager.add(reapers.PromptReaperService, args=(conf,))
     LOG.info('The allocator service starts, process %d', os.getpid())
     manager.run()
     return 0

@@ -3,33 +3,48 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
-import pathlib
 import sys
 import warnings
+from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Sequence
+from typing import Any
 
 from oslo_config import cfg
 from oslo_upgradecheck import upgradecheck
 
 import svirt_nova.conf
-from svirt_nova import exception
+from svirt_nova import printing
 from svirt_nova.cmd import config
+from svirt_nova.cmd import installation
+from svirt_nova.cmd import store_check
+from svirt_nova.host import rows
 
-DRIVER_MODULE = 'nova.virt.svirt_nova'
-
-
-def _success(details: str | None = None) -> upgradecheck.Result:
-    return upgradecheck.Result(upgradecheck.Code.SUCCESS, details)
-
-
-def _warning(details: str) -> upgradecheck.Result:
-    return upgradecheck.Result(upgradecheck.Code.WARNING, details)
+_SUCCESS = upgradecheck.Result(upgradecheck.Code.SUCCESS)
 
 
-def _failure(details: str) -> upgradecheck.Result:
-    return upgradecheck.Result(upgradecheck.Code.FAILURE, details)
+def _failure(details: object) -> upgradecheck.Result:
+    return upgradecheck.Result(
+        upgradecheck.Code.FAILURE, printing.printable(details)
+    )
+
+
+def _result_of(
+    found: Iterable[rows.Row], is_enforcing: bool
+) -> upgradecheck.Result:
+    """Make one result of the rows of ``svirt-nova host check``."""
+    wrong = [each for each in found if each.problems]
+    text = '; '.join(
+        dict.fromkeys(
+            printing.printable(each) for row in wrong for each in row.problems
+        )
+    )
+    if not wrong:
+        return upgradecheck.Result(upgradecheck.Code.SUCCESS)
+    if any(row.result(is_enforcing) is rows.Result.ERROR for row in wrong):
+        return upgradecheck.Result(upgradecheck.Code.FAILURE, text)
+    return upgradecheck.Result(upgradecheck.Code.WARNING, text)
 
 
 class Checks(upgradecheck.UpgradeCommands):
@@ -46,97 +61,58 @@ class Checks(upgradecheck.UpgradeCommands):
         try:
             config.check(self._conf)
         except cfg.Error as error:
-            return _failure(str(config.invalid(error)))
-        return _success()
+            return _failure(config.invalid(error))
+        return _SUCCESS
 
     def _check_driver(self) -> upgradecheck.Result:
-        try:
-            found = importlib.util.find_spec(DRIVER_MODULE)
-        except ModuleNotFoundError as error:
-            return _failure(
-                f'Nova is not installed for this Python ({sys.executable}): '
-                f'{error}'
-            )
-        if found is None:
-            return _failure(
-                f'Nova cannot find {DRIVER_MODULE}: install svirt-nova into '
-                f'the site-packages directory that Nova itself lies in, and '
-                f'Nova from a package or wheel'
-            )
-        return _success()
+        return _result_of([installation.driver()], is_enforcing=True)
 
     def _check_hooks(self) -> upgradecheck.Result:
-        from svirt_nova.virt import hooks
-
-        # Libraries of Nova warn of their own deprecations.
-        with warnings.catch_warnings(record=True):
-            found = hooks.problems()
-        if found:
-            return _failure(hooks.refusal(found))
-        untested = hooks.untested()
-        if untested is not None:
-            return _warning(untested)
-        return _success()
+        return _result_of([installation.hooks()], is_enforcing=True)
 
     def _check_binding(self) -> upgradecheck.Result:
-        try:
-            import selinux
-
-            selinux.is_selinux_enabled()
-        except (ImportError, AttributeError) as error:
-            return _failure(
-                f'the SELinux binding for this Python ({sys.executable}) is '
-                f'missing: {error}; install python3-selinux (Debian) or '
-                f'python3-libselinux (RPM), and in a virtual environment '
-                f'link the package selinux into it'
-            )
-        return _success()
+        return _result_of([installation.binding()], is_enforcing=True)
 
     def _check_host(self) -> upgradecheck.Result:
+        return self._ask_host(lambda preflight: preflight.of_start())
+
+    def _check_scope(self) -> upgradecheck.Result:
+        return self._ask_host(lambda preflight: [preflight.scope()])
+
+    def _ask_host(
+        self, look: Callable[[Any], Iterable[rows.Row]]
+    ) -> upgradecheck.Result:
+        """Look at the host as nova-compute would.
+
+        :param look: makes some checks of a ``preflight.Preflight``
+        """
         try:
             mode = self._conf.svirt.mode
         except cfg.Error as error:
-            return _failure(str(config.invalid(error)))
+            return _failure(config.invalid(error))
         if mode == 'disabled':
-            return _success('[svirt] mode is disabled')
+            return upgradecheck.Result(
+                upgradecheck.Code.SUCCESS, '[svirt] mode is disabled'
+            )
         with warnings.catch_warnings(record=True):
             try:
                 from svirt_nova.virt import preflight
 
-                found = preflight.host_problems(self._files())
+                found = [*look(preflight.Preflight(self._files()))]
             except (ImportError, cfg.Error) as error:
                 return _failure(f'the host cannot be looked at: {error}')
-        if not found:
-            return _success()
-        text = '; '.join(map(str, found))
-        if mode == 'enforcing' and any(each.is_fatal for each in found):
-            return _failure(text)
-        return _warning(text)
+        return _result_of(found, mode == 'enforcing')
 
     def _files(self) -> list[str]:
         """The configuration files that were read, as arguments."""
-        return [
-            argument
-            for option, paths in (
-                ('--config-file', self._conf.config_file),
-                ('--config-dir', self._conf.config_dir),
-            )
-            for path in paths
-            for argument in (option, str(path))
-        ]
+        return config.arguments(self._conf.config_file, self._conf.config_dir)
 
     def _check_store(self) -> upgradecheck.Result:
         try:
-            name = self._conf.svirt.allocator
-            url = self._conf.svirt_database.connection
+            config.check(self._conf)
         except cfg.Error as error:
-            return _failure(str(config.invalid(error)))
-        try:
-            if name != 'sql':
-                return _check_allocator(self._conf)
-            return _check_schema(url)
-        except exception.SvirtError as error:
-            return _failure(str(error))
+            return _failure(config.invalid(error))
+        return _result_of([store_check.store(self._conf)], is_enforcing=True)
 
     _upgrade_checks = (
         ('Configuration', _check_configuration),
@@ -145,86 +121,7 @@ class Checks(upgradecheck.UpgradeCommands):
         ('SELinux binding', _check_binding),
         ('Host', _check_host),
         ('Store', _check_store),
-    )
-
-
-def _check_allocator(conf: cfg.ConfigOpts) -> upgradecheck.Result:
-    """Ask an allocator that has no database here for its level space.
-
-    :raises SvirtError: there is no such allocator, or it refuses
-    """
-    from svirt_nova.allocator import base
-
-    try:
-        space = base.load(conf).space()
-    except exception.StoreUnreachable as error:
-        # nova-compute starts, and refuses new instances meanwhile.
-        return _warning(str(error))
-    return _success(f'levels are given out of {space}')
-
-
-def _check_directory(path: pathlib.Path) -> None:
-    """Check that an SQLite file can be where it should be.
-
-    :raises SvirtError: it cannot
-    """
-    from svirt_nova.host import mounts
-
-    if not path.parent.is_dir():
-        raise exception.StoreUnreachable(
-            f'cannot make the store {path}: there is no directory '
-            f'{path.parent}; make it, owned by the user nova'
-        )
-    found = mounts.file_system(str(path.parent))
-    if found.is_shared:
-        raise exception.InvalidOption(
-            f'the store {path} is an SQLite file on {found}, which other '
-            f'hosts may have mounted: use a database server, or the service '
-            f'svirt-nova-allocator'
-        )
-
-
-def _check_schema(connection: str) -> upgradecheck.Result:
-    """Look at the store without making, upgrading or locking it.
-
-    :param connection: an SQLAlchemy URL
-    :raises SvirtError: the store cannot be used
-    """
-    import sqlalchemy as sa
-
-    from svirt_nova.allocator.sql.engine import errors
-    from svirt_nova.allocator.sql.migrations import upgrade
-
-    try:
-        url = sa.make_url(connection)
-        name = url.render_as_string(hide_password=True)
-        if url.get_backend_name() == 'sqlite':
-            path = pathlib.Path(url.database or '')
-            _check_directory(path)
-            if not path.exists():
-                return _success(f'{path} is made at its first use')
-            name = str(path)
-            url = url.set(database=f'file:{path}').update_query_dict(
-                {'mode': 'ro', 'uri': 'true'}
-            )
-        engine = sa.create_engine(url)
-    except (sa.exc.ArgumentError, ImportError) as error:
-        raise exception.InvalidOption(
-            f'[svirt_database] connection cannot be used: {error}'
-        ) from error
-    try:
-        with engine.connect() as opened:
-            if upgrade.is_current(opened, name):
-                return _success()
-    except errors.DATABASE_ERRORS as error:
-        raise exception.StoreUnusable(
-            str(errors.understand(error, name))
-        ) from error
-    finally:
-        engine.dispose()
-    return _failure(
-        f'the store {name} lacks the schema of this release: run '
-        f'"svirt-nova db sync"'
+        ('One store', _check_scope),
     )
 
 

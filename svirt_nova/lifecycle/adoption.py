@@ -12,14 +12,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
-from oslo_log import log as logging
-
 from svirt_nova import exception
+from svirt_nova import logs
 from svirt_nova.allocator import base
 from svirt_nova.host import domain_xml
 from svirt_nova.mcs import levels
 
-LOG = logging.getLogger(__name__)
+LOG = logs.get_logger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,7 +76,11 @@ def adopt(
         try:
             allocator.adopt(owner.instance_uuid, owner.project_id, host, level)
             problem = ''
-        except (exception.LevelTaken, exception.NotInSpace) as error:
+        except (
+            exception.LevelTaken,
+            exception.LimitReached,
+            exception.NotInSpace,
+        ) as error:
             problem = str(error)
         outcomes.append(Outcome(owner.instance_uuid, level, problem))
     return outcomes

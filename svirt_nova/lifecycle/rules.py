@@ -9,10 +9,28 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection
+from collections.abc import Mapping
+
+from svirt_nova.mcs import levels
 
 DELETED = 'deleted'
 DELETING = 'deleting'
 SOFT_DELETED = 'soft-delete'
+
+_BEGINS_ANEW = frozenset(
+    [
+        'reboot_pending_hard',
+        'reboot_started_hard',
+        'rebooting_hard',
+        'rebuild_block_device_mapping',
+        'rebuild_spawning',
+        'rebuilding',
+        'spawning',
+        'unshelving',
+    ]
+)
+"""The task states in which no guest of the instance goes on: whoever asks for
+them, an evacuation included, wants it to begin anew."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,6 +99,31 @@ def may_unclaim(remains: Remains, gone: bool) -> bool:
     if remains.domain or remains.local:
         return False
     return not (gone and remains.shared)
+
+
+def may_change_level(task_state: str | None) -> bool:
+    """Whether an instance may get another level than Nova remembers.
+
+    It is so only where its guest begins anew, and its files are labelled
+    anew, by an operation that somebody has asked for.
+
+    :param task_state: what is being done to it
+    """
+    return task_state in _BEGINS_ANEW
+
+
+def levels_missing(
+    given: Mapping[str, levels.Level],
+    held: Mapping[str | None, levels.Level],
+) -> list[str]:
+    """The instances whose levels the store does not have.
+
+    :param given: the levels that domains of a host were given, by instance
+    :param held: the levels that the store has for what the host claims
+    """
+    return sorted(
+        uuid for uuid, level in given.items() if held.get(uuid) != level
+    )
 
 
 class StaleClaims:

@@ -11,6 +11,7 @@ import testtools
 
 from svirt_nova import exception
 from svirt_nova.allocator import base
+from svirt_nova.allocator import clouds
 from svirt_nova.allocator import types
 from svirt_nova.cmd import manage
 from svirt_nova.mcs import levels
@@ -57,7 +58,9 @@ class Allocator(base.Allocator):
         raise AssertionError('a command that reads must not write')
 
     adopt = unclaim = retire = give_back = reserve = acquire
+    give_back_last = acquire
     release = set_space = tidy = acquire
+    meet = doubt = report = distrust = trust = meet_cloud = acquire
 
     def get(self, instance_uuid):
         for row in self.rows:
@@ -92,10 +95,16 @@ class Allocator(base.Allocator):
     def stats(self):
         return types.Stats(SPACE.size, 1, 0, 1, 1)
 
-    def usage(self):
+    def show_trust(self):
+        return types.Trust(42)
+
+    def show_cloud(self):
+        return clouds.KnownCloud()
+
+    def usage(self, most=None):
         return types.Usage({'p2': 1, 'p1': 2}, {'host1': 1}, 0.5, FULL)
 
-    def history(self, level):
+    def history(self, level, begun_after=None, limit=None):
         SPACE.check(level)
         past = types.Holding(GONE_UUID, 'p3', EARLIER, BORN)
         now = types.Holding(WEB.instance_uuid, 'p1', BORN, None)

@@ -9,20 +9,22 @@ import fixtures
 from svirt_nova import exception
 from tests.unit.cmd import fake
 
+WEB = dataclasses.replace(fake.WEB, claims={'host1': 7, 'host2': 5})
+# As a service lists it that does not number claims.
 GONE = dataclasses.replace(fake.OLD, hosts=frozenset({'host1'}))
 
 
 class Allocator(fake.Allocator):
     """Remembers which claims it was told to drop."""
 
-    rows = (fake.WEB, GONE, fake.KEPT)
+    rows = (WEB, GONE, fake.KEPT)
 
     def __init__(self, conf):
         super().__init__(conf)
         self.dropped = []
 
-    def unclaim(self, instance_uuid, host):
-        self.dropped.append((instance_uuid, host))
+    def unclaim(self, instance_uuid, host, number=None):
+        self.dropped.append((instance_uuid, host, number))
 
 
 class _Base(fake.ProgramTestCase):
@@ -82,7 +84,10 @@ class ClaimPurgeTest(_Base):
             json.loads(out),
         )
         self.assertEqual(
-            [(fake.WEB.instance_uuid, 'host1'), (GONE.instance_uuid, 'host1')],
+            [
+                (WEB.instance_uuid, 'host1', 7),
+                (GONE.instance_uuid, 'host1', None),
+            ],
             self.made.dropped,
         )
 
@@ -129,7 +134,7 @@ class ClaimPurgeTest(_Base):
         self.assertEqual((0, 0), (status, json.loads(out)['Claims dropped']))
 
     def test_a_store_that_goes_away_says_how_far_it_came(self):
-        def unclaim(instance_uuid, host):
+        def unclaim(instance_uuid, host, number):
             if self.made.dropped:
                 raise exception.StoreUnreachable('away')
             self.made.dropped.append(instance_uuid)

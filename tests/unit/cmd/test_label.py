@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+import re
 
 import fixtures
 import testtools
 
 from svirt_nova import exception
+from svirt_nova.allocator import types
 from svirt_nova.cmd import label
 from svirt_nova.mcs import levels
 from svirt_nova.mcs import spaces
@@ -171,7 +173,17 @@ class LabelUsageTest(fake.ProgramTestCase):
     def test_projects_and_hosts(self):
         for by, expected in (
             ('project', [{'Project': 'p1', 'Levels': 2}]),
-            ('host', [{'Host': 'host1', 'Claims': 1}]),
+            (
+                'host',
+                [
+                    {
+                        'Host': 'host1',
+                        'Claims': 1,
+                        'Of Limit': '0 %',
+                        'Nova': None,
+                    }
+                ],
+            ),
         ):
             status, out, _ = self.program(
                 'label', 'usage', '--by', by, '-f', 'json'
@@ -301,3 +313,70 @@ class SpaceShowTest(fake.ProgramTestCase):
             },
             json.loads(out),
         )
+
+
+class ForgedRowsTest(fake.ProgramTestCase):
+    """What a service that lies, or an old store, has of texts."""
+
+    FORGED = 'a\nfree\x1b[2J\u202e,"b'
+
+    def setUp(self):
+        super().setUp()
+        forged = self.FORGED
+
+        class Allocator(fake.Allocator):
+            rows = (
+                types.Allocation(
+                    fake.WEB.level,
+                    forged,
+                    forged,
+                    frozenset({forged, 'host1'}),
+                    fake.BORN,
+                    note=forged,
+                ),
+            )
+
+            def find(self, level):
+                return self.rows[0]
+
+            def usage(self):
+                return types.Usage({forged: 1}, {forged: 2}, None, None)
+
+            def history(self, level):
+                return [types.Holding(forged, forged, fake.BORN, None)]
+
+            def show_trust(self):
+                return types.Trust(1, fake.BORN, forged, (forged,))
+
+        self.useFixture(
+            fixtures.MockPatch('svirt_nova.allocator.base.load', Allocator)
+        )
+
+    COMMANDS = (
+        ('label', 'list'),
+        ('label', 'show', 's0:c1,c2'),
+        ('label', 'usage'),
+        ('label', 'usage', '--by', 'host'),
+        ('label', 'history', 's0:c1,c2'),
+        ('claim', 'list'),
+        ('store', 'show'),
+    )
+
+    def test_texts_have_no_lines_of_their_own_for_people_and_scripts(self):
+        for command in self.COMMANDS:
+            for kind in ('table', 'value'):
+                status, out, _ = self.program(*command, '-f', kind)
+                self.assertEqual(0, status)
+                # A list is written as Python does, which doubles them.
+                single = re.sub(r'\\+', r'\\', out)
+                self.assertIn('a\\nfree\\x1b[2J\\u202e', single)
+                for line in out.splitlines():
+                    self.assertTrue(line.isprintable(), line)
+                    self.assertFalse(line.startswith('free'), line)
+
+    def test_texts_are_as_they_are_in_json(self):
+        for command in self.COMMANDS:
+            status, out, _ = self.program(*command, '-f', 'json')
+            self.assertEqual(0, status)
+            self.assertIn(json.dumps(self.FORGED), out)
+            self.assertNotIn('\x1b', out)

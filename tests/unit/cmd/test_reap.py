@@ -8,6 +8,7 @@ import sys
 import fixtures
 
 from svirt_nova import exception
+from svirt_nova.allocator import clouds
 from svirt_nova.lifecycle import compute_api
 from tests.unit.cmd import fake
 
@@ -18,6 +19,19 @@ LOST = dataclasses.replace(
 )
 
 
+CLOUD = clouds.Cloud(
+    'http://nova',
+    (
+        clouds.ComputeService(
+            'host1', 'bbbbbbbb-0000-4000-8000-000000000001', True
+        ),
+        clouds.ComputeService(
+            'host2', 'bbbbbbbb-0000-4000-8000-000000000002', True
+        ),
+    ),
+)
+
+
 class Allocator(fake.Allocator):
     rows = (fake.WEB, fake.OLD, LOST)
 
@@ -25,8 +39,17 @@ class Allocator(fake.Allocator):
         super().__init__(conf)
         self.retired = []
         self.tidied = 0
+        self.known = clouds.KnownCloud()
 
-    def retire(self, instance_uuid):
+    def show_cloud(self):
+        return self.known
+
+    def meet_cloud(self, cloud, strangers=(), replaces=False):
+        known = clouds.KnownCloud() if replaces else self.known
+        self.known = known.meet(cloud, strangers, fake.BORN)
+        return self.known
+
+    def retire(self, instance_uuid, number=None):
         self.retired.append(instance_uuid)
 
     def tidy(self):
@@ -41,7 +64,7 @@ class Servers:
         self.failure = None
 
     def check(self):
-        pass
+        return CLOUD
 
     def exists(self, instance_uuid):
         self.asked.append(instance_uuid)
@@ -103,6 +126,23 @@ class ReapTest(fake.ProgramTestCase):
         self.assertEqual((1, '', 'Nova answered 503\n'), (status, out, err))
         self.assertEqual([], self.made.retired)
 
+    def test_without_controls_the_store_must_know_its_cloud(self):
+        self.made.rows = (fake.OLD, LOST)
+        status, out, err = self.program('reap', '--without-controls')
+        self.assertEqual((1, ''), (status, out))
+        self.assertIn('svirt-nova cloud accept', err)
+        self.assertEqual([], self.made.retired)
+
+    def test_without_controls_the_cloud_of_the_store_is_believed(self):
+        self.made.meet_cloud(CLOUD)
+        self.made.rows = (fake.OLD, LOST)
+        status, out, err = self.program('reap')
+        self.assertEqual((1, ''), (status, out))
+        self.assertIn('--without-controls', err)
+        self.assertEqual([], self.made.retired)
+        self.reap('--without-controls')
+        self.assertEqual([LOST.instance_uuid], self.made.retired)
+
     def test_fewer_passes_are_refused(self):
         status, out, err = self.program('reap', '--passes', '2')
         self.assertEqual((1, ''), (status, out))
@@ -129,7 +169,7 @@ class CredentialsTest(fake.ProgramTestCase):
 class StartUpTest(fake.ProgramTestCase):
     def test_importing_the_commands_imports_no_heavy_library(self):
         self.assertIn('keystoneauth1', compute_api.loading.__name__)
-        names = 'adopt', 'claim', 'reap'
+        names = 'adopt', 'claim', 'cloud', 'reap'
         code = (
             'import json, sys\n'
             + ''.join(f'import svirt_nova.cmd.{name}\n' for name in names)

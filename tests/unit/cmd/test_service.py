@@ -43,6 +43,9 @@ class StartTest(testtools.TestCase):
     def test_driver_that_is_not_installed_is_refused_by_its_name(self):
         self.assertIn('nothing', self.refusal(driver='nothing'))
 
+    def test_hosts_cannot_be_looked_up_without_credentials(self):
+        self.assertIn('auth_type', self.refusal(known_hosts_only=True))
+
     def test_bus_that_is_none_is_refused_without_its_secrets(self):
         text = self.refusal(transport_url='nothing://secret@x')
         self.assertIn('transport_url', text)

@@ -34,15 +34,14 @@ class AdoptTest(testtools.TestCase):
         self.allocator.adopt.side_effect = [
             exception.LevelTaken('held by another'),
             exception.NotInSpace('outside'),
+            exception.LimitReached('too many'),
             None,
         ]
         outcomes = self._adopt(
-            samples.labelled_domain(),
-            samples.labelled_domain(),
-            samples.labelled_domain(),
+            *(samples.labelled_domain() for _ in range(4)),
         )
         self.assertEqual(
-            ['held by another', 'outside', ''],
+            ['held by another', 'outside', 'too many', ''],
             [outcome.problem for outcome in outcomes],
         )
 

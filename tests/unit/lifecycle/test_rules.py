@@ -4,9 +4,11 @@ import dataclasses
 
 import testscenarios
 import testtools
+from nova.compute import task_states
 
 from svirt_nova.lifecycle import rules
 from svirt_nova.lifecycle import table
+from svirt_nova.mcs import levels
 
 load_tests = testscenarios.load_tests_apply_scenarios
 
@@ -72,3 +74,43 @@ class StaleClaimsTest(testtools.TestCase):
         stale.find(['a'], [], 0)
         stale.find([], [], 30)
         self.assertEqual([], stale.find(['a'], [], 70))
+
+
+class RememberedLevelTest(testtools.TestCase):
+    """Where an instance may get another level than Nova remembers."""
+
+    def test_guest_that_begins_anew_may_get_another_level(self):
+        for state in (
+            task_states.REBOOT_PENDING_HARD,
+            task_states.REBOOT_STARTED_HARD,
+            task_states.REBOOTING_HARD,
+            task_states.REBUILD_BLOCK_DEVICE_MAPPING,
+            task_states.REBUILD_SPAWNING,
+            task_states.REBUILDING,
+            task_states.SPAWNING,
+            task_states.UNSHELVING,
+        ):
+            self.assertTrue(rules.may_change_level(state), state)
+
+    def test_guest_that_goes_on_keeps_its_level(self):
+        for state in (
+            None,
+            task_states.MIGRATING,
+            task_states.POWERING_ON,
+            task_states.REBOOTING,
+            task_states.RESIZE_FINISH,
+            task_states.RESUMING,
+            task_states.UNRESCUING,
+        ):
+            self.assertFalse(rules.may_change_level(state), state)
+
+    def test_level_that_the_store_does_not_have_is_missing(self):
+        one, other = map(levels.Level.parse, ('s0:c1,c2', 's0:c3,c4'))
+        self.assertEqual(
+            ['u1', 'u3'],
+            rules.levels_missing(
+                {'u3': one, 'u2': other, 'u1': one},
+                {'u1': other, 'u2': other, None: one},
+            ),
+        )
+        self.assertEqual([], rules.levels_missing({}, {'u1': one}))
