@@ -32,7 +32,11 @@ CAPABILITIES = """
       <baselabel type='kvm'>system_u:system_r:svirt_t:s0</baselabel>
       <baselabel type='qemu'>system_u:system_r:svirt_tcg_t:s0</baselabel>
     </secmodel>
-    <secmodel><model>dac</model><doi>0</doi></secmodel>
+    <secmodel>
+      <model>dac</model><doi>0</doi>
+      <baselabel type='kvm'>+64055:+64055</baselabel>
+      <baselabel type='qemu'>+64055:+64055</baselabel>
+    </secmodel>
   </host>
 </capabilities>
 """

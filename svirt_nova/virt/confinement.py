@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from svirt_nova import exception
 from svirt_nova.allocator import types
+from svirt_nova.host import base_labels
 from svirt_nova.host import disk_chains
 from svirt_nova.host import domain_xml
 from svirt_nova.host import image_contexts
@@ -80,13 +81,24 @@ def of_host(capabilities: str, virt_type: str) -> Confinement:
     :param virt_type: the type of the domains: kvm or qemu
     :raises UnconfinedHost: it does not
     """
-    process = domain_xml.base_context(capabilities, virt_type)
+    base_labels.context(capabilities, virt_type)
     kernel.check_enforcing()
+    return named_by(capabilities, virt_type)
+
+
+def named_by(capabilities: str, virt_type: str) -> Confinement:
+    """The contexts that libvirt and the policy name, enforced or not.
+
+    :param capabilities: the XML of ``virConnectGetCapabilities``
+    :param virt_type: the type of the domains: kvm or qemu
+    :raises UnconfinedHost: they name none
+    """
+    process = base_labels.context(capabilities, virt_type)
     others = {}
     for each in _VIRT_TYPES:
         # libvirt names none for a type that it cannot run here.
         with contextlib.suppress(exception.UnconfinedHost):
-            others[each] = domain_xml.base_context(capabilities, each)
+            others[each] = base_labels.context(capabilities, each)
     others.pop(virt_type, None)
     return Confinement(
         process=process,

@@ -13,10 +13,13 @@ import nova.conf
 from nova.compute import task_states
 
 from svirt_nova.allocator import base
+from svirt_nova.host import terminals
 from svirt_nova.virt import confinement
+from svirt_nova.virt import drift_watch
 from svirt_nova.virt import extension
 from svirt_nova.virt import faults
 from svirt_nova.virt import guards
+from svirt_nova.virt import image_sharing
 from svirt_nova.virt import level_guards
 from svirt_nova.virt import live_migration
 from svirt_nova.virt import own_disks
@@ -51,6 +54,9 @@ class Confining(extension.Claiming):
         self.policy_watch = policy_watch.PolicyWatch(confined)
         self._starts = starts.Starts(host, self.guard)
         self.running_guests = running_guests.RunningGuests(
+            allocator, host_name, host, confined, self._outage
+        )
+        self.drift_watch = drift_watch.DriftWatch(
             allocator, host_name, host, confined, self._outage
         )
         # By the UUID of an instance that is being rescued, the image.
@@ -89,6 +95,7 @@ class Confining(extension.Claiming):
         self.policy_watch.look_again()
         super()._reconcile()
         self.running_guests.check()
+        self.drift_watch.check()
         if faults.is_enforcing():
             store_scope.tell(CONF, self._host_name)
 
@@ -117,6 +124,11 @@ class Confining(extension.Claiming):
         self._starts.forget(instance.uuid)
         self._starts.check(instance)
 
+    def settle(self, instance: Any, was_gone: bool = False) -> None:
+        """Drop a claim, and wait for the guest no longer."""
+        super().settle(instance, was_gone)
+        self._starts.forget(instance.uuid)
+
     @contextlib.contextmanager
     def departing(self, instance: Any, destination: str) -> Iterator[None]:
         """Check that the destination has claimed the level."""
@@ -141,11 +153,11 @@ class Confining(extension.Claiming):
             own_disks.check_backing_files(instance, found)
 
     def check_disk(self, instance: Any, path: str, image_format: str) -> None:
-        """See :func:`own_disks.header_of`."""
+        """See :func:`own_disks.check`."""
         if not own_disks.is_own(instance, path):
             return
         with faults.raised_to_nova(instance):
-            own_disks.header_of(
+            own_disks.check(
                 instance,
                 path,
                 image_format,
@@ -158,8 +170,30 @@ class Confining(extension.Claiming):
         return True
 
     def may_rebase(self, instance: Any) -> bool:
-        """See :func:`own_disks.stands_on_former_image`."""
-        return own_disks.stands_on_former_image(instance)
+        """See :func:`image_sharing.may_rebase`."""
+        return image_sharing.may_rebase(instance)
+
+    @property
+    def hides_images(self) -> bool:
+        """Images have labels here."""
+        return True
+
+    def review_image(
+        self, request: Any, instance: Any, found: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """See :func:`image_sharing.review`."""
+        for path in own_disks.bases_of_root(found):
+            image_sharing.review(request, instance, path)
+
+    def image_cached(self, image: str) -> None:
+        """See :func:`image_sharing.cached`."""
+        image_sharing.cached(image)
+
+    def check_console(self, instance: Any) -> None:
+        """See :mod:`svirt_nova.host.terminals`."""
+        xml = self._host.get_guest(instance).get_xml_desc()
+        with faults.raised_to_nova(instance):
+            terminals.check(xml)
 
     def volume_connected(
         self,

@@ -72,9 +72,24 @@ class DiskHooks(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         instance under any such name in the image cache.
         """
         self._extension.check_backing_files(instance, disk_info or ())
+        self._extension.review_image(request, instance, disk_info or ())
         super()._create_images_and_backing(
             request, instance, instance_dir, disk_info, fallback_from_host
         )
+
+    def cache_image(self, request: Any, image_id: str) -> bool:
+        """Fetch an image that no guest uses yet."""
+        is_new = bool(super().cache_image(request, image_id))
+        if is_new:
+            self._extension.image_cached(image_id)
+        return is_new
+
+    # Consoles
+
+    def get_console_output(self, request: Any, instance: Any) -> Any:
+        """Read a console as root, where QEMU says that it is."""
+        self._extension.check_console(instance)
+        return super().get_console_output(request, instance)
 
     # Snapshots
 

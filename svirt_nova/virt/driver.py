@@ -39,6 +39,7 @@ class SvirtLibvirtDriver(disk_hooks.DiskHooks):
             CONF.use_cow_images,
             # The extension is another one once this host has started.
             lambda *disk: self._extension.check_disk(*disk),
+            lambda: self._extension.hides_images,
         )
 
     # nova-compute starts
@@ -306,7 +307,13 @@ class SvirtLibvirtDriver(disk_hooks.DiskHooks):
     # From time to time
 
     def get_available_resource(self, nodename: str) -> Any:
-        """Nova calls this at start and every update_resources_interval."""
-        resources = super().get_available_resource(nodename)
-        self._extension.reconcile_if_due()
-        return resources
+        """Nova calls this at start and every update_resources_interval.
+
+        It fails at a disk whose header qemu-img does not know, which a QEMU
+        that was taken over can write into its own. That must not keep this
+        host from noticing what it runs.
+        """
+        try:
+            return super().get_available_resource(nodename)
+        finally:
+            self._extension.reconcile_if_due()

@@ -26,6 +26,8 @@ from svirt_nova.virt import guards
 from svirt_nova.virt import outages
 from svirt_nova.virt import reconcile
 from svirt_nova.virt import restarts
+from svirt_nova.virt import seen_generation
+from svirt_nova.virt import store_watch
 from svirt_nova.virt import volumes
 
 CONF = nova.conf.CONF
@@ -118,6 +120,32 @@ class Extension:
         """
 
     @property
+    def hides_images(self) -> bool:
+        """Whether disks of images that are not for all may stand alone."""
+        return False
+
+    def review_image(
+        self, request: Any, instance: Any, found: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Look again at the image below a disk of a guest that is off.
+
+        :param found: ``disk_info`` of ``_create_images_and_backing``
+        :raises nova.exception.NovaException: its file takes no label
+        """
+
+    def image_cached(self, image: str) -> None:
+        """Close the file of an image that no guest uses yet.
+
+        :param image: the UUID of the image
+        """
+
+    def check_console(self, instance: Any) -> None:
+        """Check that Nova reads the guest's own console.
+
+        :raises nova.exception.NovaException: it would not
+        """
+
+    @property
     def copies_disks(self) -> bool:
         """Whether a live snapshot copies what the guest sees."""
         return False
@@ -195,7 +223,13 @@ class Claiming(Extension):
         self._host_name = host_name
         self._host = host
         self._outage = outage = outages.OutageMemory()
-        self.claims = claims.HostClaims(allocator, host_name, host, outage)
+        seen = seen_generation.SeenGeneration(CONF.state_path, host_name)
+        self.claims = claims.HostClaims(
+            allocator, host_name, host, outage, seen
+        )
+        self._store_watch = store_watch.StoreWatch(
+            allocator, host_name, host, outage, seen
+        )
         self.reconciler = reconcile.Reconciler(
             allocator,
             host_name,
@@ -203,6 +237,7 @@ class Claiming(Extension):
             self.claims,
             outage,
             CONF.svirt.claim_grace,
+            self._store_watch.doubt,
         )
         self._schedule = reconcile.Schedule(
             self._reconcile,
@@ -268,11 +303,13 @@ class Claiming(Extension):
 
     def reconcile_if_due(self) -> None:
         """See :class:`reconcile.Schedule`."""
-        self._schedule.run_if_due()
+        is_trusted = self._store_watch.look()
+        self._schedule.run_if_due(is_urgent=not is_trusted)
 
     def _reconcile(self) -> None:
         """Compare what should be with what this host has."""
         self.reconciler.reconcile()
+        self._store_watch.report()
 
     def learn(self, space: spaces.LevelSpace) -> None:
         """Remember the level scheme, for when the store is away."""

@@ -10,12 +10,12 @@ from typing import Any
 import nova.conf
 from nova import exception as nova_exception
 from nova.compute import vm_states
-from oslo_log import log as logging
 
 from svirt_nova import exception
+from svirt_nova import logs
 
 CONF = nova.conf.CONF
-LOG = logging.getLogger(__name__)
+LOG = logs.get_logger(__name__)
 
 
 def is_enforcing() -> bool:

@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from nova.virt.libvirt import host as libvirt_host
-from oslo_log import log as logging
 
+from svirt_nova import logs
 from svirt_nova.host import disk_chains
 from svirt_nova.virt import volumes
 
-LOG = logging.getLogger(__name__)
+LOG = logs.get_logger(__name__)
 
 
 @contextlib.contextmanager

@@ -112,6 +112,8 @@ OVERRIDDEN = (
         '_create_images_and_backing',
         'context instance instance_dir disk_info fallback_from_host',
     ),
+    _driver('cache_image', 'context image_id'),
+    _driver('get_console_output', 'context instance'),
     _driver(
         '_live_snapshot',
         'context instance guest disk_path out_path source_format '
@@ -209,7 +211,36 @@ CALLED = (
     Hook(_BLOCK_DEVICE, 'abort_job', (), Parameters.FIRST),
     Hook(_BLOCK_DEVICE, 'is_job_complete', (), Parameters.FIRST),
     Hook(_BACKENDS + '.Image', 'create_image', (), Parameters.FIRST),
+    *(
+        Hook(
+            f'{_BACKENDS}.{kind}',
+            'create_image',
+            ('prepare_template', 'base', 'size'),
+            Parameters.FIRST,
+        )
+        for kind in ('Qcow2', 'Flat')
+    ),
+    Hook(_BACKENDS + '.Image', '_get_lock_name', ('base',), Parameters.ALL),
+    Hook(
+        'nova.image.glance.GlanceClientWrapper',
+        'call',
+        ('context', 'version', 'method', 'args'),
+        Parameters.AMONG,
+    ),
+    Hook('nova.virt.images', 'qemu_img_info', ('path',), Parameters.FIRST),
+    Hook(
+        'nova.objects.instance.InstanceList',
+        'get_by_filters',
+        ('filters', 'expected_attrs'),
+        Parameters.AMONG,
+    ),
     Hook(_BACKENDS + '.Image', 'resize_image', ('size',), Parameters.ALL),
+    Hook(
+        _BACKENDS + '.Image',
+        'cache',
+        ('fetch_func', 'filename'),
+        Parameters.FIRST,
+    ),
     Hook(
         _BACKENDS + '.Image',
         'snapshot_extract',
@@ -222,6 +253,24 @@ CALLED = (
         'nova.virt.libvirt.imagecache',
         'get_cache_fname',
         ('image_id',),
+        Parameters.FIRST,
+    ),
+    Hook(
+        'nova.privsep.fs',
+        'get_fs_type_for_os_type',
+        ('os_type',),
+        Parameters.ALL,
+    ),
+    Hook(
+        'nova.privsep.fs',
+        'get_file_extension_for_os_type',
+        ('os_type', 'default_ephemeral_format'),
+        Parameters.FIRST,
+    ),
+    Hook(
+        'nova.objects.instance.Instance',
+        'get_flavor',
+        (),
         Parameters.FIRST,
     ),
     Hook(

@@ -19,6 +19,7 @@ from svirt_nova.host import file_labels
 from svirt_nova.mcs import levels
 from svirt_nova.virt import claims
 from svirt_nova.virt import faults
+from svirt_nova.virt import image_bases
 from svirt_nova.virt import own_disks
 from svirt_nova.virt import volumes
 
@@ -97,13 +98,9 @@ class InstanceDisks:
                 and not disk.path.endswith('.rescue')
             ):
                 with faults.raised_to_nova(self._instance):
-                    header = own_disks.header_of(
+                    own_disks.check(
                         self._instance, disk.path, disk.format, None
                     )
-                    base = header.backing_file
-                    # Nova fetches one that is missing.
-                    if base is not None and os.path.lexists(base):
-                        self._base(disk.path, header)
 
     def _chains(self, found: list[domain_xml.Disk]) -> disk_chains.Chains:
         chains: dict[str, disk_chains.Chain | None] = {}
@@ -155,7 +152,15 @@ class InstanceDisks:
         )
         if header.backing_file is None:
             return (top,)
-        return (top, self._base(disk.path, header))
+        name, base = os.path.basename(disk.path), header.backing_file
+        level = image_bases.level_of(
+            self._instance,
+            self._held,
+            name,
+            own_disks.image_of(self._instance, name, base, self._rescue_image),
+            base,
+        )
+        return (top, self._base(disk.path, header, level))
 
     def _own_link(self, path: str, image_format: str) -> disk_chains.Link:
         return disk_chains.Link(
@@ -163,29 +168,19 @@ class InstanceDisks:
         )
 
     @staticmethod
-    def _base(disk: str, header: disk_headers.Header) -> disk_chains.Link:
+    def _base(
+        disk: str, header: disk_headers.Header, level: levels.Level
+    ) -> disk_chains.Link:
         """The file of the image cache that a disk stands on.
 
-        No guest can have written it.
+        :param level: the level of the guests that may read it
         """
-        path = header.backing_file
-        assert path is not None
-        data = file_labels.read_header(CONF.instances_path, path)
-        image_format = disk_headers.format_of(data)
-        if disk_headers.read(path, data, image_format).backing_file:
-            raise exception.ForgedDisk(
-                f'{path} is an image, and its header names a backing file'
-            )
-        if header.backing_format not in (None, image_format):
-            raise exception.ForgedDisk(
-                f'the header of {disk} says that its backing file has the '
-                f'format {header.backing_format!r}, and it is {image_format}'
-            )
+        assert header.backing_file is not None
         return disk_chains.Link(
-            path,
-            image_format,
+            header.backing_file,
+            own_disks.format_of_base(disk, header),
             CONF.instances_path,
-            disk_chains.EVERYBODY,
+            level,
             writable=False,
         )
 

@@ -9,9 +9,9 @@ from typing import Any
 from nova import exception as nova_exception
 from nova.virt import driver
 from nova.virt.libvirt import host as libvirt_host
-from oslo_log import log as logging
 
 from svirt_nova import exception
+from svirt_nova import logs
 from svirt_nova.allocator import types
 from svirt_nova.host import disk_chains
 from svirt_nova.host import domain_xml
@@ -25,7 +25,7 @@ from svirt_nova.virt import instance_disks
 from svirt_nova.virt import snapshots
 from svirt_nova.virt import volumes
 
-LOG = logging.getLogger(__name__)
+LOG = logs.get_logger(__name__)
 
 
 class LevelGuard(guards.Guard):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -18,12 +19,15 @@ from typing import Any
 import nova.conf
 from nova.compute import task_states
 from nova.compute import vm_states
+from nova.privsep import fs
 from nova.virt.libvirt import imagecache
 from nova.virt.libvirt import utils as libvirt_utils
+from oslo_utils import units
 
 from svirt_nova import exception
 from svirt_nova.host import disk_headers
 from svirt_nova.host import file_labels
+from svirt_nova.virt import private_images
 
 CONF = nova.conf.CONF
 
@@ -95,6 +99,53 @@ def header_of(
     return header
 
 
+def check(
+    instance: Any, path: str, image_format: str, rescue_image: str | None
+) -> None:
+    """Check a disk before qemu-img reads or writes it.
+
+    :param image_format: the format that the disk is known to have
+    :param rescue_image: the image that the instance is being rescued with
+    :raises ForgedDisk: its header is not what it should be
+    :raises LabelError: it cannot be read
+    """
+    header = header_of(instance, path, image_format, rescue_image)
+    # Nova fetches a base that is missing.
+    if header.backing_file is not None and os.path.lexists(
+        header.backing_file
+    ):
+        format_of_base(path, header)
+
+
+def format_of_base(disk: str, header: disk_headers.Header) -> str:
+    """The format of the file of the image cache that a disk stands on.
+
+    No guest can have written that file, but a tenant may have made the image.
+    In the format that the header gives it, if it is another one than its own,
+    the file could name any others, such as the extents of a vmdk.
+
+    :param disk: the path of the disk
+    :param header: its header, of which :func:`header_of` has checked the name
+    :raises ForgedDisk: the header gives it another format, or the image names
+        a file itself
+    :raises LabelError: it cannot be read
+    """
+    path = header.backing_file
+    assert path is not None
+    data = file_labels.read_header(CONF.instances_path, path)
+    image_format = disk_headers.format_of(data)
+    if disk_headers.read(path, data, image_format).backing_file:
+        raise exception.ForgedDisk(
+            f'{path} is an image, and its header names a backing file'
+        )
+    if header.backing_format not in (None, image_format):
+        raise exception.ForgedDisk(
+            f'the header of {disk} says that its backing file has the '
+            f'format {header.backing_format!r}, and it is {image_format}'
+        )
+    return image_format
+
+
 def check_backing_files(
     instance: Any, found: Sequence[Mapping[str, Any]]
 ) -> None:
@@ -102,16 +153,57 @@ def check_backing_files(
 
     :param found: what ``_get_instance_disk_info_from_config`` answered, here
         or on the host that an instance comes from; it has names alone
-    :raises ForgedDisk: a disk may not stand on the file that is named
+    :raises ForgedDisk: a disk may not stand on the file that is named, or the
+        file that Nova would make is another than its name says
     """
     for each in found:
         if each['backing_file']:
+            name = os.path.basename(each['path'])
+            possible = _possible(instance, name, None)
             base = os.path.basename(each['backing_file'])
-            check_base(
-                instance,
-                os.path.basename(each['path']),
-                os.path.join(cache_directory(), base),
-            )
+            if _EPHEMERAL.fullmatch(name) and not os.path.lexists(
+                os.path.join(cache_directory(), base)
+            ):
+                possible = _new_ephemeral_base(
+                    instance, int(each['virt_disk_size'])
+                )
+            if not _is_one_of(base, possible):
+                raise _forged(
+                    name, f'a backing file called {base!r}', possible
+                )
+
+
+def _new_ephemeral_base(instance: Any, size: int) -> tuple[str, ...]:
+    """The name of the base that Nova makes for a disk whose own is missing.
+
+    It makes one of the size that the header of the disk says, with a file
+    system for the operating system of the instance, and every instance of the
+    host that needs a base of that name gets it
+    (``LibvirtDriver._create_images_and_backing``).
+
+    :param size: of the disk, in bytes
+    :returns: nothing for a size that the instance cannot have
+    """
+    size_gb, rest = divmod(size, units.Gi)
+    if rest or not 0 < size_gb <= instance.get_flavor().ephemeral_gb:
+        return ()
+    system = fs.get_file_extension_for_os_type(
+        fs.get_fs_type_for_os_type(instance.os_type),
+        CONF.default_ephemeral_format,
+    )
+    return (f'ephemeral_{size_gb}_{system}',)
+
+
+def bases_of_root(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The file of the image cache below a root disk.
+
+    :param found: see :func:`check_backing_files`, which has checked it
+    """
+    return [
+        os.path.join(cache_directory(), os.path.basename(each['backing_file']))
+        for each in found
+        if os.path.basename(each['path']) == 'disk' and each['backing_file']
+    ]
 
 
 def check_base(
@@ -126,16 +218,28 @@ def check_base(
     """
     possible = _possible(instance, name, rescue_image)
     directory, found = os.path.split(base)
-    if directory == cache_directory() and any(
-        re.fullmatch(each, found) for each in possible
-    ):
-        return
+    if directory != cache_directory() or not _is_one_of(found, possible):
+        raise _forged(name, f'the backing file {base!r}', possible)
+
+
+def _is_one_of(base: str, possible: Iterable[str]) -> bool:
+    return any(re.fullmatch(each, base) for each in possible)
+
+
+def _forged(
+    name: str, named: str, possible: Iterable[str]
+) -> exception.ForgedDisk:
+    """Make the refusal of a disk.
+
+    :param named: what its header names
+    :param possible: what it may name, in the image cache
+    """
     wanted = ' or '.join(
         f'{os.path.join(cache_directory(), each)!r}' for each in possible
     )
-    raise exception.ForgedDisk(
-        f'the header of the {name} of the instance names the backing file '
-        f'{base!r}, and it may be made of {wanted or "itself"} alone'
+    return exception.ForgedDisk(
+        f'the header of the {name} of the instance names {named}, and it may '
+        f'be made of {wanted or "itself"} alone'
     )
 
 
@@ -158,12 +262,53 @@ def _cached(image: str) -> str:
 
 
 def _images(instance: Any) -> list[str]:
-    """The images that the root disk of an instance may stand on."""
-    found = [instance.image_ref] if instance.image_ref else []
-    if stands_on_former_image(instance):
-        former = instance.system_metadata.get('image_base_image_ref')
-        found += [former] if former else []
-    return found
+    """The images that the root disk of an instance may stand on.
+
+    A disk that was made to stand alone stands on none.
+    """
+    return [
+        image
+        for image in (instance.image_ref, former_image(instance))
+        if image
+        and private_images.remembered(instance, 'disk', image)
+        is not private_images.Reach.ALONE
+    ]
+
+
+def image_of(
+    instance: Any, name: str, base: str, rescue_image: str | None = None
+) -> str | None:
+    """The image that a file of the image cache has.
+
+    :param name: the name of a disk that stands on the file
+    :param base: the path of the file
+    :param rescue_image: the image that the instance is being rescued with
+    :returns: its UUID; None for a file that Nova makes for everybody
+    """
+    possible = (
+        (instance.image_ref, former_image(instance))
+        if name == 'disk'
+        else (rescue_image if name == 'disk.rescue' else None,)
+    )
+    for image in possible:
+        if image and _cached(image) == os.path.basename(base):
+            return image
+    return None
+
+
+def base_of(image: str) -> str:
+    """The path of the file of the image cache that an image has."""
+    return os.path.join(cache_directory(), _cached(image))
+
+
+def former_image(instance: Any) -> str | None:
+    """The image that the root disk stood on before its snapshot.
+
+    :returns: None if it stands on the image that Nova names
+    """
+    if not stands_on_former_image(instance):
+        return None
+    return instance.system_metadata.get('image_base_image_ref') or None
 
 
 def stands_on_former_image(instance: Any) -> bool:

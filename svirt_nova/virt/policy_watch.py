@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 
 import nova.conf
-from oslo_log import log as logging
 
 from svirt_nova import exception
+from svirt_nova import logs
 from svirt_nova.host import kernel
 from svirt_nova.host import mounts
 from svirt_nova.host import policy
@@ -23,7 +23,7 @@ from svirt_nova.virt import confinement
 from svirt_nova.virt import faults
 
 CONF = nova.conf.CONF
-LOG = logging.getLogger(__name__)
+LOG = logs.get_logger(__name__)
 
 
 def _find_at_rest() -> dict[policy.Party, str]:
@@ -102,6 +102,10 @@ class PolicyWatch:
             [svirt] mode is enforcing
         """
         found = self.problems()
+        if any(each.is_fatal for each in found):
+            # An operator may just have given files the right labels.
+            self._at_rest = None
+            found = self.problems()
         self._tell(found)
         fatal = [str(each) for each in found if each.is_fatal]
         if fatal and faults.is_enforcing():
@@ -139,12 +143,4 @@ class PolicyWatch:
             told, self._told_booleans = self._told_booleans, found
         for name in found:
             if name not in told:
-                LOG.warning(
-                    'The SELinux boolean %s is on: every guest of this host '
-                    'may use what lies without labels of its own on %s. '
-                    'Switch it off ("setsebool -P %s off") unless guests '
-                    'need it.',
-                    name,
-                    policy.STORAGE_BOOLEANS[name],
-                    name,
-                )
+                LOG.warning('%s', policy.describe_boolean(name))

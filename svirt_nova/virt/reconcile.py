@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,9 +13,9 @@ import oslo_messaging
 from nova import exception as nova_exception
 from nova import utils as nova_utils
 from oslo_concurrency import lockutils
-from oslo_log import log as logging
 
 from svirt_nova import exception
+from svirt_nova import logs
 from svirt_nova.allocator import base
 from svirt_nova.lifecycle import rules
 from svirt_nova.mcs import levels
@@ -23,7 +24,7 @@ from svirt_nova.virt import outages
 from svirt_nova.virt import remains
 from svirt_nova.virt import whereabouts
 
-LOG = logging.getLogger(__name__)
+LOG = logs.get_logger(__name__)
 
 
 def unless_busy(work: Callable[[str], None], uuid: str) -> None:
@@ -45,6 +46,7 @@ class Reconciler:
     :param host_claims: the claims of the host
     :param outage: remembers when the allocator did not answer
     :param grace: seconds for which a claim must look stale
+    :param doubt: tells the store of a level that it has lost
     """
 
     def __init__(
@@ -55,12 +57,14 @@ class Reconciler:
         host_claims: claims.HostClaims,
         outage: outages.OutageMemory,
         grace: float,
+        doubt: Callable[[str, levels.Level], None],
     ) -> None:
         self._allocator = allocator
         self._host_name = host_name
         self._host = host
         self._claims = host_claims
         self._outage = outage
+        self._doubt = doubt
         self._stale = rules.StaleClaims(grace)
 
     def reconcile(self) -> None:
@@ -69,18 +73,27 @@ class Reconciler:
         :raises SvirtError: the allocator does not answer
         :raises OSError: the directories of instances cannot be listed
         """
+        own = self._claims.own
+        own.listing()
         claimed = {
-            allocation.instance_uuid
+            allocation.instance_uuid: allocation.claims.get(self._host_name)
             for allocation in self._outage.ask(
                 self._allocator.list, host=self._host_name
             )
             if allocation.instance_uuid is not None
         }
+        own.listed(claimed)
         present = remains.of_host(self._host).uuids
-        for uuid in present - claimed:
+        for uuid in present - claimed.keys():
             unless_busy(self._claim_missing, uuid)
         for uuid in self._stale.find(claimed, present, time.monotonic()):
-            unless_busy(self._drop_stale, uuid)
+            # An operation that began since has claimed, or its claim will
+            # have another number.
+            if own.is_as_listed(uuid):
+                drop = functools.partial(
+                    self._drop_stale, number=claimed[uuid]
+                )
+                unless_busy(drop, uuid)
 
     def _claim_missing(self, uuid: str) -> None:
         """Claim an instance that this host has something of.
@@ -95,17 +108,32 @@ class Reconciler:
         try:
             held = self._allocator.get(uuid)
         except exception.UnknownInstance:
-            if (
-                label is not None
-                and label.is_static
-                and label.label is not None
-            ):
+            if label is None:
+                self._record(uuid, None)
+            elif label.is_static and label.label is not None:
                 self._record(uuid, label.label.level)
             return
         assert held.project_id is not None
         if self._host_name in held.hosts:
             return
-        self._allocator.acquire(uuid, held.project_id, self._host_name)
+        try:
+            self._claims.hold(
+                self._allocator.acquire,
+                uuid,
+                held.project_id,
+                known=held.level,
+            )
+        except exception.LimitReached as error:
+            # The claims of other instances must be compared in any case.
+            LOG.error(
+                'Host %s has something of instance %s, and cannot claim its '
+                'level %s: %s',
+                self._host_name,
+                uuid,
+                held.level,
+                error,
+            )
+            return
         LOG.warning(
             'Host %s had something of instance %s without a claim on its '
             'level %s; it has claimed the level now',
@@ -114,20 +142,34 @@ class Reconciler:
             held.level,
         )
 
-    def _record(self, uuid: str, level: levels.Level) -> None:
-        """Tell the store of a level that it lost, as in an old backup."""
+    def _record(self, uuid: str, level: levels.Level | None) -> None:
+        """Tell the store of a level that it lost, as in an old backup.
+
+        :param level: that of the instance's domain; None where there is
+            none, and files carry the level that Nova remembers
+        """
         try:
             instance = whereabouts.find_live_instance(uuid)
-            self._allocator.adopt(
-                uuid, instance.project_id, self._host_name, level
+            if level is None:
+                remembered = claims.remembered_levels(instance)
+                if remembered is None:
+                    return
+                level = remembered.own
+            self._doubt(uuid, level)
+            self._claims.hold(
+                self._allocator.adopt, uuid, instance.project_id, level
             )
         except (
             nova_exception.InstanceNotFound,
+            exception.InvalidLevel,
             exception.LevelTaken,
+            exception.LimitReached,
             exception.NotInSpace,
         ) as error:
+            if level is None:
+                return
             LOG.error(
-                'The domain of instance %s on host %s has the level %s, '
+                'Instance %s on host %s has the level %s, '
                 'which the allocator does not know: another instance may '
                 'get it. Hard-reboot the instance to give it a level of its '
                 'own. %s',
@@ -145,14 +187,17 @@ class Reconciler:
             self._host_name,
         )
 
-    def _drop_stale(self, uuid: str) -> None:
-        """Drop a claim, unless Nova may still bring the instance here."""
+    def _drop_stale(self, uuid: str, number: int | None) -> None:
+        """Drop a claim, unless Nova may still bring the instance here.
+
+        :param number: of the claim, as it was listed; a later claim stays
+        """
         try:
             instance = whereabouts.find_instance(uuid)
         except nova_exception.InstanceNotFound:
             # The instance may live in another cell, so that its level stays;
             # but nothing of it is here.
-            self._allocator.unclaim(uuid, self._host_name)
+            self._allocator.unclaim(uuid, self._host_name, number)
             LOG.info(
                 'Host %s dropped its stale claim on instance %s, which this '
                 'cell does not know',
@@ -169,7 +214,7 @@ class Reconciler:
             or whereabouts.is_migrating(uuid, self._host_name)
         ):
             return
-        if self._claims.settle(instance):
+        if self._claims.settle(instance, number=number):
             LOG.info(
                 'Host %s dropped its stale claim: it has had nothing of the '
                 'instance for the grace time',
@@ -197,13 +242,14 @@ class Schedule:
         # A monotonic time in seconds; None when nothing is due any more.
         self._due: float | None = time.monotonic()
 
-    def run_if_due(self) -> None:
-        """Reconcile if it is time.
+    def run_if_due(self, is_urgent: bool = False) -> None:
+        """Reconcile if it is time, or urgent.
 
         It is called where Nova reports the host's resources, which a failure
         here must not prevent.
         """
-        if self._due is None or time.monotonic() < self._due:
+        is_due = self._due is not None and time.monotonic() >= self._due
+        if not (is_due or is_urgent):
             return
         interval = self._interval
         if not interval and not self._has_run:

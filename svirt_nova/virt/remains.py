@@ -12,15 +12,15 @@ import nova.conf
 from nova import exception as nova_exception
 from nova.virt.libvirt import host as libvirt_host
 from nova.virt.libvirt import utils as libvirt_utils
-from oslo_log import log as logging
 
 from svirt_nova import exception
+from svirt_nova import logs
 from svirt_nova.host import domain_xml
 from svirt_nova.host import mounts
 from svirt_nova.lifecycle import rules
 
 CONF = nova.conf.CONF
-LOG = logging.getLogger(__name__)
+LOG = logs.get_logger(__name__)
 
 # Nova renames the directory of an instance while the instance is resized
 # (migrate_disk_and_power_off) and while it is deleted (delete_instance_files).

@@ -12,32 +12,23 @@ from typing import Any
 
 import nova.conf
 from nova.virt.libvirt import host as libvirt_host
-from oslo_log import log as logging
 
 from svirt_nova import exception
+from svirt_nova import logs
 from svirt_nova.allocator import base
 from svirt_nova.allocator import types
 from svirt_nova.host import domain_xml
-from svirt_nova.lifecycle import audit
-from svirt_nova.mcs import contexts
+from svirt_nova.host import guest_labels
+from svirt_nova.lifecycle import drift
 from svirt_nova.virt import confinement
+from svirt_nova.virt import drift_watch
 from svirt_nova.virt import faults
+from svirt_nova.virt import held_levels
 from svirt_nova.virt import outages
 from svirt_nova.virt import reconcile
 
 CONF = nova.conf.CONF
-LOG = logging.getLogger(__name__)
-
-_KINDS = frozenset(
-    [
-        audit.Kind.UNCONFINED,
-        audit.Kind.DRAWN_LEVEL,
-        audit.Kind.OTHER_LEVEL,
-        audit.Kind.UNKNOWN_LEVEL,
-    ]
-)
-"""What can be wrong with how a guest runs. Claims are the business of
-:mod:`svirt_nova.virt.reconcile`."""
+LOG = logs.get_logger(__name__)
 
 
 class RunningGuests:
@@ -58,11 +49,10 @@ class RunningGuests:
         confined: confinement.Confinement,
         outage: outages.OutageMemory,
     ) -> None:
-        self._allocator = allocator
         self._host_name = host_name
         self._host = host
         self._confined = confined
-        self._outage = outage
+        self._held = held_levels.HeldLevels(allocator, host_name, outage)
 
     def check(self) -> None:
         """Tell of each guest that runs otherwise than it should.
@@ -71,12 +61,7 @@ class RunningGuests:
 
         :raises AllocatorError: the allocator does not answer
         """
-        claimed = {
-            each.instance_uuid: each
-            for each in self._outage.ask(
-                self._allocator.list, host=self._host_name
-            )
-        }
+        claimed = self._held.claimed()
         for guest in self._host.list_guests(only_running=True):
             held = claimed.get(guest.uuid)
             try:
@@ -85,17 +70,11 @@ class RunningGuests:
                 # Ignore guests that stopped while we were asking for them.
                 continue
             if problems and held is None:
-                held = self._find(guest.uuid)
+                held = self._held.find(guest.uuid)
                 if held is not None:
                     problems = self._problems(guest, held)
             if problems:
                 self._tell(guest, held, problems)
-
-    def _find(self, uuid: str) -> types.Allocation | None:
-        try:
-            return self._outage.ask(self._allocator.get, uuid)
-        except exception.UnknownInstance:
-            return None
 
     def _problems(
         self, guest: Any, held: types.Allocation | None
@@ -111,32 +90,15 @@ class RunningGuests:
             return []
         text, _ = guest._domain.securityLabel()
         try:
-            label = domain_xml.read(xml)
-            process = contexts.Context.parse(text)
+            labels = guest_labels.read(
+                guest_labels.Domain(guest.uuid, guest.name, xml, process=text)
+            )
+            expected = drift_watch.expectation(
+                self._host_name, self._confined, xml, held
+            )
         except exception.SvirtError as error:
             return [f'its label makes no sense: {error}']
-        wanted = self._confined.process_of(xml)
-        if label is None:
-            return [f'libvirt runs it without a label, as {process}']
-        if process.type != wanted.type:
-            return [
-                f'it runs as {process}, and guests of this host run in the '
-                f'domain {wanted.type}'
-            ]
-        if held is not None and process.level == held.level:
-            # An adopted guest has the level that libvirt drew for it.
-            return []
-        allocations = [] if held is None else [held]
-        view = audit.HostView(
-            self._host_name,
-            guests=(audit.Guest(guest.uuid, True, label.is_static),),
-            sights=(audit.Sight(guest.uuid, 'the process', process.level),),
-        )
-        return [
-            each.text
-            for each in audit.audit(allocations, [view])
-            if each.kind in _KINDS
-        ]
+        return [each.text for each in drift.of_process(labels, expected)]
 
     def _tell(
         self,

@@ -17,13 +17,13 @@ from lxml import etree
 from nova import exception as nova_exception
 from nova.virt.libvirt import host as libvirt_host
 from nova.virt.libvirt import utils as libvirt_utils
-from oslo_log import log as logging
 from oslo_utils import fileutils
 
+from svirt_nova import logs
 from svirt_nova.host import disk_chains
 from svirt_nova.host import domain_xml
 
-LOG = logging.getLogger(__name__)
+LOG = logs.get_logger(__name__)
 
 _INTERVAL = 0.5
 """Seconds between two looks at a job of libvirt, as Nova waits."""

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from nova import exception as nova_exception
-from oslo_log import log as logging
 
+from svirt_nova import logs
 from svirt_nova.virt import guards
 
-LOG = logging.getLogger(__name__)
+LOG = logs.get_logger(__name__)
 
 
 class Starts:

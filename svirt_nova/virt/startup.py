@@ -12,11 +12,10 @@ import oslo_messaging
 from nova import exception as nova_exception
 from nova import utils as nova_utils
 from nova.virt.libvirt import host as libvirt_host
-from oslo_log import log as logging
 
 from svirt_nova import exception
+from svirt_nova import logs
 from svirt_nova.allocator import base
-from svirt_nova.host import mounts
 from svirt_nova.lifecycle import adoption
 from svirt_nova.mcs import spaces
 from svirt_nova.virt import confinement
@@ -25,10 +24,11 @@ from svirt_nova.virt import extension
 from svirt_nova.virt import faults
 from svirt_nova.virt import hooks
 from svirt_nova.virt import remains
+from svirt_nova.virt import storage_checks
 from svirt_nova.virt import store_scope
 
 CONF = nova.conf.CONF
-LOG = logging.getLogger(__name__)
+LOG = logs.get_logger(__name__)
 
 
 def start(host_name: str, host: Any) -> extension.Extension:
@@ -221,21 +221,7 @@ def _warn_of_foreign_levels(host: Any, space: spaces.LevelSpace) -> None:
 
 
 def _warn_of_cached_names() -> None:
-    """Warn if an instance that comes back here may get its old disk.
-
-    A resize or a cold migration renames the instance's directory at the
-    source (``LibvirtDriver.migrate_disk_and_power_off``) and makes a new one
-    of the same name. A host that takes the name for the old directory runs,
-    and labels, what Nova keeps there for a revert and deletes at the end.
-    """
-    file_system = mounts.file_system(CONF.instances_path)
-    if file_system.caches_names:
-        LOG.warning(
-            'Nova has the instances in %s, on %s, which is mounted without '
-            'lookupcache=none: an instance that comes back to this host by a '
-            'resize or a cold migration may run on the copy of its disk that '
-            'Nova deletes when that is confirmed. Mount it with '
-            'lookupcache=none.',
-            CONF.instances_path,
-            file_system,
-        )
+    """Warn if an instance that comes back here may get its old disk."""
+    text = storage_checks.cached_names()
+    if text is not None:
+        LOG.warning('%s', text)

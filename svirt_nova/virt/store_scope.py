@@ -12,13 +12,13 @@ from typing import Any
 
 import sqlalchemy as sa
 from nova import objects
-from oslo_log import log as logging
 
 from svirt_nova import exception
+from svirt_nova import logs
 from svirt_nova.host import mounts
 from svirt_nova.virt import whereabouts
 
-LOG = logging.getLogger(__name__)
+LOG = logs.get_logger(__name__)
 
 _BINARY = 'nova-compute'
 _REMEDY = (

@@ -12,9 +12,9 @@ from cinderclient import exceptions as cinder_exception
 from keystoneauth1 import exceptions as ks_exception
 from nova import exception as nova_exception
 from nova.virt.libvirt.volume import fs
-from oslo_log import log as logging
 
 from svirt_nova import exception
+from svirt_nova import logs
 from svirt_nova.host import disk_chains
 from svirt_nova.host import disk_headers
 from svirt_nova.host import domain_xml
@@ -23,7 +23,7 @@ from svirt_nova.mcs import contexts
 from svirt_nova.mcs import levels
 from svirt_nova.virt import claims
 
-LOG = logging.getLogger(__name__)
+LOG = logs.get_logger(__name__)
 
 FindDriver = Callable[[dict[str, Any]], Any]
 """Finds Nova's driver for the kind of volume that a connection is of."""

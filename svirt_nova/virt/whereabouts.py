@@ -9,11 +9,15 @@ import nova.context
 import oslo_messaging
 from nova import exception as nova_exception
 from nova import objects
+from nova.compute import task_states
+from nova.compute import vm_states
 from nova.objects import fields
+from nova.objects import instance as instances
 from nova.objects import migration as migrations
-from oslo_log import log as logging
 
-LOG = logging.getLogger(__name__)
+from svirt_nova import logs
+
+LOG = logs.get_logger(__name__)
 
 # What Nova leaves a migration at. A finished resize is not over: it waits
 # for its confirmation. A migration that is "done" is an evacuation whose
@@ -61,6 +65,32 @@ def find_live_instance(instance_uuid: str) -> Any:
     :raises nova.exception.InstanceNotFound: this cell has no such record
     """
     return objects.Instance.get_by_uuid(admin(), instance_uuid)
+
+
+def find_instances_of(image: str) -> list[Any]:
+    """The instances of this cell that were made of an image.
+
+    :param image: the UUID of the image
+    """
+    return _find_instances(image_ref=image)
+
+
+def find_rescued() -> list[Any]:
+    """The instances of this cell that are rescued, with whatever image."""
+    return [
+        *_find_instances(vm_state=vm_states.RESCUED),
+        *_find_instances(task_state=task_states.RESCUING),
+    ]
+
+
+def _find_instances(**wanted: str) -> list[Any]:
+    return list(
+        instances.InstanceList.get_by_filters(
+            admin(),
+            {**wanted, 'deleted': False, 'soft_deleted': True},
+            expected_attrs=['system_metadata'],
+        )
+    )
 
 
 def is_migrating(instance_uuid: str, host: str) -> bool:

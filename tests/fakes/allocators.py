@@ -15,15 +15,26 @@ from svirt_nova.mcs import levels
 if TYPE_CHECKING:
     from tests.fakes import cloud as fake_cloud
 
-FAULTS = ('none', 'away', 'lost', 'twice', 'late', 'crash', 'done and crash')
+FAULTS = (
+    'none',
+    'away',
+    'lost',
+    'twice',
+    'late',
+    'delayed',
+    'crash',
+    'done and crash',
+)
 """What can befall a call: nothing; the store is away; the answer is lost; it
-is repeated at once; it is repeated much later; its host crashes before it or
-after it."""
+is repeated at once; it is repeated much later; it is done much later, when
+nobody waits for it; its host crashes before it or after it."""
 
-# Repeated after anything else: no other call may ever come that late.
-_MAY_COME_LATE = ('acquire', 'retire')
+# Done after anything else.
+_MAY_COME_LATE = ('acquire', 'adopt', 'unclaim', 'give_back', 'retire')
 
-_READS = frozenset(['get', 'find', 'list', 'space', 'stats'])
+_READS = frozenset(
+    ['get', 'find', 'list', 'space', 'stats', 'meet', 'show_cloud']
+)
 
 
 class Faults:
@@ -80,6 +91,9 @@ class Calls:
             self._cloud.crash_here()
         if fault == 'away':
             raise exception.StoreUnreachable('away')
+        if fault == 'delayed' and name in _MAY_COME_LATE:
+            faults.late.append(lambda: self.answer(name, args, kwargs))
+            raise exception.StoreUnreachable('nobody waits any more')
         answer = self.answer(name, args, kwargs)
         if fault == 'twice':
             answer = self.answer(name, args, kwargs)

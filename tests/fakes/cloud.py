@@ -11,6 +11,7 @@ from typing import Any
 
 from svirt_nova import exception
 from svirt_nova.allocator import base
+from svirt_nova.allocator import clouds
 from svirt_nova.lifecycle import reaper
 from svirt_nova.lifecycle import rules
 from svirt_nova.virt import driver as svirt_driver
@@ -174,9 +175,24 @@ class Cloud:
         """The allocator, as a process reaches it."""
         return allocators.Calls(self.allocator, self)
 
-    def check(self) -> None:
+    def check(self) -> clouds.Cloud:
         if self.faults.next and self.faults.next.popleft() != 'none':
             raise exception.ComputeApiError('Nova answered 503')
+        return self.shown()
+
+    def shown(self) -> clouds.Cloud:
+        """The compute services, as Nova's API shows them."""
+        return clouds.Cloud(
+            'a cloud of fakes',
+            tuple(
+                clouds.ComputeService(
+                    name,
+                    f'aaaaaaaa-0000-4000-8000-{number:012}',
+                    self.is_up(name),
+                )
+                for number, name in enumerate(sorted(self.hosts))
+            ),
+        )
 
     def exists(self, uuid: str) -> bool:
         self.steps.reach('nova server')
@@ -215,9 +231,17 @@ class Cloud:
 
     def reap(self) -> None:
         client = self.client()
+        self.allocator.meet_cloud(self.shown(), replaces=True)
         reaper.retire(
             client,
-            reaper.find(client, self, interval=0, sleep=lambda seconds: None),
+            reaper.find(
+                client,
+                self,
+                interval=0,
+                sleep=lambda seconds: None,
+                # Of so few instances, one that a crash left hides too many.
+                needs_controls=False,
+            ),
         )
 
     # What operators do

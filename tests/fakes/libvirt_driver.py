@@ -238,6 +238,12 @@ class LibvirtDriver(libvirt_disks.Disks, libvirt_moves.Moves):
     ) -> None:
         pass
 
+    def cache_image(self, context: Any, image_id: str) -> bool:
+        return True
+
+    def get_console_output(self, context: Any, instance: Any) -> str:
+        return 'what is there'
+
     def _needs_rebase_original_qcow2_image(
         self, instance: Any, backend: Any
     ) -> bool:

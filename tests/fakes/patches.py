@@ -95,9 +95,19 @@ class BelowTheDriver(fixtures.Fixture):
                 functools.partial(self._on_files, name),
             )
         self.kernel = self.useFixture(fake_kernel.Kernel())
+        # A test may replace the store, and is not to leave files behind.
+        for name in ('_read', '_write'):
+            self._patch(
+                f'svirt_nova.virt.seen_generation.SeenGeneration.{name}',
+                lambda *_: 0,
+            )
         # All hosts of a test have one store.
         self._patch(
             'svirt_nova.virt.store_scope.check', lambda conf, host_name: None
+        )
+        self._patch(
+            'svirt_nova.virt.store_scope.other_hosts',
+            lambda host_name: sorted({*self.cloud.hosts} - {host_name}),
         )
         self._patch('svirt_nova.host.image_contexts.writable', lambda: _IMAGE)
         self._patch(
@@ -116,6 +126,7 @@ class BelowTheDriver(fixtures.Fixture):
         for name in (
             'remains',
             'instance_disks',
+            'own_disks',
             'volumes',
         ):
             self._patch(f'svirt_nova.virt.{name}.os', stored)

@@ -30,6 +30,8 @@ from tests.fakes import kernel as fake_kernel
 CONF = nova.conf.CONF
 INSTANCES = spaces.LevelSpace.parse('c0.c9')
 LEVEL = levels.Level.parse('s0:c1,c2')
+CLAIM = 1_700_000_000_000_000
+"""The number of the claim that this host has."""
 VOLUME = {
     'driver_volume_type': 'nfs',
     'data': {'device_path': '/mnt/hash/volume-1'},
@@ -42,11 +44,17 @@ class DriverTestCase(testtools.TestCase):
         svirt_nova.conf.register_opts(CONF)
         self.instances = self.useFixture(fixtures.TempDir()).path
         self._flag('instances_path', self.instances)
+        self._flag('state_path', self.useFixture(fixtures.TempDir()).path)
         self.driver = driver.SvirtLibvirtDriver.__new__(
             driver.SvirtLibvirtDriver
         )
         self.allocator = mock.create_autospec(base.Allocator, instance=True)
+        self.allocator.adopt.return_value = self.allocator.acquire.return_value
+        self.allocator.meet.return_value = types.Trust(1)
         self.held(LEVEL)
+        known = self.allocator.get.return_value
+        known.hosts = frozenset({'here'})
+        known.claims, known.last_claim = {'here': CLAIM}, CLAIM
         self.confined = confinement.Confinement(
             process=samples.PROCESS,
             image=samples.IMAGE,
@@ -79,6 +87,12 @@ class DriverTestCase(testtools.TestCase):
                     getattr(self.calls, name),
                 )
             )
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'svirt_nova.host.image_contexts.readable',
+                lambda: samples.CONTENT,
+            )
+        )
         for name in (
             '_connect_volume',
             '_disconnect_volume',
@@ -113,6 +127,8 @@ class DriverTestCase(testtools.TestCase):
     def held(self, own, project=None):
         found = self.allocator.acquire.return_value
         found.level, found.project_level = own, project
+        found.generation = None
+        found.claims, found.last_claim = {'here': CLAIM}, CLAIM
         found.levels = types.InstanceLevels(own, project)
 
     def disk_of(self, info, **attributes):

@@ -173,6 +173,21 @@ class EarlyArrivalTest(ArrivalTestCase):
         self._start(self._other_level)
         self.assertIsNotNone(self.record('B').live)
 
+    def test_a_guest_whose_migration_was_rolled_back_is_not_waited_for(self):
+        self._prepare()
+        self.to.rollback_live_migration_at_destination(
+            None,
+            self.instance(),
+            [],
+            {'block_device_mapping': []},
+            destroy_disks=False,
+            migrate_data=migrate_data.LibvirtLiveMigrateData(
+                is_shared_instance_path=False
+            ),
+        )
+        self._start(self._other_level)
+        self.assertIsNotNone(self.record('B').live)
+
     def test_only_the_start_of_a_guest_is_heard(self):
         self._prepare()
         record = self.record('A')

@@ -3,12 +3,18 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
+import fixtures
+import testtools
 from nova import exception as nova_exception
 
 from svirt_nova import exception
+from svirt_nova.allocator import base
 from svirt_nova.allocator import types
 from svirt_nova.mcs import levels
 from svirt_nova.virt import claims
+from svirt_nova.virt import outages
 from tests.unit.virt import cloud_case
 from tests.unit.virt.cloud_case import UUID
 
@@ -201,3 +207,30 @@ class LevelsTest(cloud_case.CloudTestCase):
 class _ReadOnly(dict):
     def __setitem__(self, key, value):
         raise AssertionError(f'{key} is written')
+
+
+class AnswerTest(testtools.TestCase):
+    """What the allocator answers is compared with what is known."""
+
+    def test_another_level_than_a_moment_ago_is_refused_and_logged(self):
+        log = self.useFixture(fixtures.FakeLogger())
+        allocator = mock.create_autospec(base.Allocator, instance=True)
+        held = claims.HostClaims(
+            allocator, 'A', None, outages.OutageMemory(), mock.Mock()
+        )
+        known = levels.Level.parse('s0:c2,c3')
+        allocator.acquire.return_value = types.Allocation(
+            OTHER_LEVEL, UUID, 'p', frozenset('A')
+        )
+        error = self.assertRaises(
+            exception.WrongAnswer,
+            held.hold,
+            allocator.acquire,
+            UUID,
+            'p',
+            known=known,
+        )
+        self.assertIn(f'expected {known}, got {OTHER_LEVEL}', str(error))
+        self.assertIn(str(error), log.output)
+        got = held.hold(allocator.acquire, UUID, 'p', known=OTHER_LEVEL)
+        self.assertEqual(OTHER_LEVEL, got.level)

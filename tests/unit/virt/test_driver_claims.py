@@ -29,12 +29,16 @@ class SettleTest(case.DriverTestCase):
     def test_a_deletion_gives_the_level_back(self):
         self.instance.task_state = 'deleting'
         self._cleanup()
-        self.allocator.give_back.assert_called_once_with('uuid', 'here')
+        self.allocator.give_back.assert_called_once_with(
+            'uuid', 'here', case.CLAIM
+        )
 
     def test_leaving_a_host_drops_the_claim_alone(self):
         self.instance.task_state = 'shelving_offloading'
         self._cleanup()
-        self.allocator.unclaim.assert_called_once_with('uuid', 'here')
+        self.allocator.unclaim.assert_called_once_with(
+            'uuid', 'here', case.CLAIM
+        )
         self.allocator.give_back.assert_not_called()
 
     def test_any_directory_of_the_instance_keeps_the_claim(self):
@@ -82,14 +86,18 @@ class SettleTest(case.DriverTestCase):
         self.instance.task_state = 'deleting'
         self.instance.host = 'there'
         self.driver.confirm_migration('context', None, self.instance, None)
-        self.allocator.unclaim.assert_called_once_with('uuid', 'here')
+        self.allocator.unclaim.assert_called_once_with(
+            'uuid', 'here', case.CLAIM
+        )
         self.allocator.give_back.assert_not_called()
 
     def test_files_of_a_deleted_instance_that_are_gone_free_the_level(self):
         self.instance.deleted = True
         self.calls.delete_instance_files.return_value = True
         self.assertTrue(self.driver.delete_instance_files(self.instance))
-        self.allocator.give_back.assert_called_once_with('uuid', 'here')
+        self.allocator.give_back.assert_called_once_with(
+            'uuid', 'here', case.CLAIM
+        )
 
     def test_files_that_could_not_be_deleted_keep_it(self):
         self.instance.deleted = True
@@ -140,8 +148,8 @@ class GuestFromBeforeTest(case.DriverTestCase):
 
     def test_a_guest_with_a_level_is_claimed_by_the_destination_first(self):
         self._prepare()
-        self.allocator.acquire.assert_called_once_with(
-            'uuid', 'project', 'here'
+        self.allocator.acquire.assert_called_with(
+            'uuid', 'project', 'here', None, number=mock.ANY
         )
         self.calls.pre_live_migration.assert_called_once()
 

@@ -211,6 +211,7 @@ class RestartTest(case.DriverTestCase):
         second = self.extension.restarting(self.instance)
         with mock.patch.object(self.extension.claims, 'settle') as settle:
             first.__enter__()
+            calls = self.allocator.acquire.call_count
             second.__enter__()
             first.__exit__(None, None, None)
             self.extension.settle(self.instance)
@@ -219,7 +220,8 @@ class RestartTest(case.DriverTestCase):
             self.extension.settle(self.instance)
             settle.assert_called_once_with(self.instance, False)
         # Both shared one claim.
-        self.allocator.acquire.assert_called_once()
+        self.assertEqual(calls, self.allocator.acquire.call_count)
+        self.assertGreater(calls, 0)
 
     def test_a_read_only_volume_is_not_opened_to_all(self):
         info = {

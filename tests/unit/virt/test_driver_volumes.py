@@ -43,6 +43,14 @@ class VolumeTest(case.DriverTestCase):
             '/mnt/hash', '/mnt/hash/volume-1', set()
         )
 
+    def test_a_file_is_put_back_after_a_snapshot_that_nova_assisted(self):
+        """Nova stores the connection anew then, without its path."""
+        path = '/mnt/hash/volume-1'
+        self.volume_driver._get_device_path.return_value = path
+        data = {'export': 'server:/share', 'name': 'volume-1'}
+        self._disconnect({'driver_volume_type': 'nfs', 'data': data})
+        self.calls.restore.assert_called_once_with('/mnt/hash', path, set())
+
     def test_a_file_is_put_back_from_what_the_instance_was_given(self):
         part = levels.Level.parse('s0:c3,c4')
         self.held(case.LEVEL, part)

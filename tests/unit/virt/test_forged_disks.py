@@ -219,5 +219,5 @@ class MoveTest(_Case):
             DISK.rpartition('/')[0],
             [found],
         )
-        self.assertIn(FOREIGN_BASE, str(error))
+        self.assertIn(repr(found['backing_file']), str(error))
         self.assertEqual(1, len(made))

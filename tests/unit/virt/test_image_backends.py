@@ -6,112 +6,25 @@ Files, qemu-img and Nova's backends are real.
 
 from __future__ import annotations
 
-import hashlib
-import pathlib
-import subprocess
-from types import SimpleNamespace
-
-import fixtures
 import nova.conf
-import testtools
 from nova.virt.libvirt import imagebackend
 
 from svirt_nova import exception
-from svirt_nova.host import disk_chains
-from svirt_nova.virt import image_backends
-from svirt_nova.virt import own_disks
+from tests.unit.virt import image_case
+from tests.unit.virt.image_case import SECRET
+from tests.unit.virt.image_case import SIZE
 
 CONF = nova.conf.CONF
-SECRET = b'SECRET OF SOMEBODY ELSE'
-SIZE = 1 << 20
 
 
-def _read_header(root, path):
-    with open(path, 'rb') as file:
-        return file.read(disk_chains.HEADER_SIZE)
-
-
-class _Case(testtools.TestCase):
-    def setUp(self):
-        super().setUp()
-        self.root = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
-        CONF.set_override('instances_path', str(self.root))
-        self.addCleanup(CONF.clear_override, 'instances_path')
-        self.useFixture(
-            fixtures.MonkeyPatch(
-                'svirt_nova.host.file_labels.read_header', _read_header
-            )
-        )
-        # Nova changes the times of a file of the cache as root.
-        self.useFixture(
-            fixtures.MonkeyPatch(
-                'nova.virt.libvirt.imagebackend._update_utime_ignore_eacces',
-                lambda path: None,
-            )
-        )
-        self.instance = SimpleNamespace(
-            uuid='uuid',
-            image_ref='image',
-            vm_state='active',
-            task_state=None,
-            system_metadata={},
-        )
-        self.directory = self.root / 'uuid'
-        self.directory.mkdir()
-        cache = self.root / '_base'
-        cache.mkdir()
-        (self.root / 'locks').mkdir()
-        self.base = cache / hashlib.sha1(b'image').hexdigest()
-        self.base.write_bytes(b'IMAGE'.ljust(SIZE, b'\0'))
-        self.victim = self.root / 'victim'
-        self.victim.write_bytes(SECRET.ljust(SIZE, b'\0'))
-        self.disk = self.directory / 'disk'
-        self.target = self.root / 'snapshot'
-        self.checks = 0
-
-    def _check(self, instance, path, image_format):
-        self.checks += 1
-        if own_disks.is_own(instance, path):
-            own_disks.header_of(instance, path, image_format, None)
-
-    def _backend(self, use_cow=True):
-        return image_backends.Backend(use_cow, self._check)
-
-    def _image(self, kind='qcow2'):
-        return self._backend().by_name(self.instance, 'disk', kind)
-
-    def _make(self, *options):
-        subprocess.run(
-            ['qemu-img', 'create', '-q', '-f', *options],
-            check=True,
-            timeout=60,
-        )
-
-    def _forge(self):
-        self._make(
-            'qcow2', '-b', str(self.victim), '-F', 'raw', str(self.disk)
-        )
-
-    def _forge_data_file(self):
-        self._make(
-            'qcow2',
-            '-o',
-            f'data_file={self.victim},data_file_raw=on',
-            str(self.disk),
-            str(SIZE),
-        )
-        self.victim.write_bytes(SECRET.ljust(SIZE, b'\0'))
-
-    def _assert_untouched(self):
-        self.assertEqual(SIZE, self.victim.stat().st_size)
-        self.assertTrue(self.victim.read_bytes().startswith(SECRET))
-        if self.target.exists():
-            self.assertNotIn(SECRET, self.target.read_bytes())
-
-
-class ForgedTest(_Case):
+class ForgedTest(image_case.ImageTestCase):
     def test_a_snapshot_does_not_follow_a_header(self):
-        for forge in (self._forge, self._forge_data_file):
+        for forge in (
+            self._forge,
+            self._forge_data_file,
+            self._forge_format_of_base,
+        ):
+            self.disk.unlink(missing_ok=True)
             forge()
             self.assertRaises(
                 exception.ForgedDisk,
@@ -122,7 +35,12 @@ class ForgedTest(_Case):
             self._assert_untouched()
 
     def test_a_resize_does_not_follow_a_header(self):
-        for forge in (self._forge, self._forge_data_file):
+        for forge in (
+            self._forge,
+            self._forge_data_file,
+            self._forge_format_of_base,
+        ):
+            self.disk.unlink(missing_ok=True)
             forge()
             self.assertRaises(
                 exception.ForgedDisk, self._image().resize_image, 4 * SIZE
@@ -152,11 +70,34 @@ class ForgedTest(_Case):
             self.assertRaises(exception.ForgedDisk, work)
         self._assert_untouched()
 
+    def test_a_forged_format_is_followed_by_qemu(self):
+        self._forge_format_of_base()
+        backend = imagebackend.Backend(True)
+        backend.by_name(self.instance, 'disk', 'qcow2').snapshot_extract(
+            str(self.target), 'raw'
+        )
+        self.assertTrue(self.target.read_bytes().startswith(SECRET))
+
+    def test_a_disk_whose_base_is_missing_is_gone_on_with(self):
+        """A resize finds the disk, and fetches the image."""
+        self._make('qcow2', '-b', str(self.base), '-F', 'raw', str(self.disk))
+        self.base.unlink()
+        fetched = []
+
+        def fetch(target, **kwargs):
+            fetched.append(target)
+            self.base.write_bytes(bytes(SIZE))
+
+        self._image().create_image(
+            fetch, str(self.base), SIZE, image_id='image'
+        )
+        self.assertEqual([str(self.base)], fetched)
+
     def _unexpected(self, *args, **kwargs):
         raise AssertionError('something is fetched')
 
 
-class GoodTest(_Case):
+class GoodTest(image_case.ImageTestCase):
     def _create(self, image, size=None):
         image.cache(
             lambda target, **kwargs: None,
@@ -195,7 +136,7 @@ class GoodTest(_Case):
         self.assertEqual(SIZE, kernel.stat().st_size)
 
 
-class TableTest(_Case):
+class TableTest(image_case.ImageTestCase):
     def test_the_backends_for_files_are_replaced_and_no_others(self):
         for use_cow in (True, False):
             ours = self._backend(use_cow)

@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from types import SimpleNamespace
 
+import fixtures
 import nova.conf
 import testtools
+from oslo_utils import units
 
 from svirt_nova import exception
 from svirt_nova.virt import own_disks
@@ -150,10 +153,29 @@ class BaseTest(_Case):
 class BackingFilesTest(_Case):
     """What a hard reboot, or the source of a migration, has read."""
 
-    def _check_all(self, *found):
+    def setUp(self):
+        super().setUp()
+        flavor = SimpleNamespace(ephemeral_gb=20)
+        self.instance.os_type = None
+        self.instance.get_flavor = lambda: flavor
+
+    def _check_all(self, *found, size=units.Gi):
         own_disks.check_backing_files(
             self.instance,
-            [{'path': path, 'backing_file': base} for path, base in found],
+            [
+                {'path': path, 'backing_file': base, 'virt_disk_size': size}
+                for path, base in found
+            ],
+        )
+
+    def _refused(self, path, base, **kwargs):
+        error = self.assertRaises(
+            exception.ForgedDisk, self._check_all, (path, base), **kwargs
+        )
+        # Nova tells the name of the file alone, and not where it is.
+        self.assertIn(
+            f"names a backing file called '{os.path.basename(base)}'",
+            str(error),
         )
 
     def test_the_image_of_the_instance_may_be_fetched_again(self):
@@ -172,6 +194,32 @@ class BackingFilesTest(_Case):
             ('/i/uuid/disk', '/etc/shadow'),
             ('/i/uuid/disk.swap', cached('image').rpartition('/')[2]),
         ):
-            self.assertRaises(
-                exception.ForgedDisk, self._check_all, (path, base)
-            )
+            self._refused(path, base)
+
+    def test_a_base_for_everybody_is_what_its_name_says(self):
+        """Nova makes it of the size in the header, for any name of a base."""
+        path = '/i/uuid/disk.eph0'
+        self._check_all((path, 'ephemeral_20_0706d66'), size=20 * units.Gi)
+        for base, size in (
+            ('ephemeral_1_0706d66', 20 * units.Gi),
+            ('ephemeral_20_0706d66', units.Gi),
+            ('ephemeral_1_0706d66', units.Gi + 512),
+            # What the instance may not have at all.
+            ('ephemeral_21_0706d66', 21 * units.Gi),
+            ('ephemeral_0_0706d66', 0),
+            ('ephemeral_01_0706d66', units.Gi),
+            # A file system that is made for another system.
+            ('ephemeral_1_fffffff', units.Gi),
+        ):
+            self._refused(path, base, size=size)
+
+    def test_a_base_that_is_there_is_not_made_anew(self):
+        """The operator may have chosen another file system since."""
+        root = self.useFixture(fixtures.TempDir())
+        CONF.set_override('instances_path', root.path)
+        os.mkdir(root.join('_base'))
+        base = 'ephemeral_1_fffffff'
+        self._refused('/i/uuid/disk.local', base)
+        with open(root.join('_base', base), 'w', encoding='utf-8'):
+            pass
+        self._check_all(('/i/uuid/disk.local', base))

@@ -80,6 +80,15 @@ class WatchTest(case.DriverTestCase):
         self.watch.look_again()
         self.assertIn('instances_path', self._refusal())
 
+    def test_files_are_looked_at_anew_before_a_start_is_refused(self):
+        right = self.kernel.at_rest
+        self.kernel.at_rest = {
+            policy.Party.LIBVIRT: str(samples.IMAGE.at(policy.OWN))
+        }
+        self.assertIn('by a symbolic link', self._refusal())
+        self.kernel.at_rest = right
+        self.watch.check()
+
     def test_storage_without_labels_is_left_to_its_own_option(self):
         self.kernel.at_rest = {
             policy.Party.NEW_FILE: str(samples.IMAGE.at(policy.OWN))

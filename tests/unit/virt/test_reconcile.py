@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from unittest import mock
 
+import fixtures
 import testtools
 from nova import exception as nova_exception
 
@@ -58,6 +59,19 @@ class MissingClaimTest(_Case):
         self.reconcile()
         self.assertEqual({'A'}, self.claimants())
         self.assertIs(types.State.HELD, self.allocator.get(UUID).state)
+
+    def test_instance_that_too_many_claim_keeps_no_other_from_its_claim(self):
+        """Somebody makes up hosts."""
+        self.api.boot(OTHER, ('A',))
+        for uuid in (UUID, OTHER):
+            self.allocator.unclaim(uuid, 'A')
+        project = self.allocator.get(UUID).project_id
+        for number in range(types.MOST_CLAIMS):
+            self.allocator.acquire(UUID, project, f'evil{number}')
+        self.reconcile()
+        self.assertEqual({'A'}, self.allocator.get(OTHER).hosts)
+        self.assertNotIn('A', self.claimants())
+        self.assertIn(f'instance {UUID}, and cannot claim', self.log.output)
 
     def test_what_is_claimed_is_not_claimed_again(self):
         self.done()
@@ -200,6 +214,33 @@ class ResourcesTest(_Case):
         self.allocator.unclaim(UUID, 'A')
         self.cloud.restart('A')
         self.assertEqual({'A'}, self.claimants())
+
+    def test_a_header_that_nova_cannot_read_does_not_stop_it(self):
+        """A QEMU that was taken over writes one into its own disk.
+
+        Nova adds up the sizes of all disks (LibvirtDriver.
+        _get_disk_over_committed_size_total), and fails at the first that
+        qemu-img does not know.
+        """
+
+        def fail(*args):
+            raise nova_exception.InvalidDiskInfo(reason='qemu-img failed')
+
+        driver = self.driver()
+        driver._extension._schedule = mock.Mock()
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'nova.virt.libvirt.driver.LibvirtDriver'
+                '.get_available_resource',
+                fail,
+            )
+        )
+        self.assertRaises(
+            nova_exception.InvalidDiskInfo,
+            driver.get_available_resource,
+            'A',
+        )
+        driver._extension._schedule.run_if_due.assert_called_once()
 
 
 class ScheduleTest(testtools.TestCase):

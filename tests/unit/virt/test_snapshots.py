@@ -143,6 +143,37 @@ class CopyTest(testtools.TestCase):
         self.assertIn('type="raw"', xml)
 
 
+class LiveSnapshotTest(cloud_case.CloudTestCase):
+    """Whoever has taken QEMU over may write the header of its disk."""
+
+    def test_it_follows_no_header(self):
+        """Nova's own, which the fake does not let run, reads it."""
+        self.api.boot(UUID, ('A',))
+        copied = []
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'svirt_nova.virt.snapshots.copy_disk',
+                lambda *args, **options: copied.append((args, options)),
+            )
+        )
+        driver = self.driver()
+        guest = driver._host.get_guest(self.instance())
+        disk = f'/A/instances/{UUID}/disk'
+        driver._live_snapshot(
+            None, self.instance(), guest, disk, '/s', 'qcow2', 'raw', None
+        )
+        [(args, options)] = copied
+        self.assertEqual((guest, disk, '/s'), args[-3:])
+        self.assertEqual('qcow2', options['source_format'])
+        # What QEMU writes is the instance's before.
+        copy = f'/A/instances/{UUID}/copy'
+        self.cloud.files.make(copy)
+        [link] = options['label'](copy)
+        self.assertEqual('raw', link.format)
+        level = str(self.allocator.get(UUID).level)
+        self.assertEqual(level, self.label(copy))
+
+
 class SnapshottedGuestTest(testtools.TestCase):
     def setUp(self):
         super().setUp()

@@ -17,6 +17,7 @@ from nova.virt.libvirt import host as libvirt_host
 from svirt_nova import conf as svirt_conf
 from svirt_nova import exception
 from svirt_nova.allocator import base
+from svirt_nova.allocator import types
 from svirt_nova.host import mounts
 from svirt_nova.mcs import spaces
 from svirt_nova.virt import confining
@@ -36,6 +37,8 @@ class StartTest(testtools.TestCase):
         self.log = self.useFixture(fixtures.FakeLogger())
         self.allocator = mock.create_autospec(base.Allocator, instance=True)
         self.allocator.space.return_value = SPACE
+        self.allocator.meet.return_value = types.Trust(1)
+        self._patch('svirt_nova.virt.seen_generation.SeenGeneration._write')
         self.load = self._patch(
             'svirt_nova.allocator.base.load', return_value=self.allocator
         )
