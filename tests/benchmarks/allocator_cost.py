@@ -47,7 +47,7 @@ def measure(bench: stores.BenchStore, rounds: int) -> dict[str, float]:
     )
     warm_up = [stores.new_uuid() for _ in range(21)]
     first = _time(acquire, warm_up[0])
-    # The first collision loads the bitmap: beside, not in, the figures.
+    # The first collision looks at a window: beside, not in, the figures.
     loading = max(_time(acquire, u) for u in warm_up[1:])
     bench.forget(warm_up)
     bare = ways.Bare(allocator, bench.free)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What levels cost many clients at once, by fill and store.
 
-Processes allocate at the same time, each in a process that has learnt what
-is taken. The figure is their throughput as a share of that of the same
+Processes allocate at the same time, each with a window of its own that it
+has looked at. The figure is their throughput as a share of that of the same
 processes which make bare INSERTs and COMMITs of free ranks, in turns with
 them, and the tries that an allocation took: transactions that insert a
 level. ``galera`` has three nodes, which the clients share; beside it stands
@@ -84,13 +84,9 @@ class Load:
         self._clients = clients
         number = int(share * len(bench.free) / clients)
         self.each = max(1, min(_MOST_EACH, number))
-        self._allocators = []
-        for node in range(len(bench.confs)):
-            allocator = bench.allocator(node)
-            allocator._allocation._refresh(
-                allocator._space.cache(), None, stores.PROJECT
-            )
-            self._allocators.append(allocator)
+        self._allocators = [
+            bench.allocator(node) for node in range(len(bench.confs))
+        ]
 
     def run(
         self, kind: type[ways.Way], each: int | None = None

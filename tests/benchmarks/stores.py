@@ -42,7 +42,7 @@ BARE = sa.Table(
         'level_rank', sa.BigInteger, primary_key=True, autoincrement=False
     ),
     sa.Column('instance_uuid', sa.String(36), unique=True, nullable=False),
-    **schema._TABLE_OPTIONS,
+    **schema.TABLE_OPTIONS,
 )
 BITMAP = sa.Table(
     'bitmap',
@@ -50,7 +50,7 @@ BITMAP = sa.Table(
     sa.Column('id', sa.Integer, primary_key=True, autoincrement=False),
     sa.Column('version', sa.Integer, nullable=False),
     sa.Column('bits', sa.LargeBinary(1 << 20), nullable=False),
-    **schema._TABLE_OPTIONS,
+    **schema.TABLE_OPTIONS,
 )
 """The taken ranks, as bits in one row."""
 

@@ -102,8 +102,8 @@ class Ours(Way):
         """As if candidates had collided before, too."""
         self.allocate(instance)
         self.allocate(instance)
-        self.allocator._allocation._find_free(
-            self.allocator._space.cache(), None
+        self.allocator._allocation._search.look_around(
+            self.allocator._space.cache(), stores.PROJECT, None
         )
 
     def count(self) -> None:

@@ -215,7 +215,7 @@ class StatusTest(program_case.ProgramTestCase):
             self.assertEqual(results.pop('Host'), status)
             self.assertIn(status, (0, 1))
             self.assertEqual({0}, set(results.values()))
-            self.assertEqual(5, len(results))
+            self.assertEqual(6, len(results))
             if self.store.exists():
                 break
             self.program('db', 'sync')
@@ -260,3 +260,18 @@ class StatusTest(program_case.ProgramTestCase):
         done = self.run_program('svirt-nova-status', 'upgrade', 'check')
         self.assertEqual((2, ''), (done.returncode, done.stdout))
         self.assertEqual(1, done.stderr.count('\n'), done.stderr)
+
+
+class HostCheckTest(program_case.ProgramTestCase):
+    def test_a_host_that_keeps_nobody_apart_has_status_4(self):
+        self.config.write_text(
+            f'[libvirt]\nconnection_uri = test:///default\n'
+            f'[svirt_database]\nconnection = sqlite:///{self.store}\n'
+        )
+        done = self.run_program('svirt-nova', 'host', 'check', '-f', 'json')
+        self.assertEqual((4, ''), (done.returncode, done.stderr))
+        found = {row['Check']: row for row in json.loads(done.stdout)}
+        self.assertEqual('error', found['libvirt']['Result'])
+        self.assertIn('security_driver', found['libvirt']['Details'][0])
+        # Looking makes no store.
+        self.assertEqual({'nova.conf'}, set(self.contents()))

@@ -247,8 +247,11 @@ class WheelTest(PackagingTestCase):
             {n for n in names if n.startswith('nova/')},
         )
         self.assertEqual(
-            ['etc/nova/rootwrap.d/svirt_nova.filters'],
-            [n.partition('.data/data/')[2] for n in names if '.data/' in n],
+            {
+                'etc/nova/rootwrap.d/svirt_nova.filters',
+                'etc/selinux/svirt_nova.cil',
+            },
+            {n.partition('.data/data/')[2] for n in names if '.data/' in n},
         )
 
 

@@ -93,6 +93,8 @@ class HelperProcessTest(testtools.TestCase):
     def test_a_file_for_everybody_lets_qemu_read(self):
         file_labels.share(self.root, self.disk, disk_chains.EVERYBODY)
         self.assertEqual('virt_content_t', file_labels.read(self.disk).type)
+        file_labels.share(self.root, self.disk, disk_chains.NOBODY)
+        self.assertEqual(disk_chains.NOBODY, file_labels.read(self.disk).level)
         status = os.stat(self.disk)
         self.assertEqual((65534, 0), (status.st_uid, status.st_gid))
         self.assertEqual(0o640, status.st_mode & 0o777)

@@ -15,6 +15,7 @@ from svirt_nova.allocator.sql import sql_allocator
 from svirt_nova.allocator.sql.engine import stores
 from svirt_nova.allocator.sql.tables import schema
 from svirt_nova.allocator.sql.tables import space_rows
+from svirt_nova.allocator.sql.tables import trust_rows
 from tests.functional.allocator import servers
 from tests.quick_store import make_conf
 from tests.quick_store import QuickStore
@@ -67,6 +68,7 @@ def empty(url: str) -> None:
     def work(connection: sa.Connection) -> None:
         for table in reversed(schema.metadata.sorted_tables):
             connection.execute(sa.delete(table))
+        trust_rows.create(connection)
         space_rows.create(connection, contract.SPACE)
 
     store = stores.Store(make_conf(url))

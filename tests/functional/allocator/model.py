@@ -219,6 +219,8 @@ class ModelMachine(stateful.RuleBasedStateMachine):
     def acquire(self, chance):
         uuid, project, host = chance.uuid, chance.project, chance.host
         known = Outcome(lambda: self.model.get(uuid)).answer
+        if known is not None and chance.n % 4:
+            project = known.project_id
         sql = Outcome(lambda: self.process.acquire(uuid, project, host))
         if sql.error is not None:
             model = Outcome(lambda: self.model.acquire(uuid, project, host))
@@ -262,10 +264,8 @@ class ModelMachine(stateful.RuleBasedStateMachine):
             for host in HOSTS:
                 self.both('give_back', uuid, host)
         self.wait(COOLING + 400)
-        if chance.n % 4 < 2:
-            self.usage(chance)
-        else:
-            self.come_back(chance)
+        follow = self.usage if chance.n % 4 < 2 else self.come_back
+        follow(chance)
 
     def is_revived(self, allocation):
         """Whether an instance got the level back that it had before.

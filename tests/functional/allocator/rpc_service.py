@@ -16,6 +16,7 @@ from oslo_config import cfg
 
 import svirt_nova.conf
 from svirt_nova import exception
+from svirt_nova.allocator.rpc import authentication
 from svirt_nova.allocator.rpc import client
 from svirt_nova.allocator.rpc import endpoints
 from svirt_nova.allocator.rpc import server
@@ -81,29 +82,50 @@ class Server(fixtures.Fixture):
 
     :param threads: how many calls it answers at a time; None for as many
         as oslo.messaging has it
+    :ivar name: of the server, to which a call can be directed
+    :param is_apart: whether operators have a bus of their own, as far as the
+        server knows
     """
 
-    def __init__(self, conf, endpoint, threads=None):
+    def __init__(self, conf, endpoint, threads=None, is_apart=True):
         super().__init__()
+        self.name = uuid.uuid4().hex
+        self._callers = authentication.Authentication(
+            conf,
+            authentication.keys_of(conf, endpoint._allocator),
+            endpoint.topic,
+        )
+        self._callers._is_apart = is_apart
         self._conf = conf
         self._endpoint = endpoint
         self._threads = threads
 
     def _setUp(self):
         made = server.create(
-            self._conf, connect(self._conf), uuid.uuid4().hex, self._endpoint
+            self._conf,
+            connect(self._conf),
+            self.name,
+            self._endpoint,
+            self._callers,
         )
         if self._threads is not None:
             self._conf.set_override('executor_thread_pool_size', self._threads)
         made.start()
+        self._made = made
         self.addCleanup(in_background, made.stop, made.wait)
+
+    def stop(self):
+        """Answer the calls that have arrived, and end."""
+        self._made.stop()
+        self._made.wait()
 
 
 class Service(fixtures.Fixture):
     """The two servers of the service, in this process."""
 
-    def __init__(self, conf, allocator):
+    def __init__(self, conf, allocator, is_apart=True):
         super().__init__()
+        self._is_apart = is_apart
         self._conf = conf
         self._allocator = allocator
 
@@ -112,22 +134,36 @@ class Service(fixtures.Fixture):
             endpoints.ComputeEndpoint,
             endpoints.OperatorEndpoint,
         ):
-            self.useFixture(Server(self._conf, endpoint(self._allocator)))
+            self.useFixture(
+                Server(
+                    self._conf,
+                    endpoint(self._allocator),
+                    is_apart=self._is_apart,
+                )
+            )
 
 
 class CallsTestCase(testtools.TestCase):
     """A store, and a topic for the service that gives access to it.
 
+    :cvar space: the level space of the store; None for the default
     :ivar below: the allocator that the service uses
     """
 
+    space = None
+
     def setUp(self):
         super().setUp()
-        path = self.useFixture(fixtures.TempDir()).join('levels.sqlite')
         self.topic = uuid.uuid4().hex
         self.uuid = fixture.new_uuid()
-        self.conf = make_conf(f'sqlite:///{path}', self.topic)
+        self.conf = make_conf(self.make_store(), self.topic)
+        stores.sync(self.conf, self.space)
         self.below = sql_allocator.SqlAllocator(self.conf)
+
+    def make_store(self):
+        """The URL of a new store."""
+        path = self.useFixture(fixtures.TempDir()).join('levels.sqlite')
+        return f'sqlite:///{path}'
 
     def client(self, host='a', **options):
         """A client of the service."""

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import abc
 import atexit
+import base64
 import functools
+import hashlib
+import json
 import os
 import pathlib
 import shutil
@@ -19,7 +22,10 @@ import subprocess
 import tempfile
 import time
 import uuid
+from collections.abc import Sequence
+from typing import Any
 
+import fixtures
 import sqlalchemy as sa
 
 from tests import quick_store
@@ -250,9 +256,14 @@ class PostgreSQL(Server):
 
 
 class RabbitMQ:
-    """A RabbitMQ node."""
+    """A RabbitMQ node.
 
-    def __init__(self) -> None:
+    :param definitions: the users, virtual hosts and permissions that it has
+        from its start on, as RabbitMQ exports them; None for one user
+    """
+
+    def __init__(self, definitions: dict[str, Any] | None = None) -> None:
+        self._definitions = definitions
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix='svirt-nova-'))
         self._node = backends.RabbitMQ(self.directory, 'secret')
         self._daemons = processes.Daemons(
@@ -264,7 +275,17 @@ class RabbitMQ:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        self._node.start(self._daemons)
+        more = self.directory / 'conf.d'
+        more.mkdir(exist_ok=True)
+        if self._definitions is not None:
+            path = self.directory / 'definitions.json'
+            path.write_text(json.dumps(self._definitions))
+            (more / 'more.conf').write_text(f'load_definitions = {path}\n')
+        # The node inherits it.
+        with fixtures.EnvironmentVariable(
+            'RABBITMQ_CONFIG_FILES', str(more / '*.conf')
+        ):
+            self._node.start(self._daemons)
         self._node.wait(self._daemons)
 
     def stop(self) -> None:
@@ -291,4 +312,58 @@ def running(kind: str) -> Server:
 @functools.cache
 def message_bus() -> RabbitMQ:
     """The message bus that this process has."""
-    return RabbitMQ()
+    return RabbitMQ(
+        bus_definitions(
+            [OPERATORS], [], [bus_permissions(OPERATORS, 'lab', *['.*'] * 3)]
+        )
+    )
+
+
+OPERATORS = 'operators'
+"""A virtual host of that message bus, beside its usual one."""
+
+
+def operators_bus() -> str:
+    """The URL of the virtual host of operators."""
+    return f'{message_bus().url}{OPERATORS}'
+
+
+def bus_definitions(
+    vhosts: Sequence[str],
+    users: Sequence[dict[str, str]],
+    permissions: Sequence[dict[str, str]],
+) -> dict[str, Any]:
+    """What a node has from its start on, beside what each one has."""
+    return {
+        'vhosts': [{'name': each} for each in ('/', *vhosts)],
+        'users': [bus_user('lab', 'secret'), *users],
+        'permissions': [
+            bus_permissions('/', 'lab', '.*', '.*', '.*'),
+            *permissions,
+        ],
+    }
+
+
+def bus_user(name: str, password: str) -> dict[str, str]:
+    """A user of RabbitMQ, as it exports one."""
+    salt = b'salt'
+    digest = hashlib.sha256(salt + password.encode()).digest()
+    return {
+        'name': name,
+        'password_hash': base64.b64encode(salt + digest).decode(),
+        'hashing_algorithm': 'rabbit_password_hashing_sha256',
+        'tags': '',
+    }
+
+
+def bus_permissions(
+    vhost: str, user: str, configure: str, write: str, read: str
+) -> dict[str, str]:
+    """What a user may do in a virtual host, as RabbitMQ exports it."""
+    return {
+        'vhost': vhost,
+        'user': user,
+        'configure': configure,
+        'write': write,
+        'read': read,
+    }

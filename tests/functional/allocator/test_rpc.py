@@ -15,10 +15,10 @@ from svirt_nova.allocator import types
 from svirt_nova.allocator.rpc import calls
 from svirt_nova.allocator.rpc import client
 from svirt_nova.allocator.rpc import endpoints
+from svirt_nova.allocator.rpc import sizes
 from svirt_nova.allocator.sql import sql_allocator
-from svirt_nova.allocator.sql.engine import stores
 from svirt_nova.mcs import levels
-from svirt_nova.mcs import spaces
+from tests import quick_store
 from tests.functional.allocator import fixture
 from tests.functional.allocator import rpc_service
 
@@ -30,12 +30,7 @@ class RpcContractTest(contract.AllocatorContract, testtools.TestCase):
     """
 
     def setUp(self):
-        path = self.useFixture(fixtures.TempDir()).join('levels.sqlite')
-        self.url = f'sqlite:///{path}'
-        stores.sync(
-            rpc_service.make_conf(self.url, ''),
-            spaces.LevelSpace.parse('c0.c9'),
-        )
+        self.url = self.useFixture(quick_store.QuickStore()).url
         super().setUp()
 
     def make(self, cooling_time, **options):
@@ -123,7 +118,7 @@ class CallsTest(rpc_service.CallsTestCase):
         )
 
     def test_list_of_more_than_a_page_has_every_level_once(self):
-        self.useFixture(fixtures.MonkeyPatch(f'{calls.__name__}.PAGE', 3))
+        self.useFixture(fixtures.MonkeyPatch(f'{sizes.__name__}.PAGE', 3))
         self.serve()
         asking = self.client()
         for _ in range(7):

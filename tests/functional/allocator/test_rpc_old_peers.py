@@ -12,11 +12,12 @@ import oslo_messaging
 from svirt_nova import exception
 from svirt_nova.allocator.rpc import calls
 from svirt_nova.allocator.rpc import codec
+from svirt_nova.virt import own_claims
 from tests.functional.allocator import fixture
 from tests.functional.allocator import rpc_service
 
 
-class OldServiceTest(rpc_service.CallsTestCase):
+class OldServiceTestCase(rpc_service.CallsTestCase):
     """A service of a former release, asked by a client of this one."""
 
     def serve_old(self, endpoint):
@@ -33,6 +34,8 @@ class OldServiceTest(rpc_service.CallsTestCase):
         made.start()
         self.addCleanup(rpc_service.in_background, made.stop, made.wait)
 
+
+class OldServiceTest(OldServiceTestCase):
     def test_service_without_a_call_is_named_as_what_to_upgrade(self):
         class Old:
             target = oslo_messaging.Target(version='1.0')
@@ -65,6 +68,84 @@ class OldServiceTest(rpc_service.CallsTestCase):
             exception.StoreUnusable, asking.list, host='a'
         )
         self.assertIn('upgrade', str(error))
+
+
+class ServiceWithoutNumbersTest(OldServiceTestCase):
+    """A service of version 1.3, which does not number claims."""
+
+    def setUp(self):
+        super().setUp()
+        below = self.below
+        self.asked = asked = []
+
+        class Old:
+            target = oslo_messaging.Target(version='1.3')
+
+            def acquire(self, context, instance_uuid, project_id, host):
+                asked.append('acquire')
+                found = below.acquire(instance_uuid, project_id, host)
+                return {'result': without_numbers(found)}
+
+            def adopt(self, context, instance_uuid, project_id, host, level):
+                asked.append('adopt')
+                found = below.adopt(
+                    instance_uuid, project_id, host, codec.LEVEL.read(level)
+                )
+                return {'result': without_numbers(found)}
+
+            def get(self, context, instance_uuid):
+                return {'result': without_numbers(below.get(instance_uuid))}
+
+            def claims(self, context, host, after, limit):
+                found = below.list(host=host)
+                return {'result': [*map(without_numbers, found)]}
+
+            def give_back(self, context, instance_uuid, host):
+                asked.append('give_back')
+                below.give_back(instance_uuid, host)
+                return {'result': None}
+
+        self.serve_old(Old())
+
+    def test_host_of_this_release_claims_and_drops_without_numbers(self):
+        asking = self.client()
+        own = own_claims.OwnClaims()
+        for call, more in (
+            (asking.acquire, ()),
+            (asking.adopt, (self.below.acquire(self.uuid, 'p', 'a').level,)),
+        ):
+            number = own.to_claim(self.uuid)
+            found = call(self.uuid, 'p', 'a', *more, number=number)
+            self.assertEqual({'a'}, found.hosts)
+            own.claimed(self.uuid, number, found.claims.get('a'))
+        own.listing()
+        listed = asking.list(host='a')
+        own.listed({each.instance_uuid: None for each in listed})
+        self.assertEqual({}, listed[0].claims)
+        self.assertIsNone(listed[0].last_claim)
+        asking.give_back(self.uuid, 'a', own.take(self.uuid))
+        self.assertEqual(['acquire', 'adopt', 'give_back'], self.asked)
+        self.assertEqual(frozenset(), self.below.get(self.uuid).hosts)
+
+    def test_drop_with_a_number_is_refused_and_drops_nothing(self):
+        """Another worker of the service, of this release, told the number."""
+        self.below.acquire(self.uuid, 'p', 'a')
+        error = self.assertRaises(
+            exception.StoreUnusable,
+            self.client().give_back,
+            self.uuid,
+            'a',
+            7,
+        )
+        self.assertIn('upgrade', str(error))
+        self.assertEqual({'a'}, self.below.get(self.uuid).hosts)
+
+
+def without_numbers(found):
+    """How a service writes an allocation that does not number claims."""
+    message = codec.ALLOCATION.write(found)
+    del message['claims'], message['last_claim']
+    return message
 
 
 class OldClientTest(rpc_service.CallsTestCase):
@@ -105,6 +186,21 @@ class OldClientTest(rpc_service.CallsTestCase):
                 states=None,
             ),
         )
+
+    def test_client_of_version_1_3_claims_and_drops_without_numbers(self):
+        self.serve()
+        names = {'instance_uuid': self.uuid, 'host': 'a'}
+        for _ in range(2):
+            answer = self.ask(
+                self.topic, 'acquire', '1.3', project_id='p', **names
+            )
+            found = codec.ALLOCATION.read(answer['result'])
+            self.assertEqual({'a'}, found.hosts)
+        self.ask(self.topic, 'unclaim', '1.0', **names)
+        self.assertEqual(frozenset(), self.below.get(self.uuid).hosts)
+        self.below.acquire(self.uuid, 'p', 'a')
+        self.ask(self.topic, 'give_back', '1.0', **names)
+        self.assertEqual('cooling', self.below.get(self.uuid).state)
 
     def test_client_of_a_newer_version_is_told_so_by_the_bus(self):
         self.serve()

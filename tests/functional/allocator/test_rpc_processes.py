@@ -1,48 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The program svirt-nova-allocator."""
 
-import http.server
-import json
 import os
 import signal
-import threading
 import time
 
 from svirt_nova import exception
 from svirt_nova.allocator import types
+from tests.fakes import nova_api
 from tests.functional.allocator import fixture
 from tests.functional.allocator import rpc_service
-
-
-class NovaApi(http.server.ThreadingHTTPServer):
-    """Nova's API, as far as the reaper asks it.
-
-    :param servers: the UUIDs of its servers
-    :ivar asked: the servers that were asked for, one for each time
-    """
-
-    def __init__(self, servers):
-        super().__init__(('127.0.0.1', 0), _NovaHandler)
-        self.servers = servers
-        self.asked = []
-
-
-class _NovaHandler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        name = self.path.rpartition('/')[2]
-        status, body = 200, {'services': [{'id': 1}]}
-        if self.path.startswith('/servers/'):
-            self.server.asked.append(name)
-            status, body = 404, {'itemNotFound': {'code': 404}}
-            if name in self.server.servers:
-                status, body = 200, {'server': {'id': name}}
-        self.send_response(status)
-        self.send_header('Content-Type', 'application/json')
-        self.end_headers()
-        self.wfile.write(json.dumps(body).encode())
-
-    def log_message(self, *_arguments):
-        """Say nothing."""
+from tests.functional.allocator import servers
 
 
 class ProgramTest(rpc_service.ProcessTestCase):
@@ -78,35 +46,68 @@ class ProgramTest(rpc_service.ProcessTestCase):
             below.acquire(each, 'p', 'a')
         for each in (alive, gone):
             below.unclaim(each, 'a')
-        nova = NovaApi({alive, claimed})
-        self.addCleanup(nova.shutdown)
-        threading.Thread(target=nova.serve_forever, daemon=True).start()
-        url = f'http://127.0.0.1:{nova.server_port}'
+        nova = self.useFixture(nova_api.NovaApi('a'))
+        nova.servers = {alive: 'p', claimed: 'p'}
         self.start(
             f'[svirt_nova_api]\nauth_type = none\n'
-            f'endpoint = {url}\nendpoint_override = {url}\n',
+            f'endpoint = {nova.url}\nendpoint_override = {nova.url}\n',
             reap_interval=1,
         )
         deadline = time.monotonic() + 60
         while below.get(gone).state is types.State.HELD:
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.2)
-        self.assertGreaterEqual(nova.asked.count(gone), 3)
+        asked = [each.instance for each in nova.asked]
+        self.assertGreaterEqual(asked.count(gone), 3)
         self.assertIs(types.State.COOLING, below.get(gone).state)
         for each in (alive, claimed):
             self.assertIs(types.State.HELD, below.get(each).state)
 
-    def test_operators_with_a_bus_of_their_own_are_answered_there_alone(self):
-        bus = rpc_service.other_bus()
-        self.wait_until_workers_answer(
-            self.start(operator_transport_url=bus.url)
+    def test_level_of_a_deleted_instance_comes_free_within_seconds(self):
+        """No call frees it, and no look of once an hour."""
+        nova = self.useFixture(nova_api.NovaApi('a'))
+        alive, gone = (fixture.new_uuid() for _ in range(2))
+        nova.servers = {alive: 'p', gone: 'p'}
+        service = self.start(
+            f'[svirt_nova_api]\nauth_type = none\n'
+            f'endpoint = {nova.url}\nendpoint_override = {nova.url}\n',
+            reap_interval=0,
         )
+        self.wait_until_workers_answer(service)
+        asking = self.client()
+        for each in (alive, gone):
+            asking.acquire(each, 'p', 'a')
+        self.assertRaises(
+            exception.NotAllowed, asking.acquire, alive, 'q', 'a'
+        )
+        self.assertRaises(
+            exception.NotAllowed, asking.acquire, fixture.new_uuid(), 'p', 'a'
+        )
+        # The process has looked once.
+        time.sleep(5)
+        asking.give_back(gone, 'a')
+        self.assertIs(types.State.HELD, self.below.get(gone).state)
+        begun = time.monotonic()
+        del nova.servers[gone]
+        while self.below.get(gone).state is types.State.HELD:
+            self.assertLess(time.monotonic(), begun + 60)
+            time.sleep(0.1)
+        self.assertIs(types.State.HELD, self.below.get(alive).state)
+
+    def test_credentials_that_are_not_complete_end_the_start(self):
+        service = self.start('[svirt_nova_api]\nauth_type = nothing\n')
+        self.assertEqual(1, service.wait(60))
+        self.assertIn('[svirt_nova_api]', service.log.read_text())
+
+    def test_operators_with_a_bus_of_their_own_are_answered_there_alone(self):
+        url = servers.operators_bus()
+        self.wait_until_workers_answer(self.start(operator_transport_url=url))
         compute = self.client()
         level = self.acquire(compute)
         # No one answers operators' calls on the bus of the computes.
         intruder = self.client(call_timeout=2, call_retries=0)
         self.assertRaises(exception.StoreUnreachable, intruder.stats)
-        operators = self.client(host=None, operator_transport_url=bus.url)
+        operators = self.client(host=None, operator_transport_url=url)
         self.assertEqual(1, operators.stats().held)
         self.assertEqual({'a'}, operators.find(level).hosts)
 

@@ -10,8 +10,10 @@ from alembic import migration
 from alembic import operations
 
 from svirt_nova import exception
+from svirt_nova.allocator import clouds
 from svirt_nova.allocator import contract
 from svirt_nova.allocator import types
+from svirt_nova.allocator.enrolled_keys import Role
 from svirt_nova.allocator.sql import sql_allocator
 from svirt_nova.allocator.sql.engine import stores
 from svirt_nova.allocator.sql.migrations import upgrade
@@ -24,6 +26,9 @@ from tests.functional.allocator import servers
 from tests.quick_store import make_conf
 
 PAIRS = spaces.LevelSpace.parse('c20.c29')
+NEXT = '9999'
+"""The revision of the next release."""
+
 PROJECTS = spaces.LevelSpace.parse('c20.c29', 2, '', 'c30.c39')
 
 
@@ -102,7 +107,7 @@ def next_release(connection):
     )
     op.create_index('ix_later', 'allocation', ['created_at'])
     connection.exec_driver_sql(
-        f"UPDATE {schema.VERSION_TABLE} SET version_num = '0002'"
+        f"UPDATE {schema.VERSION_TABLE} SET version_num = '{NEXT}'"
     )
 
 
@@ -121,7 +126,7 @@ class Upgraded(fixture.KindOfStore):
         stores.Store(make_conf(self.url)).write(next_release)
         self.before.give_back(one, 'a')
         self.before._store.write(
-            lambda c: allocation_rows.unclaim(c, one, 'a')
+            lambda c: allocation_rows.unclaim(c, one, 'a', None)
         )
         self.make(cooling_time=0).tidy()
         self.before._store.write(
@@ -130,17 +135,17 @@ class Upgraded(fixture.KindOfStore):
 
     def test_it_knows_that_the_schema_is_not_its_own(self):
         conf = make_conf(self.url)
-        self.assertEqual('0002', stores.revision(conf))
-        self.assertNotIn('0002', upgrade._known_revisions())
+        self.assertEqual(NEXT, stores.revision(conf))
+        self.assertNotIn(NEXT, upgrade._known_revisions())
         # And leaves it as it is.
         stores.sync(conf)
-        self.assertEqual('0002', stores.revision(conf))
+        self.assertEqual(NEXT, stores.revision(conf))
 
     def test_the_next_release_can_exclude_it(self):
         below = stores.Store(make_conf(self.url))
         below.write(
             lambda c: c.execute(
-                sa.update(schema.level_space).values(oldest_release='0002')
+                sa.update(schema.level_space).values(oldest_release=NEXT)
             )
         )
         self.assertRaises(exception.StoreTooNew, self.make().stats)
@@ -194,4 +199,92 @@ class MariaDBUpgradedTest(Upgraded, testtools.TestCase):
 
 
 class PostgreSQLUpgradedTest(Upgraded, testtools.TestCase):
+    kind = 'postgresql'
+
+
+def former_release(connection):
+    """Take away what the revisions after 0002 have brought."""
+    op = operations.Operations(
+        migration.MigrationContext.configure(connection)
+    )
+    for name in (
+        'host_flow',
+        'signed_call',
+        'caller_key',
+        'cloud',
+        'cloud_host',
+    ):
+        op.drop_table(name)
+    for table, column in (
+        ('allocation', 'claim_number'),
+        ('allocation', 'last_claim'),
+        ('claim', 'claim_number'),
+    ):
+        op.drop_column(table, column)
+    connection.exec_driver_sql(
+        f"UPDATE {schema.VERSION_TABLE} SET version_num = '0002'"
+    )
+
+
+class Former(fixture.KindOfStore):
+    """A mixin: a store of revision 0002, with levels."""
+
+    def test_a_store_that_knew_no_cloud_keeps_its_levels(self):
+        before = self.make()
+        kept = before.acquire(fixture.new_uuid(), 'p', 'a')
+        shelved = before.acquire(fixture.new_uuid(), 'p', 'a').instance_uuid
+        before.unclaim(shelved, 'a')
+        allocations = before.list()
+        conf = make_conf(self.url)
+        stores.Store(conf).write(former_release)
+        stores.sync(conf)
+        self.assertEqual(schema.REVISION, stores.revision(conf))
+        after = self.make()
+        self.assertEqual(allocations, after.list())
+        self.assertEqual(clouds.KnownCloud(), after.show_cloud())
+        service = clouds.ComputeService('a', fixture.new_uuid(), True)
+        known = after.meet_cloud(clouds.Cloud('http://nova', (service,)))
+        self.assertEqual(known, self.make().show_cloud())
+        # A service of the former release goes on beside it.
+        self.assertEqual(kept.level, before.get(kept.instance_uuid).level)
+
+    def test_upgrade_keeps_levels_and_brings_keys(self):
+        one = fixture.new_uuid()
+        before = self.make().acquire(one, 'p', 'a')
+        conf = make_conf(self.url)
+        stores.Store(conf).write(former_release)
+        self.assertEqual('0002', stores.revision(conf))
+        stores.sync(conf)
+        self.assertEqual(schema.REVISION, stores.revision(conf))
+        after = self.make()
+        self.assertEqual(before, after.get(one))
+        keys = after.enrolled_keys()
+        key = keys.enroll(Role.HOST, 'a', 'A' * 43)
+        self.assertEqual([key], keys.list(Role.HOST))
+        for outcome in (None, exception.RepeatedCall):
+            call = self.unclaim(after, keys, key, one)
+            if outcome is None:
+                call()
+            else:
+                self.assertRaises(outcome, call)
+        self.assertEqual(frozenset(), after.get(one).hosts)
+
+    @staticmethod
+    def unclaim(allocator, keys, key, instance):
+        def call():
+            with keys.once(key, 'i' * 43, 2**31):
+                allocator.unclaim(instance, 'a')
+
+        return call
+
+
+class SqliteFormerTest(Former, testtools.TestCase):
+    kind = 'sqlite'
+
+
+class MariaDBFormerTest(Former, testtools.TestCase):
+    kind = 'mariadb'
+
+
+class PostgreSQLFormerTest(Former, testtools.TestCase):
     kind = 'postgresql'

@@ -19,17 +19,20 @@ import fixtures
 import nova.conf
 from lxml import etree
 from nova import exception as nova_exception
+from nova.image import glance
 from nova.tests.fixtures import libvirt as fakelibvirt
 from oslo_utils import importutils
 
 import svirt_nova.conf
 from svirt_nova import exception
 from svirt_nova.allocator import base
+from svirt_nova.allocator.sql.engine import stores
 from svirt_nova.host import disk_chains
 from svirt_nova.host import domain_xml
 from svirt_nova.host import file_labels
 from svirt_nova.mcs import contexts
 from svirt_nova.mcs import levels
+from svirt_nova.mcs import spaces
 from svirt_nova.virt import driver as svirt_driver
 from tests import samples
 from tests.fakes import kernel as fake_kernel
@@ -285,7 +288,14 @@ class Files:
 
 
 class ConfinedHostFixture(fixtures.Fixture):
-    """An enforcing host whose guests get levels from a store of its own."""
+    """An enforcing host whose guests get levels from a store of its own.
+
+    :param space: the level space of the store; None for the default
+    """
+
+    def __init__(self, space: spaces.LevelSpace | None = None) -> None:
+        super().__init__()
+        self._space = space
 
     def _setUp(self) -> None:
         svirt_nova.conf.register_opts(CONF)
@@ -296,6 +306,8 @@ class ConfinedHostFixture(fixtures.Fixture):
         self.addCleanup(
             CONF.clear_override, 'connection', group='svirt_database'
         )
+        if self._space is not None:
+            stores.sync(CONF, self._space)
         self.files = Domain.files = Files()
         for name in ('label', 'share', 'restore', 'read', 'read_header'):
             self._patch(
@@ -303,6 +315,9 @@ class ConfinedHostFixture(fixtures.Fixture):
                 getattr(self.files, name),
             )
         self.kernel = self.useFixture(fake_kernel.Kernel())
+        seen = 'svirt_nova.virt.seen_generation.SeenGeneration'
+        for name in ('_read', '_write'):
+            self._patch(f'{seen}.{name}', lambda *_: 0)
         # All hosts of a test have one store.
         self._patch(
             'svirt_nova.virt.store_scope.check', lambda conf, host_name: None
@@ -321,6 +336,11 @@ class ConfinedHostFixture(fixtures.Fixture):
             lambda connection: capabilities(connection).replace(
                 '</host>', _SECMODEL, 1
             ),
+        )
+        # The images whose visibility was asked for, in this order.
+        self.images_asked: list[str] = []
+        self._patch(
+            'nova.image.glance.GlanceClientWrapper.call', self._show_image
         )
         if _nova_spawn_on is not None:
             self._patch('nova.thread_pool_factory.spawn_on', _spawn_on)
@@ -344,6 +364,21 @@ class ConfinedHostFixture(fixtures.Fixture):
             'svirt_nova.virt.driver.SvirtLibvirtDriver.init_host', record
         )
 
+    def _show_image(
+        self,
+        client: Any,
+        request: Any,
+        version: int,
+        method: str,
+        args: Any,
+    ) -> dict[str, Any]:
+        """Answer as glance, from what Nova's fixture of it has."""
+        [image] = args
+        self.images_asked.append(image)
+        found = glance.get_default_image_service().show(request, image)
+        # What glance takes an image for of which nobody has said anything.
+        return {'visibility': 'shared', 'owner': None, **found}
+
     def _patch(self, name: str, new: Any) -> None:
         self.useFixture(fixtures.MonkeyPatch(name, new))
 
@@ -355,8 +390,10 @@ class Levels:
         self.seen: dict[str, set[Any]] = collections.defaultdict(set)
 
     def recording(self, call: Any) -> Any:
-        def record(allocator: Any, instance_uuid: str, *args: Any) -> Any:
-            allocation = call(allocator, instance_uuid, *args)
+        def record(
+            allocator: Any, instance_uuid: str, *args: Any, **further: Any
+        ) -> Any:
+            allocation = call(allocator, instance_uuid, *args, **further)
             self.seen[instance_uuid].add(allocation.level)
             return allocation
 

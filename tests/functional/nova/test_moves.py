@@ -5,9 +5,12 @@ from __future__ import annotations
 
 from unittest import mock
 
+from nova import context
+from nova import objects
 from nova.tests.functional.libvirt import base
 
 from svirt_nova.allocator import types
+from svirt_nova.allocator.sql import sql_allocator
 from svirt_nova.virt import extension
 from tests import samples
 from tests.functional.nova import confined_host
@@ -113,6 +116,45 @@ class LiveMigrationTest(base.LibvirtMigrationMixin, two_hosts.TwoHosts):
         self._reconcile_host('there')
         self._assert_held(self.server, 'here')
         self._assert_runs_at_its_level(self.server, 'here')
+
+    def test_a_migration_that_begins_at_the_drop_keeps_its_claim(self):
+        """The destination drops the claim that a failed one has left.
+
+        Its lock keeps Nova from the whole of the next migration, but not the
+        driver from what is first done there.
+        """
+        self.server = self._boot()
+        self.fails = True
+        self._live_migrate(self.server, migration_expected_state='failed')
+        self._assert_held(self.server, 'here', 'there')
+        unclaim = sql_allocator.SqlAllocator.unclaim
+        late = []
+
+        def hold_back(allocator, uuid, host, *arguments):
+            if host == 'there' and not late:
+                late.append((allocator, uuid, host, *arguments))
+                self.dest.driver._extension.claims.claim(
+                    objects.Instance.get_by_uuid(
+                        context.get_admin_context(),
+                        uuid,
+                        expected_attrs=['system_metadata'],
+                    )
+                )
+            return unclaim(allocator, uuid, host, *arguments)
+
+        with mock.patch.object(
+            sql_allocator.SqlAllocator, 'unclaim', hold_back
+        ):
+            self._reconcile_host('there')
+
+        self._assert_held(self.server, 'here', 'there')
+        # The drop comes once more.
+        [drop] = late
+        unclaim(*drop)
+        self._assert_held(self.server, 'here', 'there')
+        # This one has not begun either.
+        self._reconcile_host('there')
+        self._assert_held(self.server, 'here')
 
     def test_a_destination_that_is_told_of_a_rollback_drops_its_claim(self):
         self.host_fixture._patch(

@@ -9,6 +9,7 @@ import nova.conf
 from nova.tests.functional.libvirt import base
 
 from svirt_nova.allocator import types
+from svirt_nova.allocator.rpc import authentication
 from svirt_nova.allocator.rpc import client
 from svirt_nova.allocator.rpc import endpoints
 from svirt_nova.allocator.rpc import server
@@ -44,14 +45,25 @@ class ServiceTest(confined.ConfinedMixin, base.ServersTestBase):
     def _start_service(self):
         bus = transport.connect(CONF, 'fake:/')
         for endpoint in (
-            endpoints.ComputeEndpoint,
-            endpoints.OperatorEndpoint,
+            self._compute_endpoint(),
+            endpoints.OperatorEndpoint(self.allocator),
         ):
             each = server.create(
-                CONF, bus, 'service', endpoint(self.allocator)
+                CONF,
+                bus,
+                'service',
+                endpoint,
+                authentication.Authentication(
+                    CONF,
+                    authentication.keys_of(CONF, self.allocator),
+                    endpoint.topic,
+                ),
             )
             each.start()
             self.servers.append(each)
+
+    def _compute_endpoint(self):
+        return endpoints.ComputeEndpoint(self.allocator)
 
     def _check_invariants(self):
         if not self.servers:

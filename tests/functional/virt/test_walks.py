@@ -66,7 +66,7 @@ ACTIONS = {
     'an_operator_fences': 1,
     'an_operator_tidies': 2,
     'an_operator_resets': 4,
-    'the_reaper_asks': 3,
+    'the_reaper_asks': 6,
     'the_reaper_retires': 6,
     'time_passes': 4,
 }

@@ -43,7 +43,7 @@ class Events(walk_users.Users):
     def deliver(self, n: int) -> None:
         late = self.cloud.faults.late
         call = late.pop(n % len(late))
-        with contextlib.suppress(exception.SpaceFull):
+        with contextlib.suppress(exception.AllocatorError):
             call()
 
     def the_store_goes_away(self, chance: walk.Chance) -> None:
@@ -131,11 +131,18 @@ class Events(walk_users.Users):
     def the_reaper_asks(self, chance: walk.Chance) -> None:
         need(not self.reaps)
         client = self.cloud.client()
+        # What crashes leave hides so many of few controls.
+        needs_controls = chance.n % 3 == 0
 
         def work() -> None:
             try:
+                if not needs_controls:
+                    self.cloud.allocator.meet_cloud(self.cloud.check())
                 found = reaper.find(
-                    client, self.cloud, sleep=lambda seconds: self.sleep()
+                    client,
+                    self.cloud,
+                    sleep=lambda seconds: self.sleep(),
+                    needs_controls=needs_controls,
                 )
                 self.found = found or self.found
             finally:
