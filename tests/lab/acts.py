@@ -22,6 +22,7 @@ from svirt_nova.mcs import levels
 from tests.lab import isolation
 from tests.lab import views
 from tests.lab.cloud import Cloud
+from tests.lab.cloud import DRIVER
 from tests.lab.host import Host
 from tests.lab.isolation import Attack
 from tests.lab.isolation import Confined
@@ -255,6 +256,16 @@ def share_a_level(cloud: Cloud, one: Any, other: Any) -> str:
     ]
     host.probe('give', other.id, level)
     return level
+
+
+def take_over(cloud: Cloud) -> None:
+    """Let svirt-nova's driver run all hosts, after :func:`share_a_level`.
+
+    A static level that no store has given looks like one that the store has
+    lost, so that it gives none to others before an operator says so.
+    """
+    cloud.change_driver(DRIVER)
+    cloud.svirt_nova('store', 'trust', '--yes')
 
 
 def contrast(cloud: Cloud) -> Contrast:

@@ -61,7 +61,11 @@ class LabTestCase(unittest.TestCase):
                 _cloud.append(_stack.enter_context(cls.make_cloud()))
             [cls.cloud] = _cloud
             cls.host = cls.cloud.hosts[0]
-            cls.prepare()
+            try:
+                cls.prepare()
+            except Exception:
+                cls._keep_logs()
+                raise
 
     @classmethod
     def doClassCleanups(cls) -> None:  # noqa: N802 - unittest's
@@ -91,11 +95,16 @@ class LabTestCase(unittest.TestCase):
                 for _, trace in found
             ):
                 result.stop()
+                self.cloud.keep_logs()
             else:
-                for host in self.cloud.hosts:
-                    host.save_logs()
-            self.cloud.keep_logs()
+                self._keep_logs()
         return result
+
+    @classmethod
+    def _keep_logs(cls) -> None:
+        for host in cls.cloud.hosts:
+            host.save_logs()
+        cls.cloud.keep_logs()
 
     def domain_of(self, server: Any) -> dict[str, Any]:
         """What the host shows of a server's running domain."""

@@ -202,11 +202,19 @@ class Cloud(Operations):
         with concurrent.futures.ThreadPoolExecutor() as pool:
             return list(pool.map(action, self.hosts))
 
-    def restart_compute(self, host: Host) -> None:
-        """Restart a host's nova-compute, and wait until it works."""
+    def restart_compute(
+        self, host: Host, svirt: Mapping[str, object] | None = None
+    ) -> None:
+        """Restart a host's nova-compute, and wait until it works.
+
+        :param svirt: options of [svirt] that it is to have beside its own
+        """
         host.stop_compute()
         before = self._service_of(host).updated_at
-        host.start_compute(self.plane, self._svirt_options())
+        options = self._svirt_options()
+        if svirt:
+            options['svirt'] = {**options.get('svirt', {}), **svirt}
+        host.start_compute(self.plane, options)
         for _ in self.poll(f'nova-compute on {host.name}'):
             service = self._service_of(host)
             if service.updated_at != before and (
@@ -267,6 +275,7 @@ class Cloud(Operations):
                 wait=True,
                 disk_format='qcow2',
                 container_format='bare',
+                visibility='public',
                 min_disk=0,
                 timeout=120,
             )

@@ -55,6 +55,7 @@ def show_one_host(
     # Only the lab's environment has what these need.
     from tests.lab import acts
     from tests.lab import isolation
+    from tests.lab import survey
     from tests.lab.cloud import Cloud
 
     faults: list[str] = []
@@ -91,6 +92,16 @@ def show_one_host(
             + f"; refusals in the kernel's audit log: "
             f'{assault.denials}'
         )
+
+        with progress.step('census: as each QEMU, everything on the host'):
+            census = survey.take(cloud, servers)
+        faults += census.faults
+        figures['census'] = {
+            **census.counts,
+            'avc_denials': census.audited,
+            'seconds': census.seconds,
+        }
+        say(f'census: {census}')
 
         with progress.step('contrast: two domains at one level'):
             contrast = acts.contrast(cloud)

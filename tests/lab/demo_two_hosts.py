@@ -6,10 +6,11 @@ from __future__ import annotations
 from typing import Any
 
 from tests.lab import acts
+from tests.lab import evacuation
 from tests.lab import isolation
 from tests.lab import moves
+from tests.lab import stored_files
 from tests.lab.cloud import Cloud
-from tests.lab.cloud import DRIVER
 from tests.lab.cloud import NOVA_DRIVER
 from tests.lab.isolation import brief
 from tests.lab.progress import Progress
@@ -90,14 +91,14 @@ class _Story:
         """The same instances with our driver."""
         cloud = self._cloud
         with self._progress.step('svirt-nova: nova-compute with its driver'):
-            cloud.change_driver(DRIVER)
+            acts.take_over(cloud)
         with self._progress.step('the same instances, hard-rebooted'):
             for server in self._servers:
                 cloud.api.compute.reboot_server(server, 'HARD')
             for server in self._servers:
                 cloud.wait_active(server)
         levels = acts.show_levels(cloud, self._servers)
-        stored, faults = moves.labels_on_server(cloud, levels.instances)
+        stored, faults = stored_files.labels_on_server(cloud, levels.instances)
         say(isolation.levels_table(levels.instances, levels.violated))
         say(
             table(
@@ -126,21 +127,23 @@ class _Story:
             'writes'
         ):
             journey = moves.wander(
-                self._cloud, self._servers, ann, _MIGRATIONS, self._usual
+                self._cloud, self._servers, [ann], _MIGRATIONS, self._usual
             )
         self._tell('during the first migration', journey.during)
         say(
-            f'{ann.name} was on {", ".join(journey.hosts)}\n'
+            f'{ann.name} was on {", ".join(journey.hosts[ann.name])}\n'
             f'{journey.samples}: its level was the same in all\n'
+            f'on the NFS server: {journey.stored}\n'
             if not journey.faults
             else '\n'.join(journey.faults)
         )
         self.faults += journey.faults
         self.figures['migration'] = {
-            'hosts': journey.hosts,
+            'hosts': journey.hosts[ann.name],
             'seconds': journey.seconds,
             'samples': journey.samples.count,
             'longest_gap': round(journey.samples.longest_gap(), 2),
+            'stored_files': journey.stored.figures(),
             'denials': journey.denials,
         }
 
@@ -148,7 +151,7 @@ class _Story:
         """What the guest wrote meanwhile is all there."""
         ann = self._servers[0]
         with self._progress.step(f'the writes of {ann.name}'):
-            writes = moves.read_writes(self._cloud, ann)
+            [writes] = moves.read_writes(self._cloud, [ann])
         say(f'{writes.last + 1} writes, {len(writes.faults)} lost or torn')
         self.faults += writes.faults
         self.figures['writes'] = writes.last + 1
@@ -159,7 +162,11 @@ class _Story:
         with self._progress.step(
             f'evacuation of {bob.name} from a host that is cut off'
         ):
-            evacuation = moves.evacuate(self._cloud, self._servers, bob)
+            found = evacuation.evacuate(
+                self._cloud,
+                self._servers,
+                [(bob, evacuation.End.BY_NOVA)],
+            )
         say(
             table(
                 ['', f'hosts that claim {bob.name}'],
@@ -167,14 +174,14 @@ class _Story:
                     [when, ', '.join(hosts)]
                     for when, hosts in zip(
                         ('before', 'while it is away', 'when it is back'),
-                        evacuation.claims,
+                        found.claims[bob.id],
                         strict=True,
                     )
                 ],
             )
         )
-        self.faults += evacuation.faults
-        self.figures['claims'] = evacuation.claims
+        self.faults += found.faults
+        self.figures['claims'] = found.claims[bob.id]
 
     def deletion(self) -> None:
         """What is left of the instances, and of their levels."""

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import shlex
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,10 +25,31 @@ from tests.lab.machine import Machine
 
 #: The operator's command.
 OPERATOR = f'{preparation.python()} {cache.VENV}/bin/svirt-nova'
+#: Where the census runs, and of what.
+_CENSUS = '/run/svirt-nova-census'
+_CENSUS_FILES = ('__init__.py', 'questions.py', 'census.py')
+_FOLDERS = (
+    '/var/lib/nova',
+    '/var/lib/libvirt',
+    '/var/lib/cinder',
+    '/srv',
+    '/run',
+    '/var/log',
+    '/tmp',
+    '/var/tmp',
+    '/etc',
+    '/dev',
+    '/home',
+    '/root',
+)
 _COMPUTE_LOG = '/var/log/nova/nova-compute.log'
 _OWN_POLICY = f'/etc/selinux/default/policy/policy.{policies.VERSION}'
 #: Ends what ``watched`` runs.
 _STOP = '/run/svirt-nova-watch-stop'
+#: Where files are sampled, what ends that, and how often it is done.
+_SAMPLER = '/run/svirt-nova-file-sampler.py'
+_SAMPLER_STOP = '/run/svirt-nova-file-sampler-stop'
+_SAMPLER_INTERVAL = 0.05
 #: Where libvirtd takes migrations.
 _LISTENER = """[Socket]
 ListenStream=
@@ -54,6 +76,26 @@ class Host(Machine):
         )
         return json.loads(answer)
 
+    def census(self) -> Any:
+        """Run ``census.py`` in the host and return its JSON answer.
+
+        It is no part of a prepared host, which is saved and kept.
+        """
+        package = f'{_CENSUS}/tests/lab'
+        self.run(
+            f'mkdir -p -m 700 {package}; touch {_CENSUS}/tests/__init__.py'
+        )
+        for name in _CENSUS_FILES:
+            self.write(f'{package}/{name}', (cache.HERE / name).read_text())
+        self.run(f'mv {package}/census.py {_CENSUS}')
+        answer = self.run(
+            'systemd-run -q --wait --pipe '
+            f'{preparation.python()} {_CENSUS}/census.py '
+            f'{shlex.join(_FOLDERS)}',
+            timeout=1800,
+        )
+        return json.loads(answer)
+
     @contextlib.contextmanager
     def watched(self) -> Iterator[list[Any]]:
         """Sample what runs in it, twice a second, as long as one is inside.
@@ -74,6 +116,32 @@ class Host(Machine):
                 self.run(f'touch {_STOP}')
             samples += map(json.loads, job.result().splitlines())
 
+    @contextlib.contextmanager
+    def files_sampled(self, places: Iterable[str]) -> Iterator[dict[str, Any]]:
+        """Sample files where they are stored, as long as one is inside.
+
+        :param places: files, and directories of which all files are sampled
+        :returns: what has the answer of ``file_sampler.py`` afterwards
+        """
+        answer: dict[str, Any] = {}
+        source = cache.HERE / 'file_sampler.py'
+        self.write(_SAMPLER, source.read_text())
+        self.run(f'rm -f {_SAMPLER_STOP}')
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            # An interpreter of its own: one that has imported Nova has
+            # memory that a fork would copy.
+            job = pool.submit(
+                self.run,
+                f'/usr/bin/python3 -I -S {_SAMPLER} {_SAMPLER_STOP} '
+                f'{_SAMPLER_INTERVAL} {shlex.join(places)}',
+                timeout=3600,
+            )
+            try:
+                yield answer
+            finally:
+                self.run(f'touch {_SAMPLER_STOP}')
+            answer.update(json.loads(job.result()))
+
     def install(self, archive: Path) -> None:
         """Install the project's own files."""
         super().install(archive)
@@ -89,6 +157,16 @@ class Host(Machine):
             timeout=timeout,
         )
         return json.loads(answer)
+
+    def check(self) -> tuple[int, list[Any]]:
+        """Run ``svirt-nova host check``: its exit status, and its rows."""
+        answer = self.run(
+            f'{OPERATOR} --config-file /etc/nova/nova.conf host check '
+            '-f json || echo $?',
+            timeout=300,
+        )
+        rows, end = json.JSONDecoder().raw_decode(answer)
+        return int(answer[end:].strip() or 0), rows
 
     def start_compute(
         self,

@@ -29,6 +29,8 @@ class Access:
 
 #: In a host, behind QEMU's user-mode network.
 FROM_HOST = Access(INSIDE, 'internal', preparation.python())
+#: The same for cinder, whose helpers import eventlet, and Nova's must not.
+CINDER_FROM_HOST = Access(INSIDE, 'internal', preparation.python('cinder'))
 #: On the machine itself.
 FROM_MACHINE = Access(OUTSIDE, 'public', f'{cache.VENV}/bin/python3')
 
@@ -50,6 +52,8 @@ def compute(
             'my_ip': address,
             'force_config_drive': True,
             'state_path': '/var/lib/nova',
+            # The image of a host has no mkfs.vfat, which is the default.
+            'default_ephemeral_format': 'ext4',
             'vif_plugging_timeout': 600,
             # The guests do not listen when asked to power off.
             'shutdown_timeout': 2,
@@ -90,7 +94,9 @@ def compute(
 
 
 def volumes(
-    configuration: Configuration, address: str, access: Access = FROM_HOST
+    configuration: Configuration,
+    address: str,
+    access: Access = CINDER_FROM_HOST,
 ) -> Sections:
     """Give the cinder.conf of the host that serves volumes.
 

@@ -33,6 +33,7 @@ PACKAGES = (
     'nfs-common',
     'nfs-kernel-server',
     'openssh-server',
+    'ovmf',
     'policycoreutils',
     'policycoreutils-python-utils',
     'python3-libvirt',
@@ -45,6 +46,11 @@ PACKAGES = (
     'udev',
 )
 _DISK = '8G'
+#: In the order in which semodule gets them: the lab's own, the project's.
+_MODULES = (
+    cache.HERE / 'policy.cil',
+    cache.CHECKOUT / 'etc/selinux/svirt_nova.cil',
+)
 _LABEL = (
     'mount -t proc proc "$1/proc"; exec chroot "$1" setfiles -F -e /proc '
     '-e /sys -e /dev /etc/selinux/default/contexts/files/file_contexts /'
@@ -96,6 +102,11 @@ _FILES = {
     'etc/systemd/system/libvirtd.service.d/lab.conf': (
         '[Service]\nEnvironment=LIBVIRTD_ARGS=\n'
     ),
+    # By this socket everybody, each QEMU among them, may list the domains of
+    # the host and read their XML. It is closed as the guide says.
+    'etc/systemd/system/libvirtd-ro.socket.d/svirt-nova.conf': (
+        '[Socket]\nSocketMode=0660\nSocketGroup=libvirt\n'
+    ),
 }
 
 
@@ -133,7 +144,7 @@ class Image:
 
 def current() -> Image:
     """Name the image that this checkout wants, built or not."""
-    key = cache.key(Path(__file__), cache.HERE / 'policy.cil', wheels.key())
+    key = cache.key(Path(__file__), *_MODULES, wheels.key())
     return Image(cache.root() / f'image-{key}')
 
 
@@ -180,10 +191,16 @@ def build_tree(progress: Progress, log: Path) -> Path:
         policy.unlink()
         shutil.rmtree(tree / 'var/lib/apt/lists')
         _configure(tree)
-    with progress.step('host image: SELinux policy module'):
-        shutil.copy(cache.HERE / 'policy.cil', tree / 'root/svirt_lab.cil')
+    with progress.step('host image: SELinux policy modules'):
+        # A module has the name of its file.
+        names = ('svirt_lab.cil', 'svirt_nova.cil')
+        for source, name in zip(_MODULES, names, strict=True):
+            shutil.copy(source, tree / 'root' / name)
         processes.run(
-            [*chroot, 'semodule', '-n', '-i', '/root/svirt_lab.cil'],
+            [
+                *(*chroot, 'semodule', '-n'),
+                *(word for name in names for word in ('-i', f'/root/{name}')),
+            ],
             log=log,
             timeout=300,
             env=env,

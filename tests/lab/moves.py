@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What instances go through that have several hosts: done and judged.
+"""Migration of instances between hosts: done and judged.
 
-Live migration with the guest's writes going on, watched on all hosts and
-attacked meanwhile; and the evacuation of a host that is cut off.
+Live, with the guests' writes going on, watched on all hosts and where the
+files are stored, and attacked meanwhile; and cold.
 """
 
 from __future__ import annotations
@@ -17,17 +17,15 @@ from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any
 
-from svirt_nova.lifecycle import audit
 from tests.lab import acts
 from tests.lab import guest
-from tests.lab import isolation
 from tests.lab import storage
-from tests.lab import views
+from tests.lab import stored_files
 from tests.lab.acts import Assault
 from tests.lab.cloud import Cloud
+from tests.lab.file_samples import FileSamples
 from tests.lab.guest import Writes
 from tests.lab.host import Host
-from tests.lab.isolation import Confined
 from tests.lab.isolation import Kind
 from tests.lab.progress import LabError
 from tests.lab.samples import Samples
@@ -39,33 +37,25 @@ _FAST = 10_000
 
 @dataclass
 class Journey:
-    """An instance migrated live, again and again, while it wrote.
+    """Instances migrated live, again and again, while they wrote.
 
-    :ivar hosts: where it was, one after the other
+    :ivar hosts: where each was, one after the other, by its name
     :ivar seconds: how long each migration took, as Nova's API tells it
+    :ivar elapsed: the seconds that all took together
     :ivar during: the attack in the middle of the first migration
     :ivar samples: what the hosts showed all the while
-    :ivar denials: accesses that the kernels refused its process, but for
+    :ivar stored: what the files carried all the while
+    :ivar denials: accesses that the kernels refused their processes, but for
         those of the attack and those that any driver's guest has
     """
 
-    hosts: list[str]
+    hosts: Mapping[str, list[str]]
     seconds: list[float]
+    elapsed: float
     during: Assault
     samples: Samples
+    stored: FileSamples
     denials: list[Mapping[str, Any]]
-    faults: list[str]
-
-
-@dataclass
-class Evacuation:
-    """An instance rebuilt elsewhere, and the return of the host it was on.
-
-    :ivar claims: the hosts that claimed it: before, while its host was cut
-        off, and after that was back
-    """
-
-    claims: list[list[str]]
     faults: list[str]
 
 
@@ -83,15 +73,41 @@ def other(cloud: Cloud, host: Host) -> Host:
 
 
 def migrate(
-    cloud: Cloud, server: Any, meanwhile: Callable[[], None] | None = None
-) -> None:
-    """Migrate an instance live to the other host, through Nova's API.
+    cloud: Cloud,
+    servers: Sequence[Any],
+    meanwhile: Callable[[], None] | None = None,
+) -> list[float]:
+    """Migrate instances live, each to the other host, through Nova's API.
 
-    :param meanwhile: what to do when both hosts have the guest; the
-        migration lasts for as long as that
-    :raises LabError: it did not get there
+    They do not wait for each other's arrival. A host does nothing for most
+    of the time of one migration, but wait for the other host.
+
+    :param meanwhile: what to do when both hosts have the guest of the first;
+        its migration lasts for as long as that, and the others set out
+        afterwards
+    :returns: the seconds from each one's departure until it was seen to have
+        arrived, for which one waits in the order of the instances
+    :raises LabError: one did not get there
     """
-    source = home_of(cloud, server)
+    routes = [(server, home_of(cloud, server)) for server in servers]
+    begins = []
+    for number, (server, source) in enumerate(routes):
+        begins.append(time.monotonic())
+        _set_out(cloud, server, source, None if number else meanwhile)
+    seconds = []
+    for begin, (server, source) in zip(begins, routes, strict=True):
+        _await_at(cloud, server, other(cloud, source))
+        seconds.append(round(time.monotonic() - begin, 1))
+    return seconds
+
+
+def _set_out(
+    cloud: Cloud,
+    server: Any,
+    source: Host,
+    meanwhile: Callable[[], None] | None,
+) -> None:
+    """Have an instance migrated live, and do something in the middle."""
     destination = other(cloud, source)
     speed = f'virsh -q migrate-setspeed {server.id}'
     if meanwhile is not None:
@@ -113,7 +129,6 @@ def migrate(
         ):
             raise LabError(f'the migration of {server.name} did not wait')
         source.run(f'{speed} {_FAST}')
-    _await_at(cloud, server, destination)
 
 
 def migrate_cold(cloud: Cloud, server: Any) -> None:
@@ -137,23 +152,24 @@ def _await_at(cloud: Cloud, server: Any, destination: Host) -> None:
 def wander(
     cloud: Cloud,
     servers: Sequence[Any],
-    wanderer: Any,
-    times: int,
+    wanderers: Sequence[Any],
+    rounds: int,
     usual: Set[Kind],
 ) -> Journey:
-    """Migrate an instance back and forth, watched; attack in the first.
+    """Migrate instances back and forth, watched; attack in the first.
 
-    :param servers: all whose guests attack, the wanderer among them
+    :param servers: all whose guests attack, the wanderers among them
+    :param wanderers: those that migrate, in each round all at the same time;
+        in the first round the first of them alone, as long as the attack
     :param usual: kinds of denials that guests have with Nova's driver too
     """
     begin = {
         host.name: host.run('date +%s.%N').strip() for host in cloud.hosts
     }
-    levels = {
-        each.uuid: each.categories
-        for each in acts.show_levels(cloud, servers).instances
-    }
-    hosts = [home_of(cloud, wanderer).name]
+    instances = acts.show_levels(cloud, servers).instances
+    levels = {each.uuid: each.categories for each in instances}
+    rules = stored_files.rules(cloud, servers, instances)
+    hosts = {each.id: [home_of(cloud, each).name] for each in wanderers}
     seconds = []
     assaults: list[Assault] = []
 
@@ -161,173 +177,91 @@ def wander(
         assaults.append(acts.attack(cloud, servers, by_qemu=False))
 
     with contextlib.ExitStack() as stack:
+        seen = stack.enter_context(cloud.hosts[0].files_sampled(rules.places))
         shown = {
             host.name: stack.enter_context(host.watched())
             for host in cloud.hosts
         }
-        for number in range(times):
-            started = time.monotonic()
-            migrate(cloud, wanderer, None if number else assault)
-            seconds.append(round(time.monotonic() - started, 1))
-            hosts.append(home_of(cloud, wanderer).name)
+        started = time.monotonic()
+        for number in range(rounds):
+            seconds += migrate(cloud, wanderers, None if number else assault)
+            for each in wanderers:
+                hosts[each.id].append(home_of(cloud, each).name)
+        elapsed = round(time.monotonic() - started, 1)
     samples = Samples(shown)
+    stored = FileSamples(seen)
     allocations = acts.allocations(cloud)
     [during] = assaults
-    denials = [
-        denial
-        for host in cloud.hosts
-        for denial in during.attack.on(host.name).beside(
-            host.probe('denials', begin[host.name]),
-            wanderer.id,
-            levels[wanderer.id],
-            usual,
-        )
-    ]
+    denials = _denials_beside(cloud, during, wanderers, levels, begin, usual)
     faults = samples.faults(allocations)
+    faults += stored.faults(rules.wanted, rules.holders)
     # The audit compares with the end; this compares with the beginning.
     faults += acts.show_levels(cloud, servers, levels).faults
-    unseen = set(hosts) - {host for host, _ in samples.of(wanderer.id)}
-    faults += [f'{wanderer.name} was never seen on {host}' for host in unseen]
-    faults += [f'refused to {wanderer.name}: {denial}' for denial in denials]
+    names = acts.names_of(wanderers)
+    for uuid, name in names.items():
+        unseen = set(hosts[uuid]) - {host for host, _ in samples.of(uuid)}
+        faults += [f'{name} was never seen on {host}' for host in unseen]
+        faults += [f'refused to {name}: {denial}' for denial in denials[uuid]]
     on_both = {
         row['host']
         for row in during.attack.attempts
-        if row['attacker'] == wanderer.id
+        if row['attacker'] == wanderers[0].id
     }
     if len(on_both) != len(cloud.hosts):
         faults.append(f'during the migration only {on_both} had the guest')
-    return Journey(hosts, seconds, during, samples, denials, faults)
-
-
-def read_writes(cloud: Cloud, server: Any) -> Writes:
-    """Stop an instance, judge what its guest has written; start it again."""
-    cloud.api.compute.stop_server(server)
-    cloud.wait_status(server, 'SHUTOFF')
-    text = home_of(cloud, server).run(
-        f'cd {storage.INSTANCES}/{server.id}; '
-        'qemu-img convert -O raw disk /run/svirt-nova-disk; '
-        f'dd if=/run/svirt-nova-disk bs={guest.SECTOR} '
-        f'skip={guest.FIRST_SECTOR} count={guest.SLOTS} status=none | base64'
+    return Journey(
+        {names[uuid]: where for uuid, where in hosts.items()},
+        seconds,
+        elapsed,
+        during,
+        samples,
+        stored,
+        [each for found in denials.values() for each in found],
+        faults,
     )
-    cloud.api.compute.start_server(server)
-    cloud.wait_active(server)
-    return guest.read_writes(base64.b64decode(text))
 
 
-def labels_on_server(
-    cloud: Cloud, instances: Sequence[Confined]
-) -> tuple[dict[str, str], list[str]]:
-    """Look at the files of instances where they are stored.
+def _denials_beside(
+    cloud: Cloud,
+    during: Assault,
+    wanderers: Sequence[Any],
+    levels: Mapping[str, frozenset[int]],
+    begin: Mapping[str, str],
+    usual: Set[Kind],
+) -> dict[str, list[Mapping[str, Any]]]:
+    """Give what the kernels refused instances, but for the attack.
 
-    :returns: the contexts by path, and what is not as it must be
+    :param begin: since when, by the clock of each host
+    :returns: by UUID
     """
-    paths = {
-        (
-            f'{storage.VOLUMES}/{name}'
-            if name.startswith('volume-')
-            else f'{storage.SHARED_INSTANCES}/{each.uuid}/{name}'
-        ): each
-        for each in instances
-        for name in each.files
+    found: dict[str, list[Mapping[str, Any]]] = {
+        each.id: [] for each in wanderers
     }
-    seen = cloud.hosts[0].probe('contexts', *paths)
-    server = audit.HostView(
-        'the storage server',
-        sights=tuple(
-            audit.Sight(
-                each.uuid,
-                f'{path} with {seen[path]}',
-                views.level(isolation.level_of(seen[path])),
+    for host in cloud.hosts:
+        denials = host.probe('denials', begin[host.name])
+        for uuid, beside in found.items():
+            beside += during.attack.on(host.name).beside(
+                denials, uuid, levels[uuid], usual
             )
-            for path, each in paths.items()
-            if seen[path] is not None
-        ),
-    )
-    found = audit.audit(acts.allocations(cloud), [server])
-    faults = [
-        f'{path} of {each.name} is not on the server'
-        for path, each in paths.items()
-        if seen[path] is None
-    ]
-    return seen, faults + list(map(str, found))
+    return found
 
 
-def evacuate(cloud: Cloud, servers: Sequence[Any], evacuee: Any) -> Evacuation:
-    """Cut an instance's host off, rebuild the instance on another one.
-
-    Then the host is back, with the guest still running, and nova-compute
-    is started anew, as after a real outage.
-
-    :param servers: all that must stay behind their levels
-    """
-    lost = home_of(cloud, evacuee)
-    refuge = other(cloud, lost)
-    before = {
-        each.uuid: each.categories
-        for each in acts.show_levels(cloud, servers).instances
-    }
-    claims = [_claims(cloud, evacuee)]
-    compute = cloud.api.compute
-    [service] = compute.services(binary='nova-compute', host=lost.name)
-    lost.set_links(up=False)
-    try:
-        # What an operator does who has seen that the host is gone. Until
-        # then its QEMU holds the lock of the disk.
-        time.sleep(2 * storage.LEASE)
-        compute.update_service_forced_down(service, forced=True)
-        compute.evacuate_server(evacuee, host=refuge.name)
-        for _ in cloud.poll(f'{evacuee.name} on {refuge.name}'):
-            found = compute.get_server(evacuee.id)
-            if found.status == 'ERROR':
-                raise LabError(f'{evacuee.name} was not evacuated: {found}')
-            if found.compute_host == refuge.name and not found.task_state:
-                break
-        if found.status != 'ACTIVE':
-            compute.start_server(evacuee)
-            cloud.wait_active(evacuee)
-        claims.append(_claims(cloud, evacuee))
-    finally:
-        lost.set_links(up=True)
-    cloud.restart_compute(lost)
-    compute.update_service_forced_down(service, forced=False)
-    for _ in cloud.poll(f'{evacuee.name} gone from {lost.name}'):
-        if _claims(cloud, evacuee) == [refuge.name]:
-            break
-    claims.append(_claims(cloud, evacuee))
-    seen = acts.show_levels(cloud, servers, before)
-    _, faults = labels_on_server(cloud, seen.instances)
-    # libvirt took the labels off for a moment. A client that looked then
-    # takes that for the truth until its cache of attributes ends.
-    deadline = time.monotonic() + storage.ATTRIBUTES
-    while seen.faults and time.monotonic() < deadline:
-        time.sleep(2)
-        seen = acts.show_levels(cloud, servers, before)
-    faults += seen.faults
-    if claims[1] != sorted([lost.name, refuge.name]):
-        faults.append(f'while {lost.name} was away, {claims[1]} had claims')
-    allocations = acts.allocations(cloud)
-    uuids = [evacuee.id]
-    faults += map(
-        str,
-        audit.audit(
-            [each for each in allocations if each.instance_uuid in uuids],
-            [
-                views.host(
-                    lost.name,
-                    [],
-                    remains=acts.remains(lost, uuids, with_directories=False),
-                )
-            ],
-            {evacuee.id: audit.InstanceView(frozenset([refuge.name]))},
-            is_settled=True,
-        ),
-    )
-    return Evacuation(claims, faults)
-
-
-def _claims(cloud: Cloud, server: Any) -> list[str]:
-    return sorted(
-        row['Host']
-        for row in cloud.svirt_nova('claim', 'list')
-        if row['Instance'] == server.id
-    )
+def read_writes(cloud: Cloud, servers: Sequence[Any]) -> list[Writes]:
+    """Stop instances, judge what their guests wrote; start them again."""
+    for server in servers:
+        cloud.api.compute.stop_server(server)
+    found = []
+    for server in servers:
+        cloud.wait_status(server, 'SHUTOFF')
+        text = home_of(cloud, server).run(
+            f'cd {storage.INSTANCES}/{server.id}; '
+            'qemu-img convert -O raw disk /run/svirt-nova-disk; '
+            f'dd if=/run/svirt-nova-disk bs={guest.SECTOR} '
+            f'skip={guest.FIRST_SECTOR} count={guest.SLOTS} status=none '
+            '| base64'
+        )
+        found.append(guest.read_writes(base64.b64decode(text)))
+        cloud.api.compute.start_server(server)
+    for server in servers:
+        cloud.wait_active(server)
+    return found

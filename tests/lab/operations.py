@@ -69,6 +69,14 @@ class Operations:
                 raise LabError(f'instance {server.name} is in ERROR: {fault}')
         return server
 
+    def wait_idle(self, server: Any) -> Any:
+        """Wait until Nova has done what it was asked for, or given up."""
+        for _ in self.poll(f'{server.name} without a task'):
+            server = self.api.compute.get_server(server.id)
+            if not server.task_state:
+                break
+        return server
+
     def poll(self, what: str) -> Iterator[None]:
         """Give the caller a turn each second, until it has what it wants.
 

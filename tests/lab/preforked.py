@@ -36,6 +36,13 @@ _LARGEST = 1 << 17
 #: Seconds between looks at whether process 1 has adopted a fork.
 _PAUSE = 0.01
 
+# Modules that are loaded, such as eventlet, may put others in their place, or
+# remove them.
+_poll = select.poll
+_sleep = time.sleep
+_waitpid = os.waitpid
+_Socket = socket.socket
+
 #: The exit status of a fork; None in the server.
 _status: int | None = None
 
@@ -61,7 +68,7 @@ def load(names: list[str]) -> None:
 
 def listen(path: str) -> socket.socket:
     """Listen on a socket that appears when it can be connected to."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener = _Socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(f'{path}.new')
     listener.listen()
     os.rename(f'{path}.new', path)
@@ -72,7 +79,7 @@ def notify_systemd() -> None:
     """Tell systemd that the service is ready, if that has started it."""
     path = os.environ.pop('NOTIFY_SOCKET', '')
     if path:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
+        with _Socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
             connection.connect(path.replace('@', '\0', 1))
             connection.sendall(b'READY=1')
 
@@ -82,7 +89,9 @@ def serve(listener: socket.socket) -> socket.socket:
     # The kernel removes forks that end: the server does not wait for them.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
-        connection, _ = listener.accept()
+        accepted, _ = listener.accept()
+        connection = _Socket(fileno=accepted.detach())
+        connection.setblocking(True)
         if not os.fork():
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             listener.close()
@@ -113,7 +122,7 @@ def take_over(connection: socket.socket) -> None:
     if not waits:
         os.setsid()
         while os.getppid() == parent:
-            time.sleep(_PAUSE)
+            _sleep(_PAUSE)
         _answer(connection, os.getpid())
     connection.close()
     for number, file in enumerate(files):
@@ -136,13 +145,13 @@ def _join_group(text: str) -> None:
 
 def _end_of(child: int, connection: socket.socket) -> int:
     """Wait for a process and give its status; kill it if the client goes."""
-    poll = select.poll()
+    poll = _poll()
     end = os.pidfd_open(child)
     poll.register(end, select.POLLIN)
     poll.register(connection, select.POLLIN)
     if end not in dict(poll.poll()):
         os.kill(child, signal.SIGKILL)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    status = os.waitstatus_to_exitcode(_waitpid(child, 0)[1])
     # As shells count ends by signals.
     return status if status >= 0 else 128 - status
 
@@ -173,6 +182,9 @@ def _adopt(request: dict[str, Any]) -> None:
     ]
     # Modules may have been installed since the server looked for some.
     importlib.invalidate_caches()
+    if 'eventlet' in sys.modules:
+        # All forks would wait at the queue of events that the server has.
+        sys.modules['eventlet.hubs'].use_hub()
 
 
 def execute(script: str) -> None:

@@ -6,7 +6,8 @@ lab. Prints one JSON document; ``watch`` one a line.
 
     probe.py look                what each running domain and its files carry
     probe.py attack FILES        every domain's QEMU opens these files
-    probe.py attack-as FILES     the same by processes in the QEMUs' contexts
+    probe.py attack-as FILES     the same by processes in the QEMUs' contexts,
+                                 which also connect to sockets
     probe.py watch STOP          looks on and on, until the file STOP is there
     probe.py shared-level LEVEL  two domains at one level, outside Nova: attack
     probe.py give UUID LEVEL     start a domain anew, at that level
@@ -19,6 +20,8 @@ import glob
 import json
 import os
 import re
+import socket
+import stat
 import subprocess
 import sys
 import time
@@ -167,8 +170,22 @@ def attack(
     ]
 
 
-def open_as(pid: int, path: str) -> str:
-    """Let a process that becomes what a QEMU is open a file.
+def reach(path: str, is_socket: bool, link: list[str]) -> None:
+    """Open a file, connect to a socket, or leave a link in a directory."""
+    if link:
+        os.symlink(link[1], os.path.join(path, link[0]))
+    elif is_socket:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(path)
+    else:
+        os.open(path, os.O_RDONLY)
+
+
+def open_as(pid: int, path: str, link: list[str]) -> str:
+    """Let a process that becomes what a QEMU is open a file or a socket.
+
+    :param link: the name of a symbolic link and where it leads, if one is to
+        be made in the directory ``path`` instead
 
     It takes the user, the group and the context of the QEMU, and says by
     its exit status how it went: from there it may write to nobody. The
@@ -178,6 +195,7 @@ def open_as(pid: int, path: str) -> str:
     with open(f'/proc/{pid}/attr/current') as file:
         context = file.read().rstrip('\0\n')
     owner = os.stat(f'/proc/{pid}')
+    is_socket = stat.S_ISSOCK(os.stat(path).st_mode)
     child = os.fork()
     if not child:
         status = 255
@@ -188,7 +206,7 @@ def open_as(pid: int, path: str) -> str:
             current = os.open('/proc/self/attr/current', os.O_WRONLY)
             os.write(current, context.encode())
             try:
-                os.open(path, os.O_RDONLY)
+                reach(path, is_socket, link)
                 status = 0
             except OSError as error:
                 status = error.errno or status
@@ -214,7 +232,9 @@ def attack_as(
             'attacker': domain.UUIDString(),
             **file,
             'inode': os.stat(file['path']).st_ino,
-            'outcome': open_as(pid_of(domain), file['path']),
+            'outcome': open_as(
+                pid_of(domain), file['path'], file.get('link', [])
+            ),
         }
         for domain in domains
         for file in files

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the lab's tests against one lab.
 
-    python3 -m tests.lab.run_tests [--hosts 2] [--json FILE] [NAME]...
+    python3 -m tests.lab.run_tests [--hosts 2] [--soak] [--json FILE] [NAME]...
 
-Names of modules, classes or tests, such as tests.lab.test_policy, choose some
-of the tests. Bootstraps as the demo does. Exit status 0 only if all tests
-passed; FILE gets {"passed": n, "failed": n, "skipped": n, "told": [line,
-...]}, where told has the ends of what failed.
+--soak chooses the tests that take too long for each change. Names of modules,
+classes or tests, such as tests.lab.test_policy, choose those alone. Bootstraps
+as the demo does. Exit status 0 only if all tests passed; FILE gets {"passed":
+n, "failed": n, "skipped": n, "told": [line, ...]}, where told has the ends of
+what failed.
 """
 
 from __future__ import annotations
@@ -28,11 +29,25 @@ MODULES = {
     1: (
         'tests.lab.test_isolation',
         'tests.lab.test_operations',
+        'tests.lab.test_at_rest',
         'tests.lab.test_policy',
         # Last: it changes the level scheme.
         'tests.lab.test_projects',
     ),
     2: ('tests.lab.test_two_hosts',),
+}
+#: Those that take too long to run with each change.
+SOAK = {
+    1: (
+        'tests.lab.test_forgery',
+        'tests.lab.test_discs',
+        'tests.lab.test_census',
+    ),
+    2: (
+        'tests.lab.test_arrivals',
+        'tests.lab.test_evacuations',
+        'tests.lab.test_migrations',
+    ),
 }
 
 
@@ -54,17 +69,15 @@ class Result(unittest.TextTestResult):
         self.stream.flush()
 
 
-def run(hosts: int, path: Path | None, names: Sequence[str] = ()) -> int:
-    """Run the tests for so many hosts; they share one cloud.
+def run(names: Sequence[str], path: Path | None) -> int:
+    """Run tests; they share one cloud.
 
-    :param names: of modules, classes or tests; all if there are none
+    :param names: of modules, classes or tests
     """
     # Only the lab's environment has what the tests need.
     from tests.lab.case import end_lab
 
-    suite = unittest.defaultTestLoader.loadTestsFromNames(
-        names or MODULES[hosts]
-    )
+    suite = unittest.defaultTestLoader.loadTestsFromNames(names)
     # The suite forgets tests that it has run.
     classes = _classes(suite)
     total = suite.countTestCases()
@@ -109,7 +122,8 @@ def _told(result: unittest.TestResult) -> list[str]:
     told = []
     for test, trace in result.failures + result.errors:
         lines = [line for line in trace.splitlines() if line.strip()]
-        told += [test.id(), *lines[-TOLD_LINES:]]
+        told.append(test.id())
+        told += [f'    {line}' for line in lines[-TOLD_LINES:]]
     return told
 
 
@@ -128,15 +142,18 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog='tests.lab.run_tests')
     parser.add_argument('--hosts', type=int, choices=MODULES, default=1)
     parser.add_argument('--json', type=Path, metavar='FILE')
+    parser.add_argument('--soak', action='store_true')
     parser.add_argument('names', nargs='*', metavar='NAME')
     options = parser.parse_args(arguments)
-    arguments = [*options.names, '--hosts', str(options.hosts)]
+    chosen = (SOAK if options.soak else MODULES)[options.hosts]
+    names = options.names or chosen
+    arguments = [*names, '--hosts', str(options.hosts)]
     if options.json is not None:
         # A successor process may stand elsewhere.
         arguments += ['--json', str(options.json.absolute())]
     try:
         bootstrap.ensure('tests.lab.run_tests', arguments, hosts=options.hosts)
-        return run(options.hosts, options.json, options.names)
+        return run(names, options.json)
     except BaseException as error:  # noqa: BLE001 - raised again if unknown
         return bootstrap.main_guard(error)
 

@@ -22,8 +22,8 @@ _MOUNT_OPTIONS = 'vers=4.2'
 #: it. A client that remembers names goes on with the one that was there: it
 #: would run, and label, the source's copy of the disk (acdirmax).
 _INSTANCES_OPTIONS = f'{_MOUNT_OPTIONS},lookupcache=none'
-#: Seconds for which a client that is cut off keeps its locks.
-LEASE = 10
+#: Seconds for which a client that is cut off keeps its locks at least.
+_LEASE = 10
 #: Seconds for which a client believes what it has seen of a file, such as its
 #: label (acregmax).
 ATTRIBUTES = 60
@@ -43,7 +43,7 @@ def serve(server: Machine) -> None:
     prepare = (
         'modprobe nfsd; mount -t nfsd nfsd /proc/fs/nfsd; '
         'for name in lease grace; do '
-        f'echo {LEASE} > /proc/fs/nfsd/nfsv4${{name}}time; done; exportfs -ra'
+        f'echo {_LEASE} > /proc/fs/nfsd/nfsv4${{name}}time; done; exportfs -ra'
     )
     server.run(
         f'systemd-run -q --wait sh -c {shlex.quote(prepare)}; '
@@ -60,6 +60,23 @@ def mount_instances(client: Machine, server: Machine) -> None:
         f'{INSTANCES}; '
         f'grep " {INSTANCES} " /proc/mounts'
     )
+
+
+def expire(server: Machine, client: Machine) -> None:
+    """Take all its locks from a client that is cut off.
+
+    When its lease has run out, the server keeps them until another client
+    asks for one, and refuses that one while it still counts the lost client
+    among those that are there (a "courteous server" of Linux).
+    """
+    # By systemd, because the policy lets no shell write there.
+    expel = (
+        'for client in /proc/fs/nfsd/clients/*; do '
+        f"""grep -q 'address: "{client.address}:' $client/info || continue; """
+        'echo expire > $client/ctl && expelled=yes; '
+        'done; test -n "$expelled"'
+    )
+    server.run(f'systemd-run -q --wait sh -c {shlex.quote(expel)}')
 
 
 def volumes_share(server: Machine) -> str:

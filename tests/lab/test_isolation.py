@@ -12,7 +12,9 @@ from typing import Any
 
 from tests.lab import acts
 from tests.lab import cache
+from tests.lab import exposure
 from tests.lab import isolation
+from tests.lab import survey
 from tests.lab.case import LabTestCase
 
 PERMISSIVE = set(
@@ -69,6 +71,35 @@ class IsolationTest(LabTestCase):
                 isolation.categories(isolation.level_of(label['label']))
             )
 
+    def test_2_the_console_of_a_guest_is_read(self) -> None:
+        # QEMU has named a terminal of its own, which the driver checks.
+        [server, *_] = self.servers
+        self.cloud.api.compute.get_server_console_output(server)
+
+    def test_2_the_check_of_the_host_finds_a_wrong_label_alone(self) -> None:
+        status, rows = self.host.check()
+        self.assertEqual([], [row for row in rows if row['Result'] != 'ok'])
+        self.assertEqual(0, status)
+        instances = {each.id for each in self.servers}
+        self.assertLessEqual(instances, {row['Instance'] for row in rows})
+
+        [path, *_] = [
+            file['path'] for file in self.domain_of(self.servers[0])['files']
+        ]
+        [context] = self.host.probe('contexts', path).values()
+        self.host.run(f'chcon -l s0:c1,c2 {path}')
+        try:
+            status, rows = self.host.check()
+        finally:
+            self.host.run(f'chcon {context} {path}')
+        [wrong] = [row for row in rows if row['Result'] != 'ok']
+        self.cloud.progress.say(f'host check: {wrong}')
+        self.assertEqual(
+            (4, 'error', self.servers[0].id),
+            (status, wrong['Result'], wrong['Instance']),
+        )
+        self.assertIn(path, str(wrong['Details']))
+
     def test_3_each_guest_opens_its_own_files_alone(self) -> None:
         assault = acts.attack(self.cloud, self.servers)
         self.assertEqual([], assault.faults)
@@ -84,6 +115,16 @@ class IsolationTest(LabTestCase):
             assault.attack.counts(),
         )
         self.assertEqual(12, assault.denials)
+
+    def test_3_the_census_opens_nothing_foreign(self) -> None:
+        found = survey.take(self.cloud, self.servers)
+        self.cloud.progress.say(f'census: {found}')
+        self.assertEqual([], found.faults)
+        self.assertEqual(3, found.guests)
+        # Each may open its disk and its config drive; each is refused those
+        # of the two others, and the log says so.
+        self.assertGreaterEqual(found.counts[exposure.OWN], 6)
+        self.assertGreaterEqual(found.audited, 12)
 
     def test_4_a_guest_of_the_same_level_opens_the_files(self) -> None:
         contrast = acts.contrast(self.cloud)

@@ -160,6 +160,11 @@ class PolicyTest(LabTestCase):
         self.tell('svirt-nova-status', said)
         self.assertTrue(said.endswith('status 2'), said)
         self.assertIn(WORDS[PERMISSIVE][0], said)
+        status, rows = self.host.check()
+        wrong = [row for row in rows if row['Result'] == 'error']
+        self.tell('svirt-nova host check', str(wrong))
+        self.assertEqual(4, status)
+        self.assertIn(WORDS[PERMISSIVE][0], str(wrong))
 
     def test_2_guests_start_again_under_the_policy_of_before(self) -> None:
         self.check_apart()

@@ -7,10 +7,14 @@ multiattach volume, an instance of another project has not.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from tests.lab import acts
+from tests.lab import exposure
+from tests.lab import images
 from tests.lab import isolation
+from tests.lab import survey
 from tests.lab.case import LabTestCase
 from tests.lab.storage import VOLUMES
 
@@ -28,6 +32,8 @@ class ProjectsTest(LabTestCase):
     other: Any
     #: The type of volumes that several instances may have.
     kind: str
+    #: The private image of the other project.
+    image: Any
 
     @classmethod
     def prepare(cls) -> None:
@@ -43,7 +49,10 @@ class ProjectsTest(LabTestCase):
         cls.kind = kind.name
         with cls.cloud.progress.step('three instances, two projects'):
             cls.ann, cls.amy = cls.cloud.boot(['ann', 'amy'])
-            [cls.bob] = cls.cloud.boot(['bob'], cls.other)
+            cls.image = images.make_private(
+                cls.cloud, cls.other, 'his-own', b'of the other project'
+            )
+            [cls.bob] = cls.cloud.boot(['bob'], cls.other, cls.image.id)
         cls.addClassCleanup(cls.cloud.delete, [cls.ann, cls.amy, cls.bob])
 
     @classmethod
@@ -127,6 +136,25 @@ class ProjectsTest(LabTestCase):
         self.assertEqual(shared, self._categories_of(both))
         self._assert_opened({both.id: {self.ann.id, self.amy.id}})
 
+    def test_1_a_private_image_opens_to_its_project_alone(self) -> None:
+        path = images.base(self.image)
+        [context] = self.host.probe('contexts', path).values()
+        self.assertEqual(
+            self._level(self.bob) & isolation.categories(f's0:{OF_PROJECTS}'),
+            isolation.categories(isolation.level_of(context)),
+        )
+        rows = self.host.probe(
+            'attack', json.dumps([{'owner': self.bob.id, 'path': path}])
+        )
+        self.assertEqual(
+            {
+                self.ann.id: isolation.DENIED,
+                self.amy.id: isolation.DENIED,
+                self.bob.id: isolation.OPENED,
+            },
+            {row['attacker']: row['outcome'] for row in rows},
+        )
+
     def test_2_ordinary_volumes_open_to_their_instance_alone(self) -> None:
         hers = self.cloud.make_volume('hers')
         his = self.cloud.make_volume('his', self.other)
@@ -143,6 +171,18 @@ class ProjectsTest(LabTestCase):
                 both.id: {self.ann.id, self.amy.id},
             }
         )
+
+    def test_2_the_census_opens_nothing_of_another_project(self) -> None:
+        found = survey.take(
+            self.cloud,
+            [self.ann, self.amy, self.bob],
+            {self.image.id: [self.bob.id]},
+        )
+        self.cloud.progress.say(f'census: {found}')
+        self.assertEqual([], found.faults)
+        # The volume that ann and amy share, on the server and as the host
+        # mounts it: read and written by both.
+        self.assertGreaterEqual(found.counts[exposure.PROJECT], 4)
 
     def test_3_the_last_to_let_go_takes_the_label_off(self) -> None:
         api = self.cloud.api

@@ -13,19 +13,23 @@ from typing import Any
 
 from tests.lab import acts
 from tests.lab import cloud as clouds
+from tests.lab import evacuation
 from tests.lab import isolation
 from tests.lab import moves
 from tests.lab import storage
+from tests.lab import stored_files
 from tests.lab.case import LabTestCase
+from tests.lab.forgery import Forger
 from tests.lab.progress import Progress
+from tests.lab.targets import Target
 
-#: Migrations of one instance, there and back.
-MIGRATIONS = 10
 #: What each instance has: its disk, its volume, its config drive.
 FILES = 3
 
 
 class TwoHostsTest(LabTestCase):
+    #: In all, there and back: two instances pass each other.
+    migrations: typing.ClassVar[int] = 6
     #: On the first host, and on the second.
     ann: Any
     bob: Any
@@ -33,8 +37,8 @@ class TwoHostsTest(LabTestCase):
     first: typing.ClassVar[dict[str, str]] = {}
     #: What the policy refuses a guest with Nova's own driver too.
     usual: typing.ClassVar[set[isolation.Kind]] = set()
-    #: How long each migration took.
-    seconds: typing.ClassVar[list[float]] = []
+    #: How long all migrations took together.
+    elapsed: typing.ClassVar[list[float]] = []
 
     @classmethod
     def make_cloud(cls) -> clouds.Cloud:
@@ -65,7 +69,7 @@ class TwoHostsTest(LabTestCase):
         self.assertEqual(
             self.first, {each.uuid: each.level for each in levels.instances}
         )
-        _, faults = moves.labels_on_server(self.cloud, levels.instances)
+        _, faults = stored_files.labels_on_server(self.cloud, levels.instances)
         self.assertEqual([], faults)
 
     def test_1_with_one_level_a_guest_opens_files_of_another_host(
@@ -80,7 +84,7 @@ class TwoHostsTest(LabTestCase):
         self.usual.update(acts.usual_denials(self.cloud, outcome))
 
     def test_2_the_same_instances_get_levels_of_their_own(self) -> None:
-        self.cloud.change_driver(clouds.DRIVER)
+        acts.take_over(self.cloud)
         for server in self.servers:
             self.cloud.api.compute.reboot_server(server, 'HARD')
         for server in self.servers:
@@ -102,17 +106,25 @@ class TwoHostsTest(LabTestCase):
         self,
     ) -> None:
         journey = moves.wander(
-            self.cloud, self.servers, self.ann, MIGRATIONS, self.usual
+            self.cloud,
+            self.servers,
+            self.servers,
+            self.migrations // len(self.servers),
+            self.usual,
         )
-        self.seconds.extend(journey.seconds)
+        self.elapsed.append(journey.elapsed)
         progress = self.cloud.progress
         progress.say(
-            f'{len(journey.seconds)} migrations in {journey.seconds} s; '
-            f'{journey.samples}'
+            f'{len(journey.seconds)} migrations in {journey.elapsed} s: '
+            f'{journey.seconds}; {journey.samples}; {journey.stored}'
         )
         self.assertEqual([], journey.during.faults + journey.faults)
         self.assertLessEqual(journey.samples.usual_gap(), 1.0)
-        self.assertEqual(MIGRATIONS + 1, len(journey.hosts))
+        self.assertEqual(self.migrations, len(journey.seconds))
+        for hosts in journey.hosts.values():
+            self.assertEqual(
+                self.migrations // len(self.servers) + 1, len(hosts)
+            )
         # Both QEMUs of ann, and the one of bob.
         counts = journey.during.attack.counts()
         self.assertEqual(3 * FILES, counts['own_opened'])
@@ -120,17 +132,56 @@ class TwoHostsTest(LabTestCase):
         self.assertEqual(0, counts['foreign_opened'])
         self.check_levels()
 
+    def test_5_a_guest_with_a_forged_header_stays_where_it_is(self) -> None:
+        source = moves.home_of(self.cloud, self.ann)
+        disk = f'{storage.INSTANCES}/{self.ann.id}/disk'
+        victim = f'{storage.INSTANCES}/{self.bob.id}/disk'
+        forger = Forger(source)
+        self.addCleanup(forger.restore)
+        before = forger.look([victim])[victim]
+        pid = self.pid_on(source, self.ann)
+        for target in (Target.below(victim, 'qcow2'), Target.beside(victim)):
+            forger.forge({(self.ann.id, disk): target})
+            mark = forger.mark()
+            self.cloud.api.compute.live_migrate_server(
+                self.ann,
+                host=moves.other(self.cloud, source).name,
+                block_migration='auto',
+            )
+            found = self.cloud.wait_idle(self.ann)
+            self.assertEqual(
+                ('ACTIVE', source.name), (found.status, found.compute_host)
+            )
+            told = forger.told(mark, self.ann)
+            self.assertTrue(target.is_told_in(told), told)
+        self.assertEqual(pid, self.pid_on(source, self.ann))
+        after = forger.look([victim])[victim]
+        for name in ('context', 'uid', 'gid', 'mode', 'inode'):
+            # Its own guest goes on writing.
+            self.assertEqual(before[name], after[name], name)
+
+    @staticmethod
+    def pid_on(host: Any, server: Any) -> int:
+        """Give the process of an instance that runs on a host."""
+        [pid] = [
+            domain['pid']
+            for domain in host.probe('look')
+            if domain['uuid'] == server.id
+        ]
+        return int(pid)
+
     def test_5_each_guest_opens_its_own_files_alone_after_migrations(
         self,
     ) -> None:
         self.check_attack()
 
     def test_6_a_guest_loses_no_write_on_its_way(self) -> None:
-        writes = moves.read_writes(self.cloud, self.ann)
-        self.assertEqual([], writes.faults)
-        # One a second at least, or it did not write all the way. A host
-        # that is quicker migrates sooner, so it has fewer writes in all.
-        self.assertGreater(writes.last, sum(self.seconds))
+        [elapsed] = self.elapsed
+        for writes in moves.read_writes(self.cloud, self.servers):
+            self.assertEqual([], writes.faults)
+            # One a second at least, or it did not write all the way. A host
+            # that is quicker migrates sooner, so it has fewer writes in all.
+            self.assertGreater(writes.last, elapsed)
 
     def test_6_the_disk_that_nova_copied_has_the_level(self) -> None:
         # There and back: a host must not go on with the copy it once had.
@@ -141,10 +192,21 @@ class TwoHostsTest(LabTestCase):
     def test_7_an_evacuated_instance_keeps_its_level_when_the_host_returns(
         self,
     ) -> None:
-        evacuation = moves.evacuate(self.cloud, self.servers, self.bob)
-        self.assertEqual([], evacuation.faults)
+        # The storage server stays.
+        evacuee = next(
+            each
+            for each in self.servers
+            if moves.home_of(self.cloud, each) is self.cloud.hosts[1]
+        )
+        found = evacuation.evacuate(
+            self.cloud, self.servers, [(evacuee, evacuation.End.BY_NOVA)]
+        )
+        self.cloud.progress.say(f'evacuation: {found.stored}')
+        self.assertEqual([], found.faults)
         here, there = (host.name for host in self.cloud.hosts)
-        self.assertEqual([[there], [here, there], [here]], evacuation.claims)
+        self.assertEqual(
+            {evacuee.id: [[there], [here, there], [here]]}, found.claims
+        )
         self.check_levels()
         self.check_attack()
 

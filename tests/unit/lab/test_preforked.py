@@ -135,6 +135,28 @@ class PreforkedTest(testtools.TestCase):
             )
             self.assertEqual(f'{number}\n', done.stdout)
 
+    def test_a_server_of_green_threads_serves_as_any_other(self):
+        # cinder lets eventlet replace parts of the standard library, which
+        # removes what it has no replacement for.
+        self.serve('eventlet:monkey_patch', 'eventlet.hubs:get_hub')
+        queues = set()
+        for status in (0, 7):
+            done = self.run_script(
+                f"""
+                import select, sys, time
+                from eventlet import hubs
+                time.sleep(0.1)
+                print(hasattr(select, 'poll'), hubs.get_hub().poll.fileno())
+                sys.exit({status})
+                """
+            )
+            self.assertEqual((status, ''), (done.returncode, done.stderr))
+            has_poll, queue = done.stdout.split()
+            self.assertEqual('False', has_poll)
+            queues.add(queue)
+        # The server's own queue of events is the first file that it opened.
+        self.assertNotIn('3', queues)
+
     def test_the_client_ends_as_the_script_does(self):
         self.serve()
         for text, status, said in (
