@@ -19,10 +19,11 @@ from tools.report import report
 
 
 def main() -> int:
-    """Run the tests for so many hosts."""
+    """Run the lab's tests for so many hosts."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('hosts')
-    hosts = parser.parse_args().hosts
+    parser.add_argument('tests', help='hosts of the lab, such as 1 or 2-soak')
+    tests = parser.parse_args().tests
+    hosts, _, soak = tests.partition('-')
     with tempfile.TemporaryDirectory(prefix='svirt-nova-lab-') as directory:
         path = pathlib.Path(directory, 'results.json')
         status = subprocess.run(
@@ -32,6 +33,7 @@ def main() -> int:
                 'tests.lab.run_tests',
                 '--hosts',
                 hosts,
+                *([f'--{soak}'] if soak else []),
                 '--json',
                 str(path),
             ]
@@ -41,7 +43,7 @@ def main() -> int:
             return status or 1
         found = json.loads(path.read_text())
     counts = Counts(found['passed'], found['failed'], found['skipped'])
-    report(f'lab, hosts: {hosts}', counts, found['told'])
+    report(f'lab, hosts: {tests}', counts, found['told'])
     return status
 
 

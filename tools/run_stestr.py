@@ -174,7 +174,9 @@ def run(args: argparse.Namespace) -> int:
     if args.if_any and args.selection and not ids:
         print(f'{args.what}: none of its tests is selected')
         return 0
-    status, found = suite.run(ids, args.concurrency) if ids else (1, {})
+    processors = len(os.sched_getaffinity(0))
+    workers = max(1, round(processors * args.per_processor))
+    status, found = suite.run(ids, workers) if ids else (1, {})
     passed, failed, skipped, lines = tally.tally(found, frozenset(ids))
     lines = [f'{name}: there is no such test' for name in missing] + lines
     failed += len(missing)
@@ -199,10 +201,11 @@ def main() -> int:
         help='a selection may match no test of this suite',
     )
     parser.add_argument(
-        '--concurrency',
-        type=int,
-        default=len(os.sched_getaffinity(0)),
-        help='how many workers there are',
+        '--per-processor',
+        type=float,
+        default=1.0,
+        help='how many workers there are for each processor: more than one '
+        'for tests that wait for servers',
     )
     parser.add_argument(
         'selection', nargs='*', help='regular expressions, any of them'

@@ -11,7 +11,7 @@ import svirt_nova
 
 PACKAGE = pathlib.Path(svirt_nova.__file__).parent
 
-# What each room may import of the others, beside svirt_nova.exception.
+# What each room may import of the others, beside what COMMON names.
 ROOMS = {
     'mcs': set(),
     'host': {'mcs'},
@@ -23,8 +23,20 @@ ROOMS = {
     'tempest': {'mcs', 'host', 'allocator', 'lifecycle'},
 }
 
+# Modules of no room, which all may import.
+COMMON = {'exception', 'printing', 'logs', ''}
+
+# Modules that may import the library for logs: of others, records could have
+# texts from outside as they are.
+LOGGING = {'svirt_nova.logs', 'svirt_nova.cmd.service'}
+
 # Libraries that one room alone may import.
-ALONE = {'nova': 'virt', 'cinderclient': 'virt', 'tempest': 'tempest'}
+ALONE = {
+    'nova': 'virt',
+    'cinderclient': 'virt',
+    'glanceclient': 'virt',
+    'tempest': 'tempest',
+}
 
 # Modules of one name that are about one thing, in different rooms.
 ONE_MEANING = {'compute_api', 'service', '__init__'}
@@ -75,7 +87,7 @@ class RoomsTest(testtools.TestCase):
             room = room_of(name)
             if room not in ROOMS:
                 continue
-            allowed = {room, 'exception', ''} | ROOMS[room]
+            allowed = {room} | COMMON | ROOMS[room]
             wrong += [
                 f'{name} imports {found}'
                 for found in imports(path)
@@ -90,6 +102,22 @@ class RoomsTest(testtools.TestCase):
             for name, path in modules()
             for found in imports(path)
             if ALONE.get(found.split('.')[0], room_of(name)) != room_of(name)
+        ]
+        self.assertEqual([], wrong)
+
+    def test_records_are_made_by_loggers_that_bound_them(self):
+        using = {
+            name
+            for name, path in modules()
+            if any(found.startswith('oslo_log') for found in imports(path))
+        }
+        self.assertEqual(LOGGING, using)
+        wrong = [
+            name
+            for name, path in modules()
+            for line in path.read_text().splitlines()
+            if line.startswith('LOG =')
+            and line != 'LOG = logs.get_logger(__name__)'
         ]
         self.assertEqual([], wrong)
 

@@ -125,6 +125,26 @@ class FrontDoorTest(testtools.TestCase):
         )
         self.assertEqual(1, status)
 
+    def test_the_names_of_what_failed_come_after_the_details(self):
+        details = r"""
+            echo 0 1 0 >>"$SVIRT_NOVA_TEST_RESULTS/counts"
+            printf 'unit: 1 failed\n  a.test: fail\n      at line 1\n' \
+                >>"$SVIRT_NOVA_TEST_RESULTS/failed"
+            exit 1
+        """
+        _, lines = self.run_tiers('quick', TOX_quick=details)
+
+        names = ['unit: 1 failed', '  a.test: fail']
+        self.assertEqual(
+            [
+                *names,
+                '      at line 1',
+                *names,
+                '0 passed, 1 failed, 0 skipped',
+            ],
+            lines[-6:],
+        )
+
     def test_an_environment_that_cannot_be_made_is_a_failure(self):
         status, lines = self.run_tiers(
             'static',

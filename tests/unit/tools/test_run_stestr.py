@@ -54,7 +54,7 @@ class ProgramTest(testtools.TestCase):
         environment.pop('PYTHON', None)
         command = [sys.executable, '-m', 'tools.run_stestr', 'it', 'tests']
         done = subprocess.run(
-            [*command, '--concurrency', '1', *options],
+            [*command, '--per-processor', '0.1', *options],
             cwd=here,
             env=environment,
             stdout=subprocess.PIPE,
@@ -152,7 +152,7 @@ class RunTest(testtools.TestCase):
         args = argparse.Namespace(
             what='it',
             directory='tests',
-            concurrency=1,
+            per_processor=0.1,
             names=None,
             selection=selection,
             if_any=if_any,
