@@ -279,11 +279,12 @@ class LateCallsContract(case.ContractCase):
             )
 
     def test_a_new_claim_has_its_number_in_the_answer(self) -> None:
-        level = self.free_level()
-        for found in (
-            self.warm.acquire(case.new_uuid(), 'p', 'a', number=5),
-            self.warm.adopt(case.new_uuid(), 'p', 'a', level, 5),
-        ):
+        acquired = self.warm.acquire(case.new_uuid(), 'p', 'a', number=5)
+        # Only now is it known which levels are free.
+        adopted = self.warm.adopt(
+            case.new_uuid(), 'p', 'a', self.free_level(), 5
+        )
+        for found in (acquired, adopted):
             self.assertEqual({'a': 5}, found.claims)
             self.assertEqual(5, found.last_claim)
             assert found.instance_uuid is not None

@@ -140,7 +140,8 @@ class Storm:
 
     :param confs: how to reach it, by way of each of its nodes
     :param directory: where their logs are kept
-    :param shared: instances that all hosts claim
+    :param processes: how many work at once
+    :param operations: how many all do together
     """
 
     def __init__(
@@ -158,10 +159,14 @@ class Storm:
         self._started = 0
         self.killed = 0
         self.seconds = 0.0
-        self.shared = [str(uuid.uuid4()) for _ in range(5)]
+        # Instances that many hosts claim: all that may, but not more. Those
+        # that replace killed ones share instances of their own.
+        self._shared: list[list[str]] = []
 
     def _start(self) -> None:
         name = f'host-{self._started}'
+        if self._started % types.MOST_CLAIMS == 0:
+            self._shared.append([str(uuid.uuid4()) for _ in range(5)])
         conf = self._confs[self._started % len(self._confs)]
         self._started += 1
         sys.stdout.flush()
@@ -177,7 +182,7 @@ class Storm:
                 name,
                 self._directory / name,
             )
-            host.work(self._each, self.shared)
+            host.work(self._each, self._shared[-1])
             status = 0
         except BaseException:  # noqa: BLE001 - the child ends here
             (self._directory / f'{name}.error').write_text(
@@ -242,7 +247,7 @@ class Storm:
         """
         answers: dict[str, set[str]] = collections.defaultdict(set)
         has: dict[str, set[str]] = collections.defaultdict(set)
-        asked = set(self.shared)
+        asked = set(itertools.chain(*self._shared))
         known = set()
         begun: dict[str, float] = {}
         ended: dict[str, float] = {}
