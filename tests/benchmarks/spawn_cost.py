@@ -8,7 +8,9 @@ waits for the disk at each commit, labels the disk through the kernel's
 extended attributes and reads all of it back. Nova makes the disk by itself,
 a qcow2 file above a cached image. Privileged functions, ours as Nova's, run
 in this process unless ``--helper`` is given: then ours run in a helper
-process of oslo.privsep, as on a host.
+process of oslo.privsep, as on a host. With ``--private``, the image is a
+private one of the instances' own project, whose file in the cache is closed to
+other projects.
 
 The fake libvirt starts no QEMU, so Nova's spawn is shorter here than on a
 host; most of it is qemu-img. The image is cached, networks and a config drive
@@ -46,9 +48,11 @@ from nova.virt.libvirt import utils as libvirt_utils
 from oslo_privsep import daemon
 from oslo_utils import uuidutils
 
+from svirt_nova.host import disk_headers
 from svirt_nova.host import file_labels
 from svirt_nova.host import image_contexts
 from svirt_nova.host import privsep
+from svirt_nova.mcs import spaces
 from tests import samples
 from tests.functional.nova import confined
 
@@ -71,6 +75,7 @@ _REAL = {
     'svirt_nova.host.image_contexts.writable': image_contexts.writable,
     'svirt_nova.host.image_contexts.readable': image_contexts.readable,
 }
+_PROJECTS = spaces.LevelSpace.parse('c512.c1023', project_categories='c0.c511')
 _PARTS = (
     'svirt_nova.virt.claims.HostClaims.claim',
     'svirt_nova.host.file_labels.label',
@@ -111,6 +116,7 @@ class Bench(confined.ConfinedMixin, functional.ServersTestBase):
 
     :param pairs: how many pairs of spawns are timed
     :param helper: whether privileged functions run in a process of their own
+    :param is_private: whether the image is
     :param result: takes what was measured
     """
 
@@ -118,11 +124,18 @@ class Bench(confined.ConfinedMixin, functional.ServersTestBase):
     microversion = 'latest'
 
     def __init__(
-        self, pairs: int, helper: bool, result: dict[str, Any]
+        self,
+        pairs: int,
+        helper: bool,
+        is_private: bool,
+        result: dict[str, Any],
     ) -> None:
         super().__init__('measure')
         self.pairs = pairs
         self.helper = helper
+        self.is_private = is_private
+        if is_private:
+            self.SPACE = _PROJECTS
         # Nova's test cases forget their attributes at their end.
         self.result = result
 
@@ -196,6 +209,7 @@ class Bench(confined.ConfinedMixin, functional.ServersTestBase):
             ),
             'ratio': ours_ms / nova_ms,
             'parts_ms': self._parts(ours),
+            'image': 'private' if self.is_private else 'public',
         }
 
     def _record_arguments(self, driver: Any) -> None:
@@ -210,8 +224,28 @@ class Bench(confined.ConfinedMixin, functional.ServersTestBase):
         with fixtures.MonkeyPatch(
             'svirt_nova.virt.driver.SvirtLibvirtDriver.spawn', spawn
         ):
-            self._create_server(networks='none')
+            self._create_server(networks='none', **self._chosen_image())
         ((self.args, self.kwargs, self.template),) = seen
+
+    def _chosen_image(self) -> dict[str, str]:
+        """The image to start from, if it is not Nova's own choice."""
+        if not self.is_private:
+            return {}
+        made = self.glance.create(
+            None,
+            {
+                'id': uuidutils.generate_uuid(),
+                'name': 'private',
+                'container_format': 'bare',
+                'disk_format': 'raw',
+                'min_disk': 0,
+                'min_ram': 0,
+                'visibility': 'private',
+                'owner': self.api.project_id,
+                'properties': {},
+            },
+        )
+        return {'image_uuid': made['id']}
 
     def _spawn(self, driver: Any, *, is_ours: bool) -> float:
         """Spawn a new instance and delete it.
@@ -229,6 +263,13 @@ class Bench(confined.ConfinedMixin, functional.ServersTestBase):
             held = self.allocator.get(instance.uuid)
             assert label is not None
             assert label.level == held.level
+            if self.is_private:
+                header = pathlib.Path(disk).read_bytes()
+                base = file_labels.read(
+                    disk_headers.read(disk, header, 'qcow2').backing_file
+                )
+                assert base is not None
+                assert base.level == held.levels.project
         else:
             assert label is None or not label.level.categories
         instance.task_state = 'deleting'
@@ -297,6 +338,11 @@ def main() -> int:
         action='store_true',
         help="run privileged functions in oslo.privsep's helper process",
     )
+    parser.add_argument(
+        '--private',
+        action='store_true',
+        help="start from a private image of the instances' own project",
+    )
     parser.add_argument('--json', type=pathlib.Path, metavar='FILE')
     parser.add_argument(
         '--check', action='store_true', help=f'fail above {MOST}'
@@ -304,7 +350,7 @@ def main() -> int:
     args = parser.parse_args()
     result: dict[str, Any] = {}
     outcome = unittest.TestResult()
-    Bench(args.pairs, args.helper, result).run(outcome)
+    Bench(args.pairs, args.helper, args.private, result).run(outcome)
     for _, text in outcome.errors + outcome.failures:
         print(text, file=sys.stderr)
     if not result:
