@@ -17,8 +17,12 @@ NAME_LENGTH = 255
 REASON_LENGTH = 1000
 """The longest reason of an operator, in characters."""
 
-_HIGHEST_GENERATION = 2**62
-"""More than this, or what is added to it, has no place in a database."""
+_HIGHEST_GENERATION = 2**63 - 1
+"""More than this has no place in a database.
+
+No store comes near it, so that a host that has seen more is noticed all the
+same.
+"""
 
 
 def limit_generation(seen: int | None) -> int:

@@ -345,12 +345,7 @@ class MemoryAllocator(base.Allocator):
         for each in (host, *hosts):
             arguments.check_name('host', each)
         with self._locked():
-            awaited = self._store.awaited
-            for each in hosts:
-                awaited.setdefault(each, False)
-            awaited[host] = True
-            if all(awaited.values()):
-                self._store.trust()
+            self._store.report(host, hosts)
             return self._store.show_trust()
 
     def distrust(self, reason: str) -> None:

@@ -169,7 +169,7 @@ class MemoryStore:
                 f'host {host} has seen its generation {seen}, and it has the '
                 f'generation {self.generation}'
             )
-            self.generation = seen
+            self.generation = min(seen, self.generation + types.LEAP)
 
     def distrust(self, reason: str) -> None:
         """Give out no level until all hosts have reported."""
@@ -179,6 +179,19 @@ class MemoryStore:
             self.awaited = dict.fromkeys(
                 (h for a in self.allocations.values() for h in a.hosts), False
             )
+
+    def report(self, host: str, hosts: Collection[str]) -> None:
+        """Note that a host has told what it runs."""
+        if self.distrusted_at is None:
+            return
+        named = {*hosts} - self.awaited.keys()
+        known = len(self.awaited)
+        if named and known + len(named) > types.MOST_REPORTED:
+            raise refusals.too_many_awaited(host, known, len(named))
+        self.awaited |= dict.fromkeys(named, False) | {host: True}
+        lasted = self.now() - self.distrusted_at
+        if lasted >= types.LEAST_DISTRUST and all(self.awaited.values()):
+            self.trust()
 
     def trust(self) -> None:
         """Give out levels again."""
@@ -194,12 +207,17 @@ class MemoryStore:
             self.generation,
             self.distrusted_at,
             self.distrust_reason,
-            tuple(
-                sorted(h for h, told in self.awaited.items() if not told)[
-                    : types.MOST_AWAITED
-                ]
-            ),
+            self._first_awaited(),
         )
+
+    def _first_awaited(self) -> tuple[str, ...]:
+        """Those that claim something before others, if there are many."""
+        claimants = {h for a in self.allocations.values() for h in a.hosts}
+        ordered = sorted(
+            (host for host, told in self.awaited.items() if not told),
+            key=lambda host: (host not in claimants, host),
+        )
+        return tuple(sorted(ordered[: types.MOST_AWAITED]))
 
     def choose(self, project: str) -> levels.Level | None:
         """A random free level for a new instance of a project.

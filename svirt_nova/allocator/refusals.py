@@ -200,6 +200,18 @@ def distrusted(trust: types.Trust) -> exception.StoreDistrusted:
     )
 
 
+def too_many_awaited(
+    host: str, known: int, named: int
+) -> exception.LimitReached:
+    """A host reports more hosts than a store that is old waits for."""
+    return exception.LimitReached(
+        f'the report of host {printing.name(host)} is not taken: the store '
+        f'waits for {known} hosts, the report names {named} more, and '
+        f'{types.MOST_REPORTED} is the most. Somebody may make up hosts: see '
+        f'"svirt-nova store show"'
+    )
+
+
 def cannot_change_distrusted() -> exception.StoreDistrusted:
     """The space of a store that may be old must not be changed."""
     return exception.StoreDistrusted(

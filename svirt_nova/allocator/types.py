@@ -24,8 +24,24 @@ LEAP = 10_000_000
 
 It must be ahead of all that hosts have seen. A generation lasts ten seconds,
 so that this is three years of a store that gives out levels all the time.
+
+What a host says it has seen lets the generation grow by no more at a time: a
+host that lies must not bring it to where all hosts seem to have seen as much.
 """
 
+LEAST_DISTRUST = datetime.timedelta(minutes=5)
+"""For how long reports of hosts do not end a distrust.
+
+Each host asks once a minute whether the store is trusted, and is awaited from
+then on. Whoever reports first must not end the distrust of an empty store
+before the others have asked.
+"""
+
+MOST_REPORTED = 20_000
+"""The most hosts that a store that is not trusted waits for.
+
+Hosts report others, which may not exist.
+"""
 
 MOST_AWAITED = 1000
 """The most hosts that are named of those that have not told what they run."""

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import time
 import typing
 import uuid
 from typing import Any
+from unittest import mock
 
 from svirt_nova import exception
 from svirt_nova.allocator import base
@@ -77,6 +80,10 @@ class ContractCase(TestCase):
         return str(
             self.assertRaises(exception.SpaceFull, self.fill, 1, project)
         )
+
+    def later(self) -> contextlib.AbstractContextManager[object]:
+        """Let a distrust have lasted for as long as it must."""
+        return mock.patch.object(types, 'LEAST_DISTRUST', datetime.timedelta())
 
     def free_level(self) -> levels.Level:
         """Some level of the space that is free."""

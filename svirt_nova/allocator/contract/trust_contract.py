@@ -194,11 +194,52 @@ class TrustContract(case.ContractCase):
         self.refuse_distrusted()
         self.allocator.report('b', [])
         self.warm.report('d', [])
-        self.assertTrue(self.allocator.report('c', []).is_trusted)
+        with self.later():
+            self.assertTrue(self.allocator.report('c', []).is_trusted)
         self.assertEqual(
             types.Trust(self.generation()), self.warm.show_trust()
         )
         self.fill(1)
+
+    def test_reports_do_not_end_a_distrust_before_all_hosts_have_asked(
+        self,
+    ) -> None:
+        """Else a host that lies ends it at once, where nobody claims."""
+        self.restore('a')
+        trust = self.allocator.report('a', [])
+        self.assertEqual((False, ()), (trust.is_trusted, trust.awaited))
+        self.assertEqual(('b',), self.warm.meet('b', 0).awaited)
+        with self.later():
+            self.assertFalse(self.allocator.report('a', []).is_trusted)
+            self.assertTrue(self.allocator.report('b', []).is_trusted)
+
+    def test_store_waits_for_no_more_hosts_than_there_can_be(self) -> None:
+        self.restore('a')
+        made_up = [f'!{number}' for number in range(3)]
+        with mock.patch.object(types, 'MOST_REPORTED', 3):
+            error = self.assertRaises(
+                exception.LimitReached,
+                self.allocator.report,
+                'a',
+                ['b', *made_up],
+            )
+            self.assertIn('3', str(error))
+            # It has not told, and nobody's names are taken.
+            self.assertEqual(('a',), self.allocator.show_trust().awaited)
+            self.allocator.report('a', made_up[:2])
+            # Whoever asks is awaited all the same.
+            for host in ('b', 'c'):
+                self.assertIn(host, self.allocator.meet(host, 0).awaited)
+
+    def test_hosts_that_claim_something_are_named_before_others(
+        self,
+    ) -> None:
+        [held] = self.fill(1, host='y')
+        self.allocator.acquire(str(held.instance_uuid), 'p', 'z')
+        self.allocator.distrust('a test')
+        with mock.patch.object(types, 'MOST_AWAITED', 3):
+            trust = self.allocator.report('a', ['!1', '!2', '!3'])
+        self.assertEqual(('!1', 'y', 'z'), trust.awaited)
 
     def test_report_to_a_trusted_store_changes_nothing(self) -> None:
         before = self.allocator.show_trust()
@@ -235,8 +276,25 @@ class TrustContract(case.ContractCase):
         )
         self.assertFalse(self.allocator.meet('a', FAR).is_trusted)
         self.allocator.trust()
-        self.assertTrue(self.allocator.meet('a', FAR).is_trusted)
         self.fill(1)
+        self.assertFalse(self.allocator.meet('a', FAR).is_trusted)
+
+    def test_host_that_lies_does_not_hide_that_the_store_is_old(
+        self,
+    ) -> None:
+        for _ in range(3):
+            self.allocator.meet('evil', FAR)
+            self.allocator.trust()
+        self.assertLess(self.generation(), 10 * types.LEAP)
+        self.assertTrue(self.allocator.meet('a', self.generation()).is_trusted)
+        self.assertFalse(self.restore('a').is_trusted)
+
+    def test_hosts_that_are_far_ahead_are_caught_up_with(self) -> None:
+        seen = self.generation() + 5 * types.LEAP // 2
+        for _ in range(3):
+            self.assertFalse(self.allocator.meet('a', seen).is_trusted)
+        self.allocator.trust()
+        self.assertTrue(self.allocator.meet('a', seen).is_trusted)
 
     def test_operator_distrusts_the_store(self) -> None:
         self.fill(1, host='a')

@@ -96,6 +96,7 @@ class StoreTrust:
             return types.Trust(found.number)
 
         def work(connection: sa.Connection) -> None:
+            trust_rows.lock(connection)
             trust_rows.see(connection, seen)
             if trust_rows.reason(connection) is not None:
                 trust_rows.wait_for(connection, [host])

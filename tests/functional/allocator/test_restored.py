@@ -17,6 +17,7 @@ import testtools
 
 from svirt_nova import exception
 from svirt_nova.allocator import base
+from svirt_nova.allocator import types
 from svirt_nova.allocator.sql import store_trust
 from svirt_nova.allocator.sql.engine import stores
 from svirt_nova.allocator.sql.tables import schema
@@ -83,6 +84,11 @@ class Restored(fixture.KindOfStore):
     def setUp(self):
         super().setUp()
         self.useFixture(fixture.ChangesWithoutWait())
+        self.useFixture(
+            fixtures.MockPatchObject(
+                types, 'LEAST_DISTRUST', datetime.timedelta()
+            )
+        )
         space = self.space
         if space.size // 2 < BEFORE + SINCE + NEW:
             space = spaces.LevelSpace.parse('c0.c249')

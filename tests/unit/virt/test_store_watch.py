@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import datetime
+
+import fixtures
 from nova import exception as nova_exception
 
 from svirt_nova import exception
@@ -19,6 +22,11 @@ THIRD = '33333333-3333-4333-8333-333333333333'
 class RestoredCase(cloud_case.CloudTestCase):
     def setUp(self):
         super().setUp()
+        self.useFixture(
+            fixtures.MockPatchObject(
+                types, 'LEAST_DISTRUST', datetime.timedelta()
+            )
+        )
         for name in 'AB':
             self.driver(name)
 

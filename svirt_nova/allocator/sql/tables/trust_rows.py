@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 
+from svirt_nova.allocator import refusals
 from svirt_nova.allocator import types
 from svirt_nova.allocator.sql.tables import allocation_queries
 from svirt_nova.allocator.sql.tables import schema
@@ -100,7 +101,7 @@ def distrust(
     Those are awaited that claim something.
 
     :param seen: only if the store is older than this generation, which it
-        has from then on
+        has from then on if it is not further than :data:`types.LEAP`
     :returns: whether it was trusted before
     """
     statement = (
@@ -110,7 +111,7 @@ def distrust(
     )
     if seen is not None:
         statement = statement.where(_trust.c.store_generation < seen).values(
-            store_generation=seen
+            store_generation=_believed(seen)
         )
     if connection.execute(statement).rowcount != 1:
         return False
@@ -125,23 +126,43 @@ def distrust(
 
 
 def see(connection: sa.Connection, seen: int) -> None:
-    """Note what a host has seen of a store that is not trusted."""
+    """Note what a host has seen of a store that is not trusted.
+
+    If that is far ahead, the generation comes to it in several calls.
+    """
     connection.execute(
         sa.update(_trust)
         .where(
             _trust.c.distrusted_at.is_not(None),
             _trust.c.store_generation < seen,
         )
-        .values(store_generation=seen)
+        .values(store_generation=_believed(seen))
     )
+
+
+def _believed(seen: int) -> sa.ColumnElement[int]:
+    """The generation that a store has when a host says that it saw more."""
+    is_far = _trust.c.store_generation < seen - types.LEAP
+    return sa.case(
+        (is_far, _trust.c.store_generation + types.LEAP), else_=seen
+    )
+
+
+def lock(connection: sa.Connection) -> None:
+    """Let those who change the hosts that are awaited wait for each other."""
+    connection.execute(sa.select(_trust.c.id).with_for_update())
 
 
 def wait_for(connection: sa.Connection, hosts: Iterable[str]) -> None:
     """Wait until these hosts, too, have told what they run."""
-    known = set(connection.execute(sa.select(_host.c.host)).scalars())
-    new = sorted({*hosts} - known)
+    new = sorted({*hosts} - _known(connection))
     if new:
         connection.execute(sa.insert(_host), [{'host': each} for each in new])
+
+
+def _known(connection: sa.Connection) -> set[str]:
+    """The hosts that are or were awaited."""
+    return set(connection.execute(sa.select(_host.c.host)).scalars())
 
 
 def tell(
@@ -151,33 +172,57 @@ def tell(
 
     :param hosts: others that there are, which must tell, too
     :param leap: see :func:`trust`
-    :returns: whether it was the last, so that the store is trusted
+    :returns: whether the store is trusted now: it was the last, and the
+        distrust has lasted for :data:`types.LEAST_DISTRUST`
+    :raises LimitReached: it knows of more hosts than a store waits for
     """
     # The lock lets hosts tell one after the other: of two that are the last,
     # each would see that the other is missing.
-    distrusted_at = connection.execute(
-        sa.select(_trust.c.distrusted_at).with_for_update()
-    ).scalar_one()
-    if distrusted_at is None:
+    row = connection.execute(
+        sa.select(
+            _trust.c.distrusted_at, schema.utcnow().label('present')
+        ).with_for_update()
+    ).one()
+    if row.distrusted_at is None:
         return False
-    wait_for(connection, [host, *hosts])
+    known = _known(connection)
+    named = {*hosts} - known
+    if named and len(known) + len(named) > types.MOST_REPORTED:
+        # The host has not told then, and is awaited on. Without a limit for
+        # the callers themselves, no honest host is left out.
+        raise refusals.too_many_awaited(host, len(known), len(named))
+    wait_for(connection, [host, *named])
     connection.execute(
         sa.update(_host)
         .where(_host.c.host == host)
         .values(told_at=schema.utcnow())
     )
+    if row.present < row.distrusted_at + types.LEAST_DISTRUST:
+        return False
     return not awaited(connection) and trust(connection, leap)
 
 
 def awaited(connection: sa.Connection) -> tuple[str, ...]:
-    """The first of the hosts that have not told what they run, sorted."""
+    """Hosts that have not told what they run, sorted.
+
+    If there are many, those that claim something come first: other hosts may
+    have made them up.
+    """
+    claims = sa.or_(
+        *(
+            sa.exists().where(column == _host.c.host)
+            for column in (schema.allocation.c.host, schema.claim.c.host)
+        )
+    )
     return tuple(
-        connection.execute(
-            sa.select(_host.c.host)
-            .where(_host.c.told_at.is_(None))
-            .order_by(_host.c.host)
-            .limit(types.MOST_AWAITED)
-        ).scalars()
+        sorted(
+            connection.execute(
+                sa.select(_host.c.host)
+                .where(_host.c.told_at.is_(None))
+                .order_by(sa.case((claims, 0), else_=1), _host.c.host)
+                .limit(types.MOST_AWAITED)
+            ).scalars()
+        )
     )
 
 
