@@ -8,8 +8,11 @@ whether there is such an instance, of which project it is, and on which host.
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 from typing import Protocol
 
@@ -22,6 +25,7 @@ from svirt_nova.allocator import arguments
 from svirt_nova.allocator import base
 from svirt_nova.allocator import clouds
 from svirt_nova.allocator import refusals
+from svirt_nova.allocator import types
 from svirt_nova.allocator.rpc import calls
 from svirt_nova.mcs import levels
 
@@ -29,6 +33,19 @@ LOG = logs.get_logger(__name__)
 
 _MOST_QUESTIONS = 8
 """How many questions to Nova a process has open at a time."""
+
+_MOST_OF_A_HOST = 2
+"""How many of them are about what one host asks for.
+
+A host can ask for instances that it has made up, as often as it likes, and
+must not keep others from starting theirs.
+"""
+
+_MOST_WAITING = 6
+"""How many calls of a host may wait for their turn to be asked about.
+
+Each keeps a thread, which others need, too.
+"""
 
 
 class Servers(Protocol):
@@ -54,6 +71,57 @@ def time_for_questions(conf: cfg.ConfigOpts) -> float:
     return max(left, 1.0)
 
 
+class _Turns:
+    """Which questions are asked of Nova: some at a time, few for a host."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._open = collections.Counter[str]()
+        self._waiting = collections.Counter[str]()
+
+    @contextlib.contextmanager
+    def take(self, host: str, deadline: float) -> Iterator[bool]:
+        """Ask inside of this context, if it gives True.
+
+        It gives False if there was no turn, or too many calls of the host
+        wait for one already.
+
+        :param host: what is asked about is wanted for it
+        :param deadline: of waiting, in monotonic seconds
+        """
+        has_turn = False
+        with self._changed:
+            if self._waiting[host] < _MOST_WAITING:
+                self._waiting[host] += 1
+                has_turn = self._changed.wait_for(
+                    lambda: self._has_room(host),
+                    max(0.0, deadline - time.monotonic()),
+                )
+                _count_down(self._waiting, host)
+            if has_turn:
+                self._open[host] += 1
+        try:
+            yield has_turn
+        finally:
+            if has_turn:
+                with self._changed:
+                    _count_down(self._open, host)
+                    self._changed.notify_all()
+
+    def _has_room(self, host: str) -> bool:
+        return (
+            self._open[host] < _MOST_OF_A_HOST
+            and self._open.total() < _MOST_QUESTIONS
+        )
+
+
+def _count_down(counts: collections.Counter[str], host: str) -> None:
+    counts[host] -= 1
+    if not counts[host]:
+        # Names of hosts may be made up: remember none for ever.
+        del counts[host]
+
+
 class Admission:
     """Checks what computes ask for, before it is done.
 
@@ -72,7 +140,7 @@ class Admission:
         self._allocator = allocator
         self._servers = servers
         self._most_wait = most_wait
-        self._free = threading.BoundedSemaphore(_MOST_QUESTIONS)
+        self._turns = _Turns()
 
     def check(self, call: calls.Call[Any], given: dict[str, Any]) -> None:
         """Check a call that names an instance for which a host wants a level.
@@ -93,12 +161,13 @@ class Admission:
         instance = arguments.check_claim(
             given['instance_uuid'], given['host'], given['project_id']
         )
-        if not self._is_known(instance):
-            names = instance, given['project_id'], given['host']
-            if call is calls.ADOPT:
-                self._check_adoption(*names, given['level'], deadline)
-            else:
-                self._check_new(*names, deadline)
+        names = instance, given['project_id'], given['host']
+        if self._is_known(call, given, instance):
+            pass
+        elif call is calls.ADOPT:
+            self._check_adoption(*names, given['level'], deadline)
+        else:
+            self._check_new(*names, deadline)
         if time.monotonic() > deadline:
             # What begins now could end after its caller has given up.
             raise exception.StoreUnreachable(
@@ -145,15 +214,28 @@ class Admission:
             )
         return found
 
-    def _is_known(self, instance: str) -> bool:
+    def _is_known(
+        self, call: calls.Call[Any], given: dict[str, Any], instance: str
+    ) -> bool:
         """Whether the store has a level, and so the project, of an instance.
 
-        The call that follows compares both with what the host says.
+        A level that cools does not count: it may come free before the call
+        is done, which would then be one for a new instance.
+
+        :raises NotAllowed: the instance is of another project
+        :raises LevelTaken: likewise, where a level is to be adopted
         """
         try:
-            self._allocator.get(instance)
+            held = self._allocator.get(instance)
         except exception.UnknownInstance:
             return False
+        if held.state is types.State.COOLING:
+            return False
+        if held.project_id != given['project_id']:
+            error = refusals.other_project(instance, held, given['project_id'])
+            if call is calls.ADOPT:
+                raise refusals.cannot_adopt_for(given['level'], error)
+            raise error
         return True
 
     def _check_level(self, instance: str, level: levels.Level) -> None:
@@ -174,15 +256,16 @@ class Admission:
         self, servers: Servers, instance: str, host: str, deadline: float
     ) -> clouds.Server:
         """Ask Nova for an instance that the store does not know."""
-        wait = max(0.0, deadline - time.monotonic())
         problem = 'too many questions are open'
-        if self._free.acquire(timeout=wait):
+        with self._turns.take(host, deadline) as has_turn:
             try:
-                found = servers.find(instance)
+                found = servers.find(instance) if has_turn else None
             except exception.ComputeApiError as error:
                 problem = str(error)
             else:
-                if found is None:
+                if found is not None:
+                    return found
+                if has_turn:
                     raise _refusal(
                         f'Nova knows no instance {instance}, for which host '
                         f'{printing.name(host)} asked for a level. If there '
@@ -190,9 +273,6 @@ class Admission:
                         f'credentials in [svirt_nova_api] of the allocator '
                         f'service'
                     )
-                return found
-            finally:
-                self._free.release()
         raise _refusal(
             f'Nova did not tell of which project instance {instance} is, for '
             f'which host {printing.name(host)} asked for its first level: '

@@ -134,6 +134,15 @@ class OptimisticAllocation:
         :raises SpaceFull: every level is in use
         """
         project = claim.project
+        if (
+            cache.space.scheme is spaces.Scheme.PROJECT
+            and project not in cache.project_parts
+        ):
+            # No part must be left behind for a project that the instance is
+            # not of.
+            known = known_claims.claim(self._store, claim)
+            if known is not None:
+                return known
         part = self._parts.acquire(cache, project, deadline, seen)
         pool = cache.of_part(part)
         level = pool.pick()

@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 import collections
+import concurrent.futures
 import datetime
 import os
 import random
+import threading
 
 import fixtures
 import sqlalchemy as sa
@@ -206,6 +208,29 @@ class Restored(fixture.KindOfStore):
         self.assertTrue(self.allocator.show_trust().is_trusted)
         self.boot(NEW // 10)
         self.check_unique()
+
+    def test_hosts_that_ask_and_tell_at_once_are_all_heard(self):
+        clients = [self.make() for _ in range(6)]
+        with concurrent.futures.ThreadPoolExecutor(len(clients)) as pool:
+            for each in range(20):
+                self.allocator.distrust('a test')
+                begin = threading.Barrier(len(clients))
+
+                def call(number, each=each, begin=begin):
+                    names = [f'new{each}', f'other{each}']
+                    begin.wait(60)
+                    if number % 2:
+                        clients[number].meet(names[0], 0)
+                    else:
+                        clients[number].report(f'told{number}', names)
+
+                # No call fails.
+                list(pool.map(call, range(len(clients))))
+                self.assertEqual(
+                    (f'new{each}', f'other{each}'),
+                    self.allocator.show_trust().awaited,
+                )
+                self.allocator.trust()
 
     def test_operator_who_restores_a_store_says_so(self):
         self.restore(self.live_for_a_while())

@@ -102,18 +102,11 @@ class AdmissionTest(testtools.TestCase):
     def test_nova_has_no_more_questions_open_than_it_should(self):
         self.servers.gate.clear()
         admits = admission.Admission(self.allocator, self.servers, 0.5)
-        given = {'instance_uuid': UUID, 'project_id': 'p', 'host': 'a'}
         errors = []
-
-        def ask():
-            try:
-                admits.check(calls.ACQUIRE, given)
-            except exception.SvirtError as error:
-                errors.append(type(error))
-
-        threads = [threading.Thread(target=ask) for _ in range(12)]
-        for each in threads:
-            each.start()
+        threads = [
+            self.start(admits, f'host{number % 6}', errors)
+            for number in range(12)
+        ]
         while len(errors) < 4:
             threading.Event().wait(0.01)
         self.assertEqual(8, len(self.servers.asked))
@@ -123,6 +116,60 @@ class AdmissionTest(testtools.TestCase):
             each.join()
         # What was answered too late is not done.
         self.assertEqual([exception.StoreUnreachable] * 8, errors[4:])
+
+    @staticmethod
+    def start(admits, host, errors):
+        """Let a host ask for an instance beside what others do."""
+        given = {'instance_uuid': UUID, 'project_id': 'p', 'host': host}
+
+        def ask():
+            try:
+                admits.check(calls.ACQUIRE, given)
+            except exception.SvirtError as error:
+                errors.append(type(error))
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        return thread
+
+    def test_host_that_asks_for_much_leaves_room_for_others(self):
+        self.servers.gate.clear()
+        admits = admission.Admission(self.allocator, self.servers, 60)
+        errors = []
+        threads = [self.start(admits, 'evil', errors) for _ in range(20)]
+        while len(errors) < 12 or len(self.servers.asked) < 2:
+            threading.Event().wait(0.01)
+        # Two are asked about and six wait; the others hold no thread.
+        self.assertEqual([exception.NotAllowed] * 12, errors)
+        threads.append(self.start(admits, 'a', errors))
+        while len(self.servers.asked) < 3:
+            threading.Event().wait(0.01)
+        self.servers.gate.set()
+        for each in threads:
+            each.join()
+        self.assertEqual(9, len(self.servers.asked))
+        self.assertEqual(12, len(errors))
+        self.assertEqual({}, admits._turns._open | admits._turns._waiting)
+
+    def test_known_instance_of_another_project_is_refused_at_once(self):
+        self.allocator.adopt(UUID, 'q', 'a', LEVEL)
+        for servers in (True, False):
+            self.refusal(exception.LevelTaken, calls.ADOPT, servers=servers)
+        self.refusal(exception.NotAllowed)
+        self.check(project_id='q')
+        self.assertEqual([], self.servers.asked)
+
+    def test_level_that_cools_is_asked_about(self):
+        """It may come free before the call is done."""
+        other = 'aaaaaaaa-0000-4000-8000-000000000002'
+        self.allocator.acquire(UUID, 'p', 'a')
+        self.allocator.adopt(other, 'q', 'b', LEVEL)
+        for uuid, host in ((UUID, 'a'), (other, 'b')):
+            self.allocator.give_back(uuid, host)
+        self.servers.found = None
+        self.refusal(exception.NotAllowed)
+        self.refusal(exception.LevelTaken, calls.ADOPT)
+        self.assertEqual([UUID], self.servers.asked)
 
     def test_without_nova_only_adoptions_are_checked(self):
         self.check(servers=False, project_id='anything')

@@ -54,6 +54,22 @@ class ProjectPartsTest(PartsCase):
         again = {self.acquire(f'p{n}', cache=other) for n in range(6)}
         self.assertEqual(got, again)
 
+    def test_refused_claim_leaves_no_part_behind(self):
+        allocator = self.quick.make()
+        uuid = contract.new_uuid()
+        held = allocator.acquire(uuid, 'p', 'a')
+        for number in range(3):
+            self.assertRaises(
+                exception.NotAllowed,
+                allocator.acquire,
+                uuid,
+                f'made-up-{number}',
+                'evil',
+            )
+        self.assertEqual(
+            [held.project_level], list(self.store.read(project_rows.parts))
+        )
+
     def test_a_part_that_is_known_is_not_read_again(self):
         part = self.acquire('p')
         with mock.patch.object(self.store, 'read', side_effect=AssertionError):
