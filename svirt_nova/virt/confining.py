@@ -12,6 +12,7 @@ from typing import Any
 import nova.conf
 from nova.compute import task_states
 
+from svirt_nova import exception
 from svirt_nova.allocator import base
 from svirt_nova.host import terminals
 from svirt_nova.virt import confinement
@@ -165,9 +166,29 @@ class Confining(extension.Claiming):
             )
 
     @property
-    def copies_disks(self) -> bool:
-        """The header of a disk is not followed."""
+    def distrusts_headers(self) -> bool:
+        """Guests may have written them."""
         return True
+
+    def check_off(self, instance: Any) -> None:
+        """Check that libvirt has no process of a guest.
+
+        A QEMU that reports its shutdown over QMP, and does not end, is a
+        guest that is off for Nova (VIR_DOMAIN_SHUTDOWN): what it writes
+        after a check would be followed.
+        """
+        if self._host.get_guest(instance).is_active():
+            with faults.raised_to_nova(instance):
+                raise exception.ForgedDisk(
+                    'Nova takes the guest for one that is off, and its '
+                    'process goes on: it could change its disk while Nova '
+                    'reads it. Stop the instance first'
+                )
+
+    def check_moved_disks(self, instance: Any, disk_info: str) -> None:
+        """See :func:`own_disks.check_moved`."""
+        with faults.raised_to_nova(instance):
+            own_disks.check_moved(instance, disk_info)
 
     def may_rebase(self, instance: Any) -> bool:
         """See :func:`image_sharing.may_rebase`."""

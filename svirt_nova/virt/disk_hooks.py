@@ -7,9 +7,12 @@ written.
 
 from __future__ import annotations
 
+import contextvars
+from collections.abc import Callable
 from typing import Any
 
 import nova.conf
+from nova.virt import images
 from nova.virt.libvirt import driver as libvirt_driver
 
 from svirt_nova.virt import extension
@@ -17,6 +20,11 @@ from svirt_nova.virt import snapshots
 from svirt_nova.virt import volumes
 
 CONF = nova.conf.CONF
+
+_CHECK: contextvars.ContextVar[Callable[[], None] | None] = (
+    contextvars.ContextVar('svirt_nova_check_before_rebase', default=None)
+)
+"""Checks the volume whose snapshot this thread, or greenlet, deletes."""
 
 
 class DiskHooks(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
@@ -105,7 +113,7 @@ class DiskHooks(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         image_meta: Any,
     ) -> None:
         """Copy what the guest sees, and follow no header."""
-        if not self._extension.copies_disks:
+        if not self._extension.distrusts_headers:
             super()._live_snapshot(
                 request,
                 instance,
@@ -156,10 +164,32 @@ class DiskHooks(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         delete_info: Any = None,
     ) -> None:
         """Merge two files of a volume, which QEMU or qemu-img writes."""
-        self._extension.guard(instance).check_volume(volume_id)
-        super()._volume_snapshot_delete(
-            request, instance, volume_id, snapshot_id, delete_info=delete_info
-        )
+        guard = self._extension.guard(instance)
+        guard.check_volume(volume_id)
+        token = _CHECK.set(lambda: guard.check_volume(volume_id))
+        try:
+            super()._volume_snapshot_delete(
+                request,
+                instance,
+                volume_id,
+                snapshot_id,
+                delete_info=delete_info,
+            )
+        finally:
+            _CHECK.reset(token)
+
+    def _rebase_with_qemu_img(
+        self, source_path: str, rebase_base: str | None
+    ) -> None:
+        """Copy into a disk what is below it, of a guest that is off.
+
+        The guest may have ended only since its volume was checked, and may
+        have changed the header before.
+        """
+        check = _CHECK.get()
+        if check is not None:
+            check()
+        super()._rebase_with_qemu_img(source_path, rebase_base)
 
     def _suspend_guest_for_snapshot(
         self,
@@ -176,6 +206,9 @@ class DiskHooks(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         super()._suspend_guest_for_snapshot(
             request, live_snapshot, current_power_state, instance
         )
+        if not live_snapshot:
+            # Nova's tools read the disk from here on.
+            self._extension.check_off(instance)
 
     def _resume_guest_after_snapshot(
         self,
@@ -229,6 +262,41 @@ class DiskHooks(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         if image is not None or chain is not None:
             volumes.confine(config, image, chain)
         return config
+
+    def _resize_attached_encrypted_volume(
+        self,
+        request: Any,
+        original_new_size: int,
+        block_device: Any,
+        instance: Any,
+        connection_info: dict[str, Any],
+        encryption: Any,
+    ) -> None:
+        """Tell QEMU the new size of a volume that it decrypts itself.
+
+        Nova finds out as root how long the header is, and lets qemu-img guess
+        the format of what the guest can write.
+        """
+        path = connection_info['data'].get('device_path')
+        if (
+            path is None
+            or not self._extension.distrusts_headers
+            or not self._allow_native_luksv1(encryption)
+        ):
+            super()._resize_attached_encrypted_volume(
+                request,
+                original_new_size,
+                block_device,
+                instance,
+                connection_info,
+                encryption,
+            )
+            return
+        info = images.privileged_qemu_img_info(path, format='luks')
+        header = info.format_specific['data']['payload-offset']
+        self._resize_attached_volume(
+            original_new_size - header, block_device, instance
+        )
 
     def _disconnect_volume(
         self,

@@ -68,14 +68,16 @@ class SvirtLibvirtDriver(disk_hooks.DiskHooks):
         request: Any,
         migration: Any,
         instance: Any,
+        disk_info: str,
         *args: Any,
         **kwargs: Any,
     ) -> None:
         """Cold migration and resize to here."""
         self._extension.guard(instance)
+        self._extension.check_moved_disks(instance, disk_info)
         with self._extension.starting(instance):
             super().finish_migration(
-                request, migration, instance, *args, **kwargs
+                request, migration, instance, disk_info, *args, **kwargs
             )
 
     # Every domain that is defined anew

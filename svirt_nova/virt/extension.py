@@ -146,9 +146,25 @@ class Extension:
         """
 
     @property
-    def copies_disks(self) -> bool:
-        """Whether a live snapshot copies what the guest sees."""
+    def distrusts_headers(self) -> bool:
+        """Whether no tool may follow what a guest can have written.
+
+        A live snapshot copies what the guest sees then.
+        """
         return False
+
+    def check_off(self, instance: Any) -> None:
+        """Check that no process has the disks of an instance open.
+
+        :raises nova.exception.NovaException: one may have
+        """
+
+    def check_moved_disks(self, instance: Any, disk_info: str) -> None:
+        """Check which disks an instance brings that moved here cold.
+
+        :param disk_info: what its former host says, in JSON
+        :raises nova.exception.NovaException: one is not the instance's
+        """
 
     def may_rebase(self, instance: Any) -> bool:
         """Whether Nova may put a root disk on the image before a snapshot."""

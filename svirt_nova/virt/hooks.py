@@ -84,12 +84,23 @@ def _driver(
     return Hook(DRIVER, name, tuple(parameters.split()), compared)
 
 
+def _of(
+    owner: str,
+    name: str,
+    parameters: str = '',
+    compared: Parameters = Parameters.FIRST,
+) -> Hook:
+    return Hook(owner, name, tuple(parameters.split()), compared)
+
+
 OVERRIDDEN = (
     _driver('__init__', 'virtapi read_only'),
     _driver('init_host', 'host'),
     _driver('spawn', 'context instance', Parameters.FIRST),
     _driver(
-        'finish_migration', 'context migration instance', Parameters.FIRST
+        'finish_migration',
+        'context migration instance disk_info',
+        Parameters.FIRST,
     ),
     _driver(
         '_create_guest',
@@ -127,6 +138,7 @@ OVERRIDDEN = (
         '_volume_snapshot_delete',
         'context instance volume_id snapshot_id delete_info',
     ),
+    _driver('_rebase_with_qemu_img', 'source_path rebase_base'),
     _driver(
         '_suspend_guest_for_snapshot',
         'context live_snapshot current_power_state instance',
@@ -138,6 +150,11 @@ OVERRIDDEN = (
     _driver('_connect_volume', 'context connection_info instance encryption'),
     _driver(
         '_get_volume_config', 'connection_info disk_info', Parameters.LAST
+    ),
+    _driver(
+        '_resize_attached_encrypted_volume',
+        'context original_new_size block_device instance connection_info '
+        'encryption',
     ),
     _driver(
         '_disconnect_volume',
@@ -181,135 +198,92 @@ CALLED = (
         'live_snapshot current_power_state',
     ),
     _driver('_get_volume_driver', 'connection_info'),
+    _driver('_allow_native_luksv1', 'encryption', Parameters.FIRST),
+    _driver('_resize_attached_volume', 'new_size block_device instance'),
     _driver('_can_quiesce', 'instance image_meta'),
     _driver('quiesce', 'context instance image_meta'),
     _driver('unquiesce', 'context instance image_meta'),
-    Hook(_HOST, 'get_guest', ('instance',), Parameters.FIRST),
-    Hook(_HOST, 'list_guests', ('only_running',), Parameters.AMONG),
-    Hook(_HOST, 'get_connection', (), Parameters.FIRST),
-    Hook(_GUEST, '__init__', ('domain',), Parameters.FIRST),
-    Hook(_GUEST, 'get_xml_desc', ('dump_inactive',), Parameters.AMONG),
-    Hook(_GUEST, 'poweroff', (), Parameters.FIRST),
-    Hook(_GUEST, 'resume', (), Parameters.FIRST),
-    Hook(_GUEST, 'pause', (), Parameters.FIRST),
-    Hook(_GUEST, 'is_active', (), Parameters.FIRST),
-    Hook(_GUEST, 'launch', ('pause',), Parameters.AMONG),
-    Hook(_GUEST, 'migrate', ('destination_xml',), Parameters.AMONG),
-    Hook(_GUEST, 'get_block_device', ('disk',), Parameters.FIRST),
-    Hook(
+    _of(_HOST, 'get_guest', 'instance'),
+    _of(_HOST, 'list_guests', 'only_running', Parameters.AMONG),
+    _of(_HOST, 'get_connection'),
+    _of(_GUEST, '__init__', 'domain'),
+    _of(_GUEST, 'get_xml_desc', 'dump_inactive', Parameters.AMONG),
+    _of(_GUEST, 'poweroff'),
+    _of(_GUEST, 'resume'),
+    _of(_GUEST, 'pause'),
+    _of(_GUEST, 'is_active'),
+    _of(_GUEST, 'launch', 'pause', Parameters.AMONG),
+    _of(_GUEST, 'migrate', 'destination_xml', Parameters.AMONG),
+    _of(_GUEST, 'get_block_device', 'disk'),
+    _of(
         _GUEST,
         'snapshot',
-        ('conf', 'no_metadata', 'disk_only', 'reuse_ext', 'quiesce'),
+        'conf no_metadata disk_only reuse_ext quiesce',
         Parameters.AMONG,
     ),
-    Hook(
-        _BLOCK_DEVICE,
-        'copy',
-        ('dest_xml', 'reuse_ext', 'transient'),
-        Parameters.AMONG,
+    _of(
+        _BLOCK_DEVICE, 'copy', 'dest_xml reuse_ext transient', Parameters.AMONG
     ),
-    Hook(_BLOCK_DEVICE, 'abort_job', (), Parameters.FIRST),
-    Hook(_BLOCK_DEVICE, 'is_job_complete', (), Parameters.FIRST),
-    Hook(_BACKENDS + '.Image', 'create_image', (), Parameters.FIRST),
+    _of(_BLOCK_DEVICE, 'abort_job'),
+    _of(_BLOCK_DEVICE, 'is_job_complete'),
+    _of(_BACKENDS + '.Image', 'create_image'),
     *(
-        Hook(
-            f'{_BACKENDS}.{kind}',
-            'create_image',
-            ('prepare_template', 'base', 'size'),
-            Parameters.FIRST,
+        _of(
+            f'{_BACKENDS}.{kind}', 'create_image', 'prepare_template base size'
         )
         for kind in ('Qcow2', 'Flat')
     ),
-    Hook(_BACKENDS + '.Image', '_get_lock_name', ('base',), Parameters.ALL),
-    Hook(
+    _of(_BACKENDS + '.Image', '_get_lock_name', 'base', Parameters.ALL),
+    _of(
         'nova.image.glance.GlanceClientWrapper',
         'call',
-        ('context', 'version', 'method', 'args'),
+        'context version method args',
         Parameters.AMONG,
     ),
-    Hook('nova.virt.images', 'qemu_img_info', ('path',), Parameters.FIRST),
-    Hook(
+    _of('nova.virt.images', 'qemu_img_info', 'path'),
+    _of('nova.virt.images', 'privileged_qemu_img_info', 'path format'),
+    _of(
         'nova.objects.instance.InstanceList',
         'get_by_filters',
-        ('filters', 'expected_attrs'),
+        'filters expected_attrs',
         Parameters.AMONG,
     ),
-    Hook(_BACKENDS + '.Image', 'resize_image', ('size',), Parameters.ALL),
-    Hook(
-        _BACKENDS + '.Image',
-        'cache',
-        ('fetch_func', 'filename'),
-        Parameters.FIRST,
-    ),
-    Hook(
+    _of(_BACKENDS + '.Image', 'resize_image', 'size', Parameters.ALL),
+    _of(_BACKENDS + '.Image', 'cache', 'fetch_func filename'),
+    _of(
         _BACKENDS + '.Image',
         'snapshot_extract',
-        ('target', 'out_format'),
+        'target out_format',
         Parameters.ALL,
     ),
-    Hook(_BACKENDS + '.Flat', '_get_driver_format', (), Parameters.ALL),
-    Hook(_BACKENDS + '.Backend', '__init__', ('use_cow',), Parameters.ALL),
-    Hook(
-        'nova.virt.libvirt.imagecache',
-        'get_cache_fname',
-        ('image_id',),
-        Parameters.FIRST,
+    _of(_BACKENDS + '.Flat', '_get_driver_format', '', Parameters.ALL),
+    _of(_BACKENDS + '.Backend', '__init__', 'use_cow', Parameters.ALL),
+    _of('nova.virt.libvirt.imagecache', 'get_cache_fname', 'image_id'),
+    _of(
+        'nova.privsep.fs', 'get_fs_type_for_os_type', 'os_type', Parameters.ALL
     ),
-    Hook(
-        'nova.privsep.fs',
-        'get_fs_type_for_os_type',
-        ('os_type',),
-        Parameters.ALL,
-    ),
-    Hook(
+    _of(
         'nova.privsep.fs',
         'get_file_extension_for_os_type',
-        ('os_type', 'default_ephemeral_format'),
-        Parameters.FIRST,
+        'os_type default_ephemeral_format',
     ),
-    Hook(
-        'nova.objects.instance.Instance',
-        'get_flavor',
-        (),
-        Parameters.FIRST,
-    ),
-    Hook(
+    _of('nova.objects.instance.Instance', 'get_flavor'),
+    _of(
         'nova.objects.migration_context.MigrationContext',
         'is_cross_cell_move',
-        (),
+        '',
         Parameters.ALL,
     ),
-    Hook(_UTILS, 'get_disk_size', ('path', 'format'), Parameters.AMONG),
-    Hook(
-        _UTILS,
-        'create_image',
-        ('path', 'disk_format', 'disk_size'),
-        Parameters.FIRST,
-    ),
-    Hook(
-        _UTILS,
-        'extract_snapshot',
-        ('disk_path', 'source_fmt', 'out_path', 'dest_fmt'),
-        Parameters.FIRST,
-    ),
-    Hook(
-        _UTILS,
-        'get_instance_path',
-        ('instance',),
-        Parameters.FIRST,
-    ),
-    Hook(
+    _of(_UTILS, 'get_disk_size', 'path format', Parameters.AMONG),
+    _of(_UTILS, 'create_image', 'path disk_format disk_size'),
+    _of(_UTILS, 'extract_snapshot', 'disk_path source_fmt out_path dest_fmt'),
+    _of(_UTILS, 'get_instance_path', 'instance'),
+    _of(
         'nova.virt.driver',
         'block_device_info_get_mapping',
-        ('block_device_info',),
-        Parameters.FIRST,
+        'block_device_info',
     ),
-    Hook(
-        'nova.virt.event.LifecycleEvent',
-        'get_transition',
-        (),
-        Parameters.FIRST,
-    ),
+    _of('nova.virt.event.LifecycleEvent', 'get_transition'),
 )
 """Other functions that the driver calls, with the parameters that it
 passes."""

@@ -181,6 +181,10 @@ class CheckedQcow2(_Checked, imagebackend.Qcow2):  # type: ignore[misc]
         reach = image_sharing.decide(
             kwargs.get('context'), self._instance, source
         )
+        if reach is image_sharing.Reach.ALONE:
+            # If this process ends before the copy is made, the disk stands on
+            # a file that it must not be started with.
+            self._instance.save()
         super()._make(source, prepare, size, *args, **kwargs)
         image_sharing.close(self._instance, source, reach)
         if reach is not image_sharing.Reach.ALONE:

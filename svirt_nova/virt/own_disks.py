@@ -9,6 +9,7 @@ data.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable
@@ -25,6 +26,7 @@ from nova.virt.libvirt import utils as libvirt_utils
 from oslo_utils import units
 
 from svirt_nova import exception
+from svirt_nova import printing
 from svirt_nova.host import disk_headers
 from svirt_nova.host import file_labels
 from svirt_nova.virt import private_images
@@ -36,6 +38,7 @@ _EPHEMERAL = re.compile(r'disk\.(?:local|eph[0-9]+)')
 # LibvirtDriver._create_image makes these names.
 _EPHEMERAL_BASE = r'ephemeral_[0-9]+_[0-9A-Za-z]+'
 _SWAP_BASE = r'swap_[0-9]+'
+_FORMATS = ('raw', 'qcow2')
 
 
 def is_config_drive(name: str) -> bool:
@@ -157,6 +160,7 @@ def check_backing_files(
         file that Nova would make is another than its name says
     """
     for each in found:
+        _check_made(each)
         if each['backing_file']:
             name = os.path.basename(each['path'])
             possible = _possible(instance, name, None)
@@ -171,6 +175,40 @@ def check_backing_files(
                 raise _forged(
                     name, f'a backing file called {base!r}', possible
                 )
+
+
+def _check_made(found: Mapping[str, Any]) -> None:
+    """Check what Nova passes to qemu-img to make a disk that is missing.
+
+    A host that was taken over could pass options that name other files.
+
+    :raises ForgedDisk: it is no format and size of a disk
+    """
+    size, image_format = found['virt_disk_size'], found['type']
+    if type(size) is not int or image_format not in _FORMATS:
+        raise exception.ForgedDisk(
+            f'a disk cannot be made with the size {printing.quote(size)} and '
+            f'the format {printing.quote(image_format)}'
+        )
+
+
+def check_moved(instance: Any, disk_info: str) -> None:
+    """Check the disks of an instance that was moved here without running.
+
+    Nova turns a raw one, whatever its path, into qcow2
+    (``LibvirtDriver.finish_migration``).
+
+    :param disk_info: what ``migrate_disk_and_power_off`` answered on the
+        host that the instance comes from
+    :raises ForgedDisk: one of them is not a disk of the instance
+    """
+    for each in json.loads(disk_info):
+        path = each['path']
+        if os.path.normpath(path) != path or not is_own(instance, path):
+            raise exception.ForgedDisk(
+                f'{printing.quote(path)}, which the former host names, is not '
+                f'a disk of the instance'
+            )
 
 
 def _new_ephemeral_base(instance: Any, size: int) -> tuple[str, ...]:

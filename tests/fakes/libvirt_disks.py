@@ -179,8 +179,36 @@ class Disks(libvirt_base.Part):
         snapshot_id: str,
         delete_info: Any = None,
     ) -> None:
+        if not self._host.get_guest(instance).is_active():
+            self._rebase_with_qemu_img(f'/volumes/{volume_id}', None)
+            return
         with self._host.steps.changes('libvirt commit'):
             pass
+
+    @staticmethod
+    def _rebase_with_qemu_img(
+        source_path: str, rebase_base: str | None
+    ) -> None:
+        """Nothing is copied here."""
+
+    def _resize_attached_encrypted_volume(
+        self,
+        context: Any,
+        original_new_size: int,
+        block_device: Any,
+        instance: Any,
+        connection_info: Any,
+        encryption: Any,
+    ) -> None:
+        self._resize_attached_volume(original_new_size, block_device, instance)
+
+    def _resize_attached_volume(
+        self, new_size: int, block_device: Any, instance: Any
+    ) -> None:
+        block_device.resize(new_size)
+
+    def _allow_native_luksv1(self, encryption: Any = None) -> bool:
+        return bool(encryption) and encryption['provider'] == 'luks'
 
     def _needs_suspend_resume_for_snapshot(
         self, live_snapshot: bool, current_power_state: int

@@ -40,8 +40,8 @@ def methods() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for part in reversed(libvirt_driver.LibvirtDriver.__mro__[:-1]):
         for name, method in vars(part).items():
-            if inspect.isfunction(method):
-                found[name] = method
+            if inspect.isfunction(method) or isinstance(method, staticmethod):
+                found[name] = getattr(part, name)
     return found
 
 

@@ -11,7 +11,9 @@ import contextlib
 import os
 from unittest import mock
 
+from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.tests.functional.api import client
+from nova.virt.libvirt import imagebackend
 from nova.virt.libvirt import utils as libvirt_utils
 
 from svirt_nova.host import domain_xml
@@ -65,6 +67,29 @@ class ForgedDiskTest(two_hosts.TwoHosts):
         self._forge()
         self._assert_refused({'reboot': {'type': 'HARD'}})
         self._assert_runs_at_its_level(self.server, 'here')
+
+    def test_no_tool_reads_the_disk_of_a_guest_that_only_seems_to_be_off(
+        self,
+    ):
+        """QEMU has told libvirt that the guest has shut down."""
+        domain = self._domains('here')[self.server['id']]
+        domain._state = fakelibvirt.VIR_DOMAIN_SHUTDOWN
+        disk = mock.Mock()
+        with (
+            mock.patch.object(
+                imagebackend.Backend,
+                'by_libvirt_path',
+                lambda *args, **kwargs: disk,
+            ),
+            mock.patch.object(
+                confined_host.Domain, 'isActive', lambda domain: 1
+            ),
+        ):
+            self._snapshot_server(self.server, 'snapshot')
+            self._wait_for_server_parameter(
+                self.server, {'OS-EXT-STS:task_state': None}
+            )
+        self.assertEqual([], disk.mock_calls)
 
     def test_a_server_starts_when_its_header_is_right(self):
         self._stop_server(self.server)

@@ -9,6 +9,8 @@ from unittest import mock
 from cinderclient import exceptions as cinder_exception
 from keystoneauth1 import exceptions as ks_exception
 from nova import exception as nova_exception
+from nova.virt import images
+from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt.volume import iscsi
 
 from svirt_nova import exception
@@ -35,6 +37,33 @@ class VolumeTest(case.DriverTestCase):
         self.calls.label.assert_called_once_with(
             '/mnt/hash', '/mnt/hash/volume-1', case.LEVEL
         )
+
+    def test_the_size_of_an_encrypted_volume_is_read_in_its_format(self):
+        """The guest can write the volume, and root would guess otherwise."""
+        found = SimpleNamespace(
+            format_specific={'data': {'payload-offset': 100}}
+        )
+        device = mock.Mock()
+        data = {'data': {'device_path': '/dev/sdx'}}
+        name = '_resize_attached_encrypted_volume'
+        with (
+            mock.patch.object(
+                images, 'privileged_qemu_img_info', return_value=found
+            ) as info,
+            mock.patch.object(libvirt_driver.LibvirtDriver, name) as novas,
+        ):
+            for provider in ('luks', 'plain'):
+                self.driver._resize_attached_encrypted_volume(
+                    None,
+                    1000,
+                    device,
+                    self.instance,
+                    data,
+                    {'provider': provider},
+                )
+        info.assert_called_once_with('/dev/sdx', format='luks')
+        device.resize.assert_called_once_with(900)
+        novas.assert_called_once()
 
     def test_a_file_is_put_back_while_it_is_still_connected(self):
         self._disconnect()

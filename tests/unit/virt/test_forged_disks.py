@@ -205,7 +205,12 @@ class MoveTest(_Case):
                 lambda *args, **kwargs: made.append(args),
             )
         )
-        found = {'path': DISK, 'backing_file': BASE.rpartition('/')[2]}
+        found = {
+            'path': DISK,
+            'type': 'qcow2',
+            'virt_disk_size': 1 << 30,
+            'backing_file': BASE.rpartition('/')[2],
+        }
         driver._create_images_and_backing(
             None, self.instance(), DISK.rpartition('/')[0], [found]
         )

@@ -23,6 +23,7 @@ from svirt_nova.mcs import contexts
 from svirt_nova.mcs import levels
 from svirt_nova.virt import claims
 from svirt_nova.virt import image_sharing
+from svirt_nova.virt import own_disks
 from svirt_nova.virt import private_images
 from tests import samples
 from tests.unit.virt import image_case
@@ -65,6 +66,11 @@ class StandingAloneTest(image_case.ImageTestCase):
             self.useFixture(fixtures.MonkeyPatch(name, new))
         self.instance.project_id = 'project'
         self.instance.migration_context = None
+        self.instance.save = self._save
+        self.saved = {}
+
+    def _save(self):
+        self.saved = dict(self.instance.system_metadata)
 
     def _create(self, kind='qcow2', size=None, **kwargs):
         def fetch(target, **kwargs):
@@ -99,6 +105,21 @@ class StandingAloneTest(image_case.ImageTestCase):
         self.assertIn('gets a copy', self.log.output)
         self.assertIn('is copied', self.log.output)
         self._assert_alone()
+
+    def test_an_image_stays_closed_if_nova_is_killed_during_a_copy(self):
+        with mock.patch('svirt_nova.virt.image_copies.replace'):
+            self._create()
+        # Another process goes on with what the database has.
+        self.instance.system_metadata = self.saved
+        self.assertEqual(str(self.base), self._below())
+        self.assertRaises(
+            exception.ForgedDisk,
+            own_disks.check,
+            self.instance,
+            str(self.disk),
+            'qcow2',
+            None,
+        )
 
     def _level(self):
         return self.labels[str(self.base)].level

@@ -50,6 +50,9 @@ def names(function):
         each.name
         for each in parameters(function)
         if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+        # A static method of Nova, which it calls as one of its object, may
+        # be overridden by a method that is not static.
+        and each.name != 'self'
     ]
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from types import SimpleNamespace
 
@@ -159,11 +160,16 @@ class BackingFilesTest(_Case):
         self.instance.os_type = None
         self.instance.get_flavor = lambda: flavor
 
-    def _check_all(self, *found, size=units.Gi):
+    def _check_all(self, *found, size=units.Gi, image_format='qcow2'):
         own_disks.check_backing_files(
             self.instance,
             [
-                {'path': path, 'backing_file': base, 'virt_disk_size': size}
+                {
+                    'path': path,
+                    'type': image_format,
+                    'backing_file': base,
+                    'virt_disk_size': size,
+                }
                 for path, base in found
             ],
         )
@@ -212,6 +218,59 @@ class BackingFilesTest(_Case):
             ('ephemeral_1_fffffff', units.Gi),
         ):
             self._refused(path, base, size=size)
+
+    def test_a_host_passes_no_options_to_qemu_img(self):
+        """Nova appends the size of a disk that is missing."""
+        for size in (
+            '-osize=1048576,data_file=/i/other/disk',
+            '1073741824',
+            1.5,
+            True,
+            None,
+        ):
+            error = self.assertRaises(
+                exception.ForgedDisk,
+                self._check_all,
+                ('/i/uuid/disk', ''),
+                size=size,
+            )
+            self.assertIn(repr(size), str(error))
+        for image_format in ('vmdk', 'raw -o x', None, 7):
+            self.assertRaises(
+                exception.ForgedDisk,
+                self._check_all,
+                ('/i/uuid/disk', ''),
+                image_format=image_format,
+            )
+        self._check_all(('/i/uuid/disk', ''), image_format='raw')
+
+    def test_a_moved_instance_brings_its_own_disks_alone(self):
+        """Nova turns a raw disk into qcow2, wherever it is."""
+        own_disks.check_moved(
+            self.instance,
+            json.dumps(
+                [
+                    {'path': f'/i/uuid/{name}', 'type': 'raw'}
+                    for name in ('disk', 'disk.config', 'disk.eph0')
+                ]
+            ),
+        )
+        own_disks.check_moved(self.instance, '{}')
+        for path in (
+            '/i/other/disk',
+            '/i/uuid/../other/disk',
+            '/i/uuid//disk',
+            '/i/uuid/kernel',
+            '/dev/sda',
+            'disk',
+        ):
+            error = self.assertRaises(
+                exception.ForgedDisk,
+                own_disks.check_moved,
+                self.instance,
+                json.dumps([{'path': path, 'type': 'raw'}]),
+            )
+            self.assertIn(repr(path), str(error))
 
     def test_a_base_that_is_there_is_not_made_anew(self):
         """The operator may have chosen another file system since."""

@@ -9,7 +9,9 @@ import fixtures
 import testtools
 from lxml import etree
 from nova import exception as nova_exception
+from nova.compute import power_state
 from nova.virt.libvirt import config as libvirt_config
+from nova.virt.libvirt import driver as libvirt_driver
 
 from svirt_nova import exception
 from svirt_nova.host import disk_chains
@@ -230,6 +232,29 @@ class SnapshottedGuestTest(testtools.TestCase):
         self.assertIs(self.guest.get_xml_desc, guest.get_xml_desc)
 
 
+class ColdSnapshotTest(cloud_case.CloudTestCase):
+    """Nova's tools read the disk of a guest that is off."""
+
+    def _suspend(self, state):
+        self.driver()._suspend_guest_for_snapshot(
+            None, False, state, self.instance()
+        )
+
+    def test_it_is_not_made_beside_a_process_that_says_it_has_ended(self):
+        """QEMU has told libvirt so, which waits for its process to end."""
+        self.api.boot(UUID, ('A',))
+        for state in (power_state.SHUTDOWN, power_state.SUSPENDED):
+            error = self.assertRaises(
+                nova_exception.InternalError, self._suspend, state
+            )
+            self.assertIn('Stop the instance first', str(error))
+
+    def test_it_is_made_of_a_guest_that_is_off(self):
+        self.api.boot(UUID, ('A',))
+        self._suspend(power_state.RUNNING)
+        self._suspend(power_state.SHUTDOWN)
+
+
 class VolumeSnapshotTest(cloud_case.CloudTestCase):
     """A snapshot of a volume that Nova assists."""
 
@@ -285,6 +310,38 @@ class VolumeSnapshotTest(cloud_case.CloudTestCase):
             'snapshot',
         )
         self.assertEqual([], self.done('libvirt commit'))
+
+    def test_a_header_forged_by_a_guest_that_ends_is_not_followed(self):
+        """Nova looks after our check whether the guest still runs."""
+        driver = self.driver()
+        driver._host.get_guest(self.instance()).poweroff()
+        guard = type(driver._extension.guard(self.instance()))
+        check = guard.check_volume
+        merged = []
+
+        def check_and_forge(*args):
+            check(*args)
+            self.cloud.files.headers[self.path] = samples.qcow2_header('/x')
+
+        with (
+            mock.patch.object(guard, 'check_volume', check_and_forge),
+            mock.patch.object(
+                libvirt_driver.LibvirtDriver,
+                '_rebase_with_qemu_img',
+                lambda *args: merged.append(args),
+            ),
+        ):
+            self.assertRaises(
+                nova_exception.InternalError,
+                driver._volume_snapshot_delete,
+                None,
+                self.instance(),
+                self.volume,
+                'snapshot',
+            )
+        self.assertEqual([], merged)
+        # What is no snapshot of a volume is checked elsewhere.
+        driver._rebase_with_qemu_img('/disk', None)
 
     def test_a_snapshot_is_merged_into_a_file_of_the_guest(self):
         self.cloud.files.make(self.path)
