@@ -23,6 +23,7 @@ TERMINALS = '/dev/pts'
 # file_contexts name it.
 _LIBVIRT = '/var/lib/libvirt/qemu'
 _DBUS = '/run/libvirt/qemu/dbus'
+_CACHE = '/var/cache/libvirt/qemu'
 _NVRAM = '/var/lib/libvirt/qemu/nvram/guest_VARS.fd'
 _TPM = '/var/lib/libvirt/swtpm/guest/tpm2/tpm2-00.permall'
 
@@ -227,6 +228,7 @@ def at_rest(instances_path: str) -> dict[policy.Party, str]:
         policy.Party.NEW_FILE: created_in(instances_path, 'file'),
         policy.Party.LIBVIRT: _carried(_LIBVIRT),
         policy.Party.DBUS: _carried(_DBUS),
+        policy.Party.CACHE: _carried(_CACHE),
         policy.Party.NVRAM: _default(_NVRAM),
         policy.Party.TPM: _default(_TPM),
     }

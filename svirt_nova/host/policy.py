@@ -46,6 +46,7 @@ class Party(enum.Enum):
     NEW_FILE = 'a file that Nova makes in instances_path'
     LIBVIRT = "libvirt's directory of guests"
     DBUS = "libvirt's directory of message buses"
+    CACHE = "libvirt's cache of what QEMU can do"
     NVRAM = 'the NVRAM of a stopped guest'
     TPM = 'the vTPM state of a stopped guest'
 
@@ -103,6 +104,7 @@ _HARM = {
         'symbolic link'
     ),
     Party.DBUS: 'make libvirt kill any process of this host',
+    Party.CACHE: 'change how libvirt starts any guest of this host',
     Party.NVRAM: 'change what another one starts with',
     Party.TPM: 'read the secrets of another one',
 }
@@ -133,6 +135,9 @@ QUESTIONS = (
     _refused(Party.LIBVIRT, 'dir', 'write add_name remove_name'),
     # It also kills the process that a file there names (qemuDBusStop).
     _refused(Party.DBUS, 'dir', 'write add_name remove_name'),
+    _refused(
+        Party.CACHE, 'dir', 'write add_name remove_name', is_fatal=False
+    ),
     _refused(Party.NVRAM, 'file', 'read write append', is_fatal=False),
     _refused(Party.TPM, 'file', 'read write append', is_fatal=False),
 )

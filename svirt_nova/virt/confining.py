@@ -94,8 +94,12 @@ class Confining(extension.Claiming):
     def _reconcile(self) -> None:
         """Ask the kernel first, which answers if the allocator does not."""
         self.policy_watch.look_again()
-        super()._reconcile()
-        self.running_guests.check()
+        try:
+            super()._reconcile()
+        finally:
+            # A directory that cannot be listed, say, must not keep a guest
+            # without its level from being noticed.
+            self.running_guests.check()
         self.drift_watch.check()
         if faults.is_enforcing():
             store_scope.tell(CONF, self._host_name)

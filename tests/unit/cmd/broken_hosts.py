@@ -125,6 +125,10 @@ BROKEN = {
         _kernel('at_rest', {policy.Party.DBUS: f'{samples.IMAGE_TEXT}:c1'}),
         {'policy': 'kill any process of this host. Install the policy module'},
     ),
+    'guests_may_change_what_libvirt_knows_of_qemu': (
+        _kernel('at_rest', {policy.Party.CACHE: f'{samples.IMAGE_TEXT}:c1'}),
+        {'policy': 'how libvirt starts any guest of this host'},
+    ),
     'libvirt_has_no_selinux_driver': (
         _set('capabilities', WITHOUT_SELINUX),
         {'libvirt': 'security_driver in /etc/libvirt/qemu.conf'},

@@ -95,6 +95,12 @@ class ExamineTest(testtools.TestCase):
         # Without -F the level stays, and the type alone is changed.
         self.assertIn('"restorecon -F"', found.text)
 
+    def test_a_cache_that_guests_may_change_is_a_warning(self):
+        self.objects[policy.Party.CACHE] = str(IMAGE.at(policy.OWN))
+        found = self._only()
+        self.assertFalse(found.is_fatal)
+        self.assertIn('how libvirt starts any guest', found.text)
+
     def test_guests_must_not_leave_links_where_libvirt_follows_them(self):
         for whom, harm in (
             (policy.Party.LIBVIRT, 'by a symbolic link'),

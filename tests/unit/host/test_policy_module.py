@@ -149,6 +149,23 @@ class PolicyModuleTest(testtools.TestCase):
                 {'create'}, self.allowed(context, ['create'], 'lnk_file')
             )
 
+    def test_a_guest_changes_nothing_in_the_cache_of_capabilities(self):
+        changes = (*CHANGES, 'rename', 'reparent')
+        for path in (kernel._CACHE, f'{kernel._CACHE}/capabilities'):
+            for module, expected in ((True, set()), (False, set(changes))):
+                context = self.context(
+                    path, module=module, kind=stat.S_IFDIR
+                )
+                self.assertEqual(
+                    expected, self.allowed(context, changes, 'dir'), path
+                )
+        path = f'{kernel._CACHE}/capabilities/0.xml'
+        self.assertEqual(frozenset(), self.allowed(self.context(path)))
+        self.assertLessEqual(
+            {'write', 'rename', 'unlink'},
+            self.allowed(self.context(path, module=False)),
+        )
+
     def test_daemons_make_directories_and_sockets_there(self):
         context = self.context(kernel._LIBVIRT, kind=stat.S_IFDIR)
         for daemon in ('virtd_t', 'virtqemud_t'):
@@ -194,6 +211,9 @@ class PolicyModuleTest(testtools.TestCase):
                 kernel._LIBVIRT, kind=stat.S_IFDIR
             ),
             policy.Party.DBUS: self.context(kernel._DBUS, kind=stat.S_IFDIR),
+            policy.Party.CACHE: self.context(
+                kernel._CACHE, kind=stat.S_IFDIR
+            ),
             policy.Party.NVRAM: self.context(NVRAM),
             policy.Party.TPM: self.context(TPM),
         }
