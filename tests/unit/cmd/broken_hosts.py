@@ -125,10 +125,6 @@ BROKEN = {
         _kernel('at_rest', {policy.Party.DBUS: f'{samples.IMAGE_TEXT}:c1'}),
         {'policy': 'kill any process of this host. Install the policy module'},
     ),
-    'guests_may_change_what_libvirt_knows_of_qemu': (
-        _kernel('at_rest', {policy.Party.CACHE: f'{samples.IMAGE_TEXT}:c1'}),
-        {'policy': 'how libvirt starts any guest of this host'},
-    ),
     'libvirt_has_no_selinux_driver': (
         _set('capabilities', WITHOUT_SELINUX),
         {'libvirt': 'security_driver in /etc/libvirt/qemu.conf'},
@@ -304,6 +300,10 @@ BROKEN = {
 """How a host is broken, and which row must say which words as an error."""
 
 DOUBTFUL = {
+    'guests_may_change_what_libvirt_knows_of_qemu': (
+        _kernel('at_rest', {policy.Party.CACHE: f'{samples.IMAGE_TEXT}:c1'}),
+        {'policy': 'how libvirt starts any guest of this host'},
+    ),
     'nova_uses_another_driver': (
         _option('DEFAULT', 'compute_driver', 'libvirt.LibvirtDriver'),
         {'driver in use': 'compute_driver is libvirt.LibvirtDriver'},
