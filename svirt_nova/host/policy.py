@@ -135,9 +135,7 @@ QUESTIONS = (
     _refused(Party.LIBVIRT, 'dir', 'write add_name remove_name'),
     # It also kills the process that a file there names (qemuDBusStop).
     _refused(Party.DBUS, 'dir', 'write add_name remove_name'),
-    _refused(
-        Party.CACHE, 'dir', 'write add_name remove_name', is_fatal=False
-    ),
+    _refused(Party.CACHE, 'dir', 'write add_name remove_name', is_fatal=False),
     _refused(Party.NVRAM, 'file', 'read write append', is_fatal=False),
     _refused(Party.TPM, 'file', 'read write append', is_fatal=False),
 )

@@ -153,9 +153,7 @@ class PolicyModuleTest(testtools.TestCase):
         changes = (*CHANGES, 'rename', 'reparent')
         for path in (kernel._CACHE, f'{kernel._CACHE}/capabilities'):
             for module, expected in ((True, set()), (False, set(changes))):
-                context = self.context(
-                    path, module=module, kind=stat.S_IFDIR
-                )
+                context = self.context(path, module=module, kind=stat.S_IFDIR)
                 self.assertEqual(
                     expected, self.allowed(context, changes, 'dir'), path
                 )
@@ -211,9 +209,7 @@ class PolicyModuleTest(testtools.TestCase):
                 kernel._LIBVIRT, kind=stat.S_IFDIR
             ),
             policy.Party.DBUS: self.context(kernel._DBUS, kind=stat.S_IFDIR),
-            policy.Party.CACHE: self.context(
-                kernel._CACHE, kind=stat.S_IFDIR
-            ),
+            policy.Party.CACHE: self.context(kernel._CACHE, kind=stat.S_IFDIR),
             policy.Party.NVRAM: self.context(NVRAM),
             policy.Party.TPM: self.context(TPM),
         }
