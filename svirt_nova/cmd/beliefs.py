@@ -89,5 +89,7 @@ def _host_check(
     from svirt_nova.lifecycle import compute_api
     from svirt_nova.lifecycle import known_hosts
 
-    services = compute_api.load(conf)
+    # Calls wait for this, with a deadline that does not begin before. There
+    # are up to four requests: for a token, or none, and for two lists.
+    services = compute_api.load(conf, admission.time_for_questions(conf) / 4)
     return known_hosts.KnownHosts(services, allocator).check
