@@ -119,6 +119,11 @@ class Domain(fakelibvirt.Domain):
             in (fakelibvirt.VIR_DOMAIN_RUNNING, fakelibvirt.VIR_DOMAIN_PAUSED)
         )
 
+    def managedSave(self, flags: int) -> None:  # noqa: N802
+        super().managedSave(flags)
+        # The fake goes on to run it.
+        self._state = fakelibvirt.VIR_DOMAIN_SHUTOFF
+
     def createWithFlags(self, flags: int) -> None:  # noqa: N802
         level = None
         if self.seclabel is not None:

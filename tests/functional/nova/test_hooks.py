@@ -58,11 +58,13 @@ LIVE_MIGRATION = (
     'post_live_migration_at_source',
 )
 END = ('destroy', 'cleanup', 'delete_instance_files')
-#: These start no guest, but copy and merge disks of one that runs.
+#: These start no guest, but copy, merge and extend disks of one that runs.
 COPIES = (
     '_live_snapshot',
     '_volume_snapshot_create',
     '_volume_snapshot_delete',
+    '_rebase_with_qemu_img',
+    '_resize_attached_encrypted_volume',
 )
 #: Nor do these, which fetch an image and read a console.
 OTHERS = ('cache_image', 'get_console_output')
@@ -240,11 +242,12 @@ class NotCalledTest(base.LibvirtMigrationMixin, two_hosts.TwoHosts):
         """Suspend the guest and start it again, as a snapshot does."""
         driver = self.computes['here'].driver
         instance = self._record(self.server['id'])
-        state = instance.power_state
+        guest = driver._host.get_guest(instance)
+        state = guest.get_power_state(driver._host)
         request = context.get_admin_context()
         driver._suspend_guest_for_snapshot(request, False, state, instance)
         driver._resume_guest_after_snapshot(
-            request, False, state, instance, driver._host.get_guest(instance)
+            request, False, state, instance, guest
         )
 
     def _attach_and_detach(self):
