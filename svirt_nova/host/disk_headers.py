@@ -19,6 +19,8 @@ from svirt_nova.host import disk_chains
 # backing file's name; from version 3 on, the length of the header.
 _QCOW2 = struct.Struct('>4sIQI')
 _MAGIC = b'QFI\xfb'
+_SIZE = struct.Struct('>Q')
+_SIZE_AT = 24
 _HEADER_LENGTH = struct.Struct('>I')
 _HEADER_LENGTH_AT = 100
 _LENGTH_OF_VERSION_2 = 72
@@ -92,6 +94,15 @@ def read(path: str, data: bytes, image_format: str) -> Header:
             f'{path}: a disk of the format {image_format} cannot be checked'
         )
     return _read_qcow2(path, data)
+
+
+def size_of(data: bytes) -> int:
+    """What a guest sees of a qcow2 disk, in bytes.
+
+    :param data: the first bytes of the file, which :func:`read` has checked
+    """
+    (size,) = _SIZE.unpack_from(data, _SIZE_AT)
+    return int(size)
 
 
 def _check_raw(path: str, data: bytes) -> None:

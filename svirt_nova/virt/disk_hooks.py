@@ -15,6 +15,7 @@ import nova.conf
 from nova.virt import images
 from nova.virt.libvirt import driver as libvirt_driver
 
+from svirt_nova.virt import disk_sizes
 from svirt_nova.virt import extension
 from svirt_nova.virt import snapshots
 from svirt_nova.virt import volumes
@@ -84,6 +85,18 @@ class DiskHooks(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         super()._create_images_and_backing(
             request, instance, instance_dir, disk_info, fallback_from_host
         )
+
+    def _get_instance_disk_info_from_config(
+        self, guest_config: Any, block_device_info: Any
+    ) -> list[dict[str, Any]]:
+        """Say what disks take, also while guests can change their headers."""
+        ask_nova = super()._get_instance_disk_info_from_config
+        if not self._extension.distrusts_headers:
+            found: list[dict[str, Any]] = ask_nova(
+                guest_config, block_device_info
+            )
+            return found
+        return disk_sizes.of_config(guest_config, block_device_info, ask_nova)
 
     def cache_image(self, request: Any, image_id: str) -> bool:
         """Fetch an image that no guest uses yet."""

@@ -22,6 +22,7 @@ from nova.virt import event as virt_event
 import svirt_nova.conf
 from svirt_nova.virt import disk_hooks
 from svirt_nova.virt import image_backends
+from svirt_nova.virt import image_cache
 from svirt_nova.virt import startup
 from svirt_nova.virt import unstarted
 
@@ -40,6 +41,9 @@ class SvirtLibvirtDriver(disk_hooks.DiskHooks):
             # The extension is another one once this host has started.
             lambda *disk: self._extension.check_disk(*disk),
             lambda: self._extension.hides_images,
+        )
+        self.image_cache_manager = image_cache.ImageCacheManager(
+            lambda: self._extension.distrusts_headers
         )
 
     # nova-compute starts

@@ -123,6 +123,10 @@ OVERRIDDEN = (
         '_create_images_and_backing',
         'context instance instance_dir disk_info fallback_from_host',
     ),
+    _driver(
+        '_get_instance_disk_info_from_config',
+        'guest_config block_device_info',
+    ),
     _driver('cache_image', 'context image_id'),
     _driver('get_console_output', 'context instance'),
     _driver(
@@ -255,6 +259,11 @@ CALLED = (
         'snapshot_extract',
         'target out_format',
         Parameters.ALL,
+    ),
+    _of('nova.virt.libvirt.imagecache.ImageCacheManager', '__init__'),
+    _of(
+        'nova.virt.libvirt.imagecache.ImageCacheManager',
+        '_list_backing_images',
     ),
     _of(_BACKENDS + '.Flat', '_get_driver_format', '', Parameters.ALL),
     _of(_BACKENDS + '.Backend', '__init__', 'use_cow', Parameters.ALL),

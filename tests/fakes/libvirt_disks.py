@@ -118,6 +118,11 @@ class Disks(libvirt_base.Part):
             guest.detach_device(mountpoint.rpartition('/')[2])
         self._disconnect_volume(context, connection_info, instance)
 
+    def _get_instance_disk_info_from_config(
+        self, guest_config: Any, block_device_info: Any
+    ) -> list[Any]:
+        return []
+
     # Snapshots
 
     def snapshot(

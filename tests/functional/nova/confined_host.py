@@ -121,8 +121,7 @@ class Domain(fakelibvirt.Domain):
 
     def managedSave(self, flags: int) -> None:  # noqa: N802
         super().managedSave(flags)
-        # The fake goes on to run it.
-        self._state = fakelibvirt.VIR_DOMAIN_SHUTOFF
+        self._state = fakelibvirt.VIR_DOMAIN_SHUTOFF  # The fake runs on.
 
     def createWithFlags(self, flags: int) -> None:  # noqa: N802
         level = None
@@ -305,20 +304,15 @@ class ConfinedHostFixture(fixtures.Fixture):
     def _setUp(self) -> None:
         svirt_nova.conf.register_opts(CONF)
         store = self.useFixture(fixtures.TempDir()).join('levels.sqlite')
-        CONF.set_override(
-            'connection', f'sqlite:///{store}', group='svirt_database'
-        )
-        self.addCleanup(
-            CONF.clear_override, 'connection', group='svirt_database'
-        )
+        group = 'svirt_database'
+        CONF.set_override('connection', f'sqlite:///{store}', group)
+        self.addCleanup(CONF.clear_override, 'connection', group)
         if self._space is not None:
             stores.sync(CONF, self._space)
         self.files = Domain.files = Files()
         for name in ('label', 'share', 'restore', 'read', 'read_header'):
-            self._patch(
-                f'svirt_nova.host.file_labels.{name}',
-                getattr(self.files, name),
-            )
+            path = f'svirt_nova.host.file_labels.{name}'
+            self._patch(path, getattr(self.files, name))
         self.kernel = self.useFixture(fake_kernel.Kernel())
         seen = 'svirt_nova.virt.seen_generation.SeenGeneration'
         for name in ('_read', '_write'):
@@ -395,11 +389,9 @@ class Levels:
         self.seen: dict[str, set[Any]] = collections.defaultdict(set)
 
     def recording(self, call: Any) -> Any:
-        def record(
-            allocator: Any, instance_uuid: str, *args: Any, **further: Any
-        ) -> Any:
-            allocation = call(allocator, instance_uuid, *args, **further)
-            self.seen[instance_uuid].add(allocation.level)
+        def record(allocator: Any, uuid: str, *args: Any, **more: Any) -> Any:
+            allocation = call(allocator, uuid, *args, **more)
+            self.seen[uuid].add(allocation.level)
             return allocation
 
         return record

@@ -66,8 +66,12 @@ COPIES = (
     '_rebase_with_qemu_img',
     '_resize_attached_encrypted_volume',
 )
-#: Nor do these, which fetch an image and read a console.
-OTHERS = ('cache_image', 'get_console_output')
+#: Nor do these, which fetch an image, read a console and measure disks.
+OTHERS = (
+    'cache_image',
+    'get_console_output',
+    '_get_instance_disk_info_from_config',
+)
 
 
 @contextlib.contextmanager
