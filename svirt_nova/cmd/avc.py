@@ -109,7 +109,7 @@ class Avc(command.Command, lister.Lister):
                 continue
             found = [
                 (number, each)
-                for line in text.split('\n')
+                for line in text.strip().split('\n')
                 for _, each in reader.read(line)
             ]
             found += [(number, each) for _, each in reader.finish()]

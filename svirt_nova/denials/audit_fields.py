@@ -97,6 +97,15 @@ def split_interpreted(text: str) -> dict[str, str]:
         if len(value) > 1 and value[0] == value[-1] == '"':
             value = value[1:-1]
         _add(found, match[1], value)
+    keys = [*found]
+    for key, following in itertools.pairwise(keys):
+        # Behind a path, systemd writes a command line.
+        allowed = ('dev', 'scontext', 'cmdline' if keys[0] == 'auid' else '')
+        if key in ('path', 'name') and following not in allowed:
+            raise AmbiguousRecord(
+                f'the field {following} comes behind the name of a file, and '
+                f'may be a part of it'
+            )
     for key in (*REQUIRED, 'permissive'):
         if re.search(r'\s', found.get(key, '')):
             raise AmbiguousRecord(f'there is a text after {key}')

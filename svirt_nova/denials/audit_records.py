@@ -80,14 +80,14 @@ def read(text: str, zone: datetime.tzinfo | None) -> sightings.Sighting | None:
         is_record = _LOOKS_LIKE.search(head) or _DECISION.search(head)
         return sightings.in_doubt(_TOO_LONG) if is_record else None
     # auditd puts the names of users behind a group separator.
-    line = text.strip().partition('\x1d')[0]
+    line = text.rstrip().partition('\x1d')[0]
     start, header = _read_header(line)
-    body = header and line[start:]
-    if body and (user := _USER.match(body)):
+    body = '' if header is None else line[start:]
+    if user := _USER.match(body):
         inner, quote, _ = body[user.end() :].rpartition("'")
         body = inner if quote else body[user.end() :]
-    decision = body and _DECISION.match(body)
-    if not header or not body or not decision:
+    decision = _DECISION.match(body)
+    if header is None or decision is None:
         if _LOOKS_LIKE.search(line):
             return sightings.in_doubt(
                 'it does not begin as a record of the kernel does: whoever '
@@ -159,7 +159,13 @@ def _read_body(
             for key in ('scontext', 'tcontext')
         ]
     except (audit_fields.AmbiguousRecord, exception.InvalidContext) as error:
-        return sightings.in_doubt(str(error), access)
+        return sightings.Sighting(
+            access=access,
+            written=written,
+            event=header.get('event', ''),
+            host=header.get('node', ''),
+            doubt=str(error),
+        )
     if access.outcome is sightings.Outcome.DENIED and fields.get(
         'permissive', '0'
     ) not in ('0', 'no'):

@@ -99,7 +99,10 @@ def read_local(text: str, zone: datetime.tzinfo | None) -> Written | None:
         dates = [(first, second, third)]
     elif len(third) in (2, 4):
         year = third if len(third) == 4 else f'20{third}'
-        dates = [(year, first, second), (year, second, first)]
+        # The day comes first wherever dots part a date.
+        dates = [(year, second, first)]
+        if match[2] != '.':
+            dates.append((year, first, second))
     else:
         return None
     clock = f'{match[5]}:{match[6]}:{match[7]}.{match[8] or 0}'

@@ -48,10 +48,27 @@ _NO_GUEST = re.compile(
     r'svirt_(?:lxc|sandbox)\w*|container_\w+|spc_t|sandbox_\w+', re.ASCII
 )
 """Of containers, which have levels that another program draws."""
-_SHARED_TYPES = frozenset(
-    {'virt_content_t', 'virt_image_t', 'qemu_var_run_t', 'hugetlbfs_t'}
-)
+_SHARED_TYPES = frozenset({'virt_content_t', 'qemu_var_run_t'})
 """Other types that libvirt and the policies give to what guests use."""
+
+_LOST_TYPES = frozenset(
+    {
+        'default_t',
+        'nova_var_lib_t',
+        'svirt_image_t',
+        'unlabeled_t',
+        'var_lib_t',
+        'virt_image_t',
+        'virt_var_lib_t',
+    }
+)
+"""What the files of an instance carry when their label is lost."""
+
+_FILES = frozenset(
+    {'file', 'dir', 'lnk_file', 'chr_file', 'blk_file', 'sock_file'}
+    | {'fifo_file'}
+)
+"""Classes of what has a label of its own on a disk."""
 
 _UUID = re.compile(
     r'[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}', re.ASCII
@@ -121,6 +138,9 @@ def judge(
         for note in _notes_of(each)
     ]
     if first is None or second is None:
+        notes += _notes_of_former(source, first) + _notes_of_former(
+            target, second
+        )
         is_doubtful = any(each and each.doubt for each in accounts)
         verdict = Verdict.DOUBTFUL if is_doubtful else None
     else:
@@ -205,11 +225,7 @@ def _compare(
             )
         return Verdict.NOT_OURS, ''
     if source.label.level == target.label.level:
-        return Verdict.OWN, _what_to_do(
-            actor.instance_uuid,
-            f'the file has the level of the instance, and its type '
-            f'{target.label.type} forbids it',
-        )
+        return Verdict.OWN, _own_level(sighting, actor, target.label.type)
     if target.doubt:
         return Verdict.DOUBTFUL, ''
     if target.part is Part.SHARED:
@@ -233,6 +249,22 @@ def _compare(
     return Verdict.CROSS_PROJECT, _path_note(sighting, actor)
 
 
+def _own_level(
+    sighting: sightings.Sighting, actor: types.Holding, type_name: str
+) -> str:
+    wanted = sighting.access.object_class if sighting.access else ''
+    if wanted in _FILES and not is_guest_type(type_name):
+        return _what_to_do(
+            actor.instance_uuid,
+            f'the file has the level of the instance, but has lost its type: '
+            f'{type_name} is none of guests',
+        )
+    return (
+        'the levels agree: the policy refuses it to each guest, whatever its '
+        'level'
+    )
+
+
 def _at_host(
     sighting: sightings.Sighting, actor: types.Holding, target: Account
 ) -> tuple[Verdict, str]:
@@ -245,6 +277,11 @@ def _at_host(
         )
     if level.categories and is_guest_type(target.label.type):
         return Verdict.HOST, f'the store knows no instance of {level}'
+    if not level.categories and target.label.type in _LOST_TYPES:
+        return Verdict.HOST, (
+            'if it is a file of the instance, it has lost its label: run '
+            '"svirt-nova host check" on the host'
+        )
     return Verdict.HOST, ''
 
 
@@ -291,3 +328,19 @@ def _notes_of(account: Account) -> list[str]:
     elif now.instance_uuid != held.instance_uuid:
         notes.append(f'{level} has changed hands since')
     return notes
+
+
+def _notes_of_former(
+    record: holders.LevelRecord | None, account: Account | None
+) -> list[str]:
+    """Say that a label may be older than who has its level now."""
+    former = None if record is None else record.former
+    if former is None or account is None or account.holding is None:
+        return []
+    if former == account.holding:
+        return []
+    return [
+        f'another instance had {account.label.level} until '
+        f'{former.until:%Y-%m-%d %H:%M:%S}: if the line is older, give its '
+        f'time with --at'
+    ]
