@@ -144,14 +144,19 @@ class InstanceNames:
         return found
 
     def _ask(self, instance_uuid: str) -> str | None:
+        if self._api is None and not _is_configured(self._conf):
+            self._is_silent = True
+            return None
         # keystoneauth is slow to import.
-        from svirt_nova.conf import compute_api as options
         from svirt_nova.lifecycle import compute_api
 
         if self._api is None:
-            if not options.is_configured(self._conf):
-                self._is_silent = True
-                return None
             self._api = compute_api.load(self._conf, _MOST_WAIT)
         server = self._api.find(instance_uuid)
         return None if server is None else server.name
+
+
+def _is_configured(conf: cfg.ConfigOpts) -> bool:
+    from svirt_nova.conf import compute_api
+
+    return compute_api.is_configured(conf)

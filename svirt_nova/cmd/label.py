@@ -127,12 +127,12 @@ class Show(command.Command, show.ShowOne):
         """Ask the allocator."""
         target = parse_target(parsed_args.target)
         allocator = self.allocator()
-        level = (
-            target
-            if isinstance(target, levels.Level)
-            else allocator.get(target).level
-        )
-        record = known_levels.look_up(allocator, level)
+        if isinstance(target, levels.Level):
+            record = known_levels.look_up(allocator, target)
+        else:
+            # Hosts may ask for instances, and not for the history.
+            found = allocator.get(target)
+            record = holders.LevelRecord(found.level, found)
         names = (
             'Level',
             'State',
@@ -145,7 +145,7 @@ class Show(command.Command, show.ShowOne):
             'Before',
         )
         return names, (
-            str(level),
+            str(record.level),
             *_details(record.present),
             command.Text(_former(record)),
         )
