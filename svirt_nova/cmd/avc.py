@@ -146,15 +146,14 @@ def _with_time(
 def _judge(
     sighting: sightings.Sighting, known: known_levels.KnownLevels
 ) -> verdicts.Judgement:
-    terms = known.terms()
-    if sighting.written is None and None in (sighting.source, sighting.target):
+    written = sighting.written
+    if written is None and None in (sighting.source, sighting.target):
         # A label that is shown is one of now.
-        sighting = dataclasses.replace(
-            sighting, written=line_times.Written((terms.now,))
-        )
-    return verdicts.judge(
-        sighting, known.of(sighting.source), known.of(sighting.target), terms
-    )
+        written = line_times.Written((known.began_at,))
+        sighting = dataclasses.replace(sighting, written=written)
+    source = known.of(sighting.source, written)
+    target = known.of(sighting.target, written)
+    return verdicts.judge(sighting, source, target, known.terms())
 
 
 def _is_file(text: str) -> bool:

@@ -12,6 +12,7 @@ from svirt_nova import exception
 from svirt_nova.allocator import base
 from svirt_nova.allocator import types
 from svirt_nova.denials import holders
+from svirt_nova.denials import line_times
 from svirt_nova.denials import sightings
 from svirt_nova.mcs import levels
 from svirt_nova.mcs import ranking
@@ -68,6 +69,8 @@ def look_up(
 class KnownLevels:
     """Asks the store, and remembers its answers.
 
+    :attr:`began_at` is the moment of labels that are shown without a time.
+
     :param clock_error: see :data:`holders.CLOCK_ERROR`
     """
 
@@ -82,7 +85,10 @@ class KnownLevels:
         self._clock_error = clock_error
         self._space = allocator.space()
         self._is_trusted = allocator.show_trust().is_trusted
-        self._records: dict[levels.Level, holders.LevelRecord] = {}
+        self._records: dict[
+            levels.Level, tuple[holders.LevelRecord, datetime.datetime]
+        ] = {}
+        self.began_at = now()
         self.names = InstanceNames(conf)
 
     def terms(self) -> holders.Terms:
@@ -96,9 +102,15 @@ class KnownLevels:
             is_trusted=self._is_trusted,
         )
 
-    def of(self, label: sightings.Label | None) -> holders.LevelRecord | None:
+    def of(
+        self,
+        label: sightings.Label | None,
+        written: line_times.Written | None,
+    ) -> holders.LevelRecord | None:
         """What the store says of a level in a line.
 
+        :param written: when the line was written: an answer from before that
+            may be out of date
         :returns: None for a level that no instance can have
         """
         if label is None:
@@ -106,15 +118,24 @@ class KnownLevels:
         level = label.level
         if not 0 < len(level.categories) <= ranking.MOST_CATEGORIES:
             return None
-        if level not in self._records:
-            if len(self._records) >= _MOST_KEPT:
-                self._records.clear()
-            try:
-                record = look_up(self._allocator, level, self._space)
-            except exception.NotInSpace:
-                record = holders.LevelRecord(level)
-            self._records[level] = record
-        return self._records[level]
+        found = self._records.get(level)
+        if found is not None and _is_as_new(found[1], written):
+            return found[0]
+        if len(self._records) >= _MOST_KEPT:
+            self._records.clear()
+        asked_at = now()
+        try:
+            record = look_up(self._allocator, level, self._space)
+        except exception.NotInSpace:
+            record = holders.LevelRecord(level)
+        self._records[level] = record, asked_at
+        return record
+
+
+def _is_as_new(
+    asked_at: datetime.datetime, written: line_times.Written | None
+) -> bool:
+    return written is None or max(written.moments) <= asked_at
 
 
 class InstanceNames:

@@ -3,9 +3,9 @@
 
 The kernel stamps a record with the seconds since 1970, and that is certain.
 ``ausearch -i`` writes the local time in the form of its locale (``%x %T``,
-audit's ``auparse/interpret.c``), which may be read in several ways; all of
-them are kept. This module does no I/O, beside what the standard library asks
-the machine for its time zone.
+``output_interpreted_node`` in ``src/ausearch-report.c`` of audit), which may
+be read in several ways; all of them are kept. This module does no I/O, beside
+what the standard library asks the machine for its time zone.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
+import dataclasses
+import datetime
 import io
 import json
 import pathlib
@@ -17,6 +19,7 @@ from tests.unit.cmd import fake
 from tests.unit.denials import test_corpus
 from tests.unit.denials import world
 
+MINUTE = datetime.timedelta(minutes=1)
 MAY, OCTOBER = '1779271200.465:77', '1792924800.465:78'
 TARGET = 'tcontext=system_u:object_r:svirt_image_t:s0:c300,c301 tclass=file'
 
@@ -203,6 +206,44 @@ class AvcTest(AvcCase):
         ) as find:
             self.rows(*[line()] * 50)
         self.assertEqual(2, find.call_count)
+
+    def test_a_line_from_after_the_question_is_asked_about_anew(self):
+        clock = iter(world.NOW + n * MINUTE for n in range(100))
+        asked = []
+
+        def history(allocator, level):
+            # The level changes hands while the log is read.
+            asked.append(level)
+            first = world.holding('ann-web', '2026-03-01')
+            if len(asked) < 3:
+                return [first]
+            return [
+                dataclasses.replace(first, until=world.NOW),
+                world.holding('bob-web', '2026-12-01T00:30:00'),
+            ]
+
+        late = world.NOW + 35 * MINUTE
+        with (
+            mock.patch.object(known_levels, 'now', lambda: next(clock)),
+            mock.patch.object(world.Allocator, 'history', history),
+            mock.patch.object(
+                world.Allocator, 'find', return_value=None, autospec=True
+            ),
+        ):
+            early = [line()] * 40
+            found = self.rows(
+                *early, line(f'{late.timestamp():.3f}:1'), *early[:2]
+            )
+        names = [row['Source']['then']['instance'] for row in found]
+        self.assertEqual(
+            [
+                *[world.INSTANCES['ann-web']] * 40,
+                world.INSTANCES['bob-web'],
+                *[world.INSTANCES['ann-web']] * 2,
+            ],
+            names,
+        )
+        self.assertEqual(4, len(asked))
 
     def test_the_corpus_through_the_program_names_nobody_else(self):
         cases = [
