@@ -12,6 +12,7 @@ from cliff import columns
 
 from svirt_nova import printing
 from svirt_nova.allocator import types
+from svirt_nova.cmd import command
 from svirt_nova.cmd import known_levels
 from svirt_nova.denials import line_times
 from svirt_nova.denials import sightings
@@ -93,7 +94,7 @@ def row(
     return (
         number,
         Instant(sighting.written),
-        '-' if verdict is None else verdict.value,
+        command.Text(None if verdict is None else verdict.value),
         _access(sighting),
         _side(judgement.source, names),
         _side(judgement.target, names),

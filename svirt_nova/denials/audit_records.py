@@ -31,10 +31,12 @@ _SYSLOG = re.compile(
     rf'|(?:[A-Z][a-z]{{2}} )?\d{{4}}-\d{{2}}-\d{{2}} {_CLOCK} [\w+-]{{1,9}}'
     rf'|[A-Z][a-z]{{2}} [ \d]\d (?:\d{{4}} )?{_CLOCK}|{_UPTIME})'
     r' (?P<node>[\w.:-]{1,255}) '
-    r'(?P<tag>kernel|audit|auditd|audispd|audisp-syslog)(?:\[\d{1,10}\])?: ',
+    r'(?P<tag>kernel|(?:audit|auditd|audispd|audisp-syslog)'
+    r'(?:\[\d{1,10}\])?): ',
     re.ASCII,
 )
-"""As journalctl and syslog have it: a time, a host, a program."""
+"""As journalctl and syslog have it: a time, a host, a program. What says that
+it is the kernel, and has a number of a process, is a program."""
 
 _DMESG = re.compile(
     rf'(?:<\d{{1,3}}>|kern +:\w+ *: )?'
@@ -111,11 +113,11 @@ def _read_header(line: str) -> tuple[int, dict[str, str] | None]:
     position = 0
     if match := _SYSLOG.match(line):
         found, position = _parts(match), match.end()
-        if (tag := found['tag']) != 'kernel':
-            pattern = _JOURNALD if tag == 'audit' else _AUDITD
-            record = pattern.match(line, position) or _AUDITD.match(
-                line, position
-            )
+        tag = found['tag'].partition('[')[0]
+        if tag != 'kernel':
+            record = _AUDITD.match(line, position)
+            if record is None and tag == 'audit':
+                record = _JOURNALD.match(line, position)
             if record is None:
                 return 0, None
             return record.end(), {**found, **_parts(record)}

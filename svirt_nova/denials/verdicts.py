@@ -48,7 +48,12 @@ _NO_GUEST = re.compile(
     r'svirt_(?:lxc|sandbox)\w*|container_\w+|spc_t|sandbox_\w+', re.ASCII
 )
 """Of containers, which have levels that another program draws."""
-_SHARED_TYPES = frozenset({'virt_content_t', 'qemu_var_run_t'})
+_SHARED_TYPES = frozenset(
+    {'virt_content_t', 'qemu_var_run_t'}
+    # Helpers of one guest, which libvirt starts at its level
+    # (virSecuritySELinuxSetChildProcessLabel, useBinarySpecificLabel).
+    | {'passt_t', 'swtpm_t', 'swtpm_svirt_t'}
+)
 """Other types that libvirt and the policies give to what guests use."""
 
 _LOST_TYPES = frozenset(

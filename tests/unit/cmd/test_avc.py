@@ -261,7 +261,7 @@ class AvcTest(AvcCase):
                 self._check(case, row)
 
     def _check(self, case, row):
-        self.assertEqual(case['verdict'] or '-', row['Verdict'], case)
+        self.assertEqual(case['verdict'], row['Verdict'], case)
         text = json.dumps(row['Note']) + json.dumps(row['Access'])
         for side in ('Source', 'Target'):
             name = case[side.lower()]

@@ -49,6 +49,8 @@ def record(*holdings, present=None):
 class FindTest(testtools.TestCase):
     """Of a level that changed hands, with 3600 seconds between."""
 
+    time_limit = max(300, EXAMPLES // 10)
+
     RECORD = record(held('ann-web', 1000, 2000), held('bob-web', 10_000, None))
 
     def named(self, found, name):

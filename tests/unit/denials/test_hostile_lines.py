@@ -128,6 +128,8 @@ class NoName:
 
 
 class HostileNamesTest(testtools.TestCase):
+    time_limit = max(300, EXAMPLES // 10)
+
     @drawn
     @hypothesis.given(names, names)
     def test_a_raw_record_is_read_right_whatever_names_are(self, comm, name):
