@@ -97,20 +97,32 @@ def split_interpreted(text: str) -> dict[str, str]:
         if len(value) > 1 and value[0] == value[-1] == '"':
             value = value[1:-1]
         _add(found, match[1], value)
-    keys = [*found]
-    for key, following in itertools.pairwise(keys):
-        # Behind a path, systemd writes a command line.
-        allowed = ('dev', 'scontext', 'cmdline' if keys[0] == 'auid' else '')
-        if key in ('path', 'name') and following not in allowed:
-            raise AmbiguousRecord(
-                f'the field {following} comes behind the name of a file, and '
-                f'may be a part of it'
-            )
+    _check_behind_names(found)
     for key in (*REQUIRED, 'permissive'):
         if re.search(r'\s', found.get(key, '')):
             raise AmbiguousRecord(f'there is a text after {key}')
     _check(found)
     return found
+
+
+def _check_behind_names(found: Mapping[str, str]) -> None:
+    """Check that what comes behind the name of a file is no part of it.
+
+    The kernel writes a device and an inode there, except for sockets.
+    """
+    keys = [*found]
+    behind = {'name': {'dev'}, 'path': {'dev'}, 'dev': {'ino'}}
+    if 'socket' in found.get('tclass', ''):
+        behind['path'].add('scontext')
+    if keys[0] == 'auid':
+        # systemd writes a command line behind the path of a unit.
+        behind['path'].add('cmdline')
+    for key, following in itertools.pairwise(keys):
+        if following not in behind.get(key, {following}):
+            raise AmbiguousRecord(
+                f'the field {following} comes behind {key}, and may be a '
+                f'part of the name of a file'
+            )
 
 
 def _add(found: dict[str, str], key: str, value: str) -> None:

@@ -57,11 +57,18 @@ class SplitRawTest(testtools.TestCase):
 class SplitInterpretedTest(testtools.TestCase):
     def test_names_with_spaces_are_read(self):
         found = audit_fields.split_interpreted(
-            f'pid=1 comm=CPU 0/KVM name=my x=y disk dev="dm-0" {LABELS} '
+            f'pid=1 comm=CPU 0/KVM name=my x=y disk dev="dm-0" ino=7 {LABELS} '
         )
         self.assertEqual('CPU 0/KVM', found['comm'])
         self.assertEqual('my x=y disk', found['name'])
         self.assertEqual('dm-0', found['dev'])
+
+    def test_a_socket_has_no_device(self):
+        found = audit_fields.split_interpreted(
+            f'pid=1 comm=a path=/run/x '
+            f'{LABELS.replace("=file", "=unix_stream_socket")}'
+        )
+        self.assertEqual('/run/x', found['path'])
 
     def test_what_a_name_may_have_added_is_ambiguous(self):
         for text in (
@@ -71,7 +78,11 @@ class SplitInterpretedTest(testtools.TestCase):
             f'pid=1 comm=a name=b name=x dev="dm-0" {LABELS}',
             f'pid=1 comm=a path=/b name=x dev="dm-0" {LABELS}',
             f'pid=1 comm=a name=x capability=1 dev="dm-0" {LABELS}',
-            f'pid=1 comm=a name=x cmdline=y dev="dm-0" {LABELS}',
+            f'pid=1 comm=a name=x cmdline=y dev="dm-0" ino=7 {LABELS}',
+            # Cut off behind a part of the name.
+            f'pid=1 comm=a name=x {LABELS}',
+            f'pid=1 comm=a path=x {LABELS}',
+            f'pid=1 comm=a name=x dev=y {LABELS}',
             f'pid=1 comm=a name=x {LABELS} b dev="dm-0" {LABELS}',
             f'pid=1 comm=a name=x dev="dm-0" {LABELS} more',
             f'comm=a pid=1 {LABELS}',

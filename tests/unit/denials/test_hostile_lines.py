@@ -155,6 +155,9 @@ class HostileNamesTest(testtools.TestCase):
     @drawn
     @hypothesis.given(names, st.integers(0, 400))
     def test_a_record_that_is_cut_off_names_nobody_else(self, name, length):
+        # A line of ausearch -i that is cut off where a name of such a text
+        # ends is like a whole one.
+        hypothesis.assume('ino=' not in name)
         for text in (
             record('qemu', name),
             record('qemu', name, INTERPRETED, shown),
