@@ -74,17 +74,17 @@ class SplitInterpretedTest(testtools.TestCase):
         for text in (
             f'pid=1 comm=a comm=b {LABELS}',
             # A record of a kernel that writes no permissive.
-            f'pid=1 comm=a permissive=1 name=x dev="dm-0" {LABELS}',
-            f'pid=1 comm=a name=b name=x dev="dm-0" {LABELS}',
-            f'pid=1 comm=a path=/b name=x dev="dm-0" {LABELS}',
-            f'pid=1 comm=a name=x capability=1 dev="dm-0" {LABELS}',
+            f'pid=1 comm=a permissive=1 name=x dev="dm-0" ino=7 {LABELS}',
+            f'pid=1 comm=a name=b name=x dev="dm-0" ino=7 {LABELS}',
+            f'pid=1 comm=a path=/b name=x dev="dm-0" ino=7 {LABELS}',
+            f'pid=1 comm=a name=x capability=1 dev="dm-0" ino=7 {LABELS}',
             f'pid=1 comm=a name=x cmdline=y dev="dm-0" ino=7 {LABELS}',
             # Cut off behind a part of the name.
             f'pid=1 comm=a name=x {LABELS}',
             f'pid=1 comm=a path=x {LABELS}',
             f'pid=1 comm=a name=x dev=y {LABELS}',
-            f'pid=1 comm=a name=x {LABELS} b dev="dm-0" {LABELS}',
-            f'pid=1 comm=a name=x dev="dm-0" {LABELS} more',
+            f'pid=1 comm=a name=x {LABELS} b dev="dm-0" ino=7 {LABELS}',
+            f'pid=1 comm=a name=x dev="dm-0" ino=7 {LABELS} more',
             f'comm=a pid=1 {LABELS}',
             f'word pid=1 {LABELS}',
             'pid=1 comm=a name=x dev="dm-0" scontext=a tcontext=b',
