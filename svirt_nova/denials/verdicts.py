@@ -30,7 +30,7 @@ class Verdict(enum.StrEnum):
     NOT_OURS = 'not-ours'
     """The process was no instance's."""
     DOUBTFUL = 'doubtful'
-    """Nobody is named."""
+    """The line, or one of its levels: who is in doubt is not named."""
 
 
 class Part(enum.Enum):
