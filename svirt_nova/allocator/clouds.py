@@ -45,10 +45,12 @@ class Server:
 
     :param project_id: its project; None where Nova does not say
     :param host: that it is on; None for none, or where Nova does not say
+    :param name: that its owner gave it; None where Nova does not say
     """
 
     project_id: str | None
     host: str | None
+    name: str | None = dataclasses.field(default=None, compare=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

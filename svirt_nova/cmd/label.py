@@ -7,6 +7,7 @@ import argparse
 import datetime
 import uuid
 from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 from cliff import lister
@@ -16,7 +17,10 @@ from svirt_nova import exception
 from svirt_nova.allocator import types
 from svirt_nova.cmd import command
 from svirt_nova.cmd import host_usage
-from svirt_nova.mcs import contexts
+from svirt_nova.cmd import known_levels
+from svirt_nova.denials import holders
+from svirt_nova.denials import line_times
+from svirt_nova.denials import shown_labels
 from svirt_nova.mcs import levels
 
 FREE = 'free'
@@ -28,23 +32,32 @@ _MOST_RESERVED = 5_000
 def parse_target(text: str) -> str | levels.Level:
     """Read what ``label show`` is asked for.
 
-    :param text: an instance's UUID, a level, a range or a whole context
+    :param text: an instance's UUID, a level, a range, a whole context, or a
+        line of ``ls -Z`` or ``ps -Z``
     :returns: the UUID in its canonical form, or the (high) level
-    :raises InvalidLevel: it is none of these
-    :raises InvalidContext: it looks like a context but is none
+    :raises InvalidLevel: it is none of these, or has more than one level
     """
     try:
         return str(uuid.UUID(text))
     except ValueError:
         pass
-    if ':' not in text:
+    level = shown_labels.read_label(text).level
+    if not level.categories:
         raise exception.InvalidLevel(
-            f'{text!r} is neither the UUID of an instance nor a level such '
-            f'as s0:c12,c900 nor a context'
+            f'{text!r} has no categories: no instance has it'
         )
-    if text.startswith('s0'):
-        return levels.LevelRange.parse(text).high
-    return contexts.Context.parse(text).level
+    return level
+
+
+def parse_moment(text: str) -> datetime.datetime:
+    """Read a time that is given as an option.
+
+    :raises ArgumentTypeError: it is none; see :func:`line_times.parse_moment`
+    """
+    try:
+        return line_times.parse_moment(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 class List(command.Command, lister.Lister):
@@ -102,8 +115,9 @@ class Show(command.Command, show.ShowOne):
         parser.add_argument(
             'target',
             metavar='<instance or level>',
-            help='The UUID of an instance; or a level such as s0:c12,c900, '
-            'in any order; or a whole context, as ls -Z prints it.',
+            help='The UUID of an instance; or a level such as s0:c12,c900 or '
+            'c12,c900, in any order; or a whole context; or a line of ls -Z '
+            'or ps -Z.',
         )
         return parser
 
@@ -113,13 +127,12 @@ class Show(command.Command, show.ShowOne):
         """Ask the allocator."""
         target = parse_target(parsed_args.target)
         allocator = self.allocator()
-        found: types.Allocation | None
         if isinstance(target, levels.Level):
-            found = allocator.find(target)
-            level = target
+            record = known_levels.look_up(allocator, target)
         else:
+            # Hosts may ask for instances, and not for the history.
             found = allocator.get(target)
-            level = found.level
+            record = holders.LevelRecord(found.level, found)
         names = (
             'Level',
             'State',
@@ -129,8 +142,24 @@ class Show(command.Command, show.ShowOne):
             'Since',
             'Retired',
             'Note',
+            'Before',
         )
-        return names, (str(level), *_details(found))
+        return names, (
+            str(record.level),
+            *_details(record.present),
+            command.Text(_former(record)),
+        )
+
+
+def _former(record: holders.LevelRecord) -> str | None:
+    """Say that another instance had the level, if one had."""
+    last = record.former
+    if last is None:
+        return None
+    return (
+        f'{last.instance_uuid} until {last.until:%Y-%m-%d %H:%M:%S}: for '
+        f'older lines use "svirt-nova avc" or "label history --at"'
+    )
 
 
 def _details(found: types.Allocation | None) -> tuple[Any, ...]:
@@ -235,15 +264,15 @@ class History(command.Command, lister.Lister):
             'level',
             metavar='<level>',
             help='A level such as s0:c12,c900; or a whole context, as audit '
-            'lines have it.',
+            'lines have it; or a line of ls -Z or ps -Z.',
         )
         parser.add_argument(
             '--at',
             type=parse_moment,
             metavar='TIME',
             help='Only who had it then: such as "2026-11-22 10:30:05" (UTC), '
-            'ISO 8601 with a time zone, or the seconds of an audit line, '
-            'such as 1795404472.465.',
+            'ISO 8601 with a time zone, or the time of an audit line, '
+            'such as 1795404472.465:1234 or audit(1795404472.465:1234).',
         )
         return parser
 
@@ -257,7 +286,9 @@ class History(command.Command, lister.Lister):
                 f'{parsed_args.level!r} is an instance, not a level; see '
                 f'"svirt-nova label show"'
             )
-        moment = parsed_args.at
+        found = self.allocator().history(level)
+        if parsed_args.at is not None:
+            found = self._at(found, parsed_args.at)
         return ('Instance', 'Project', 'Since', 'Until'), [
             (
                 held.instance_uuid,
@@ -265,13 +296,19 @@ class History(command.Command, lister.Lister):
                 command.Moment(held.since),
                 command.Moment(held.until),
             )
-            for held in self.allocator().history(level)
-            if moment is None
-            or (
-                held.since <= moment
-                and (held.until is None or moment < held.until)
-            )
+            for held in found
         ]
+
+    def _at(
+        self, holdings: Sequence[types.Holding], moment: datetime.datetime
+    ) -> list[types.Holding]:
+        """Who had a level at a moment or, if nobody, whose level cooled."""
+        cooling = datetime.timedelta(seconds=self.app.conf.svirt.cooling_time)
+        kept = [each for each in holdings if each.keeps_level(moment, cooling)]
+        held = [
+            each for each in kept if each.until is None or moment < each.until
+        ]
+        return held or kept
 
 
 class Reserve(command.Command, lister.Lister):
@@ -326,16 +363,3 @@ class Release(command.Command):
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         """Ask the allocator."""
         self.allocator().release(levels.Level.parse(parsed_args.level))
-
-
-def parse_moment(text: str) -> datetime.datetime:
-    """Read a time: seconds since 1970, or ISO 8601 (UTC where it is silent).
-
-    :raises ValueError: it is neither
-    """
-    try:
-        return datetime.datetime.fromtimestamp(float(text), datetime.UTC)
-    except ValueError:
-        pass
-    moment = datetime.datetime.fromisoformat(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)

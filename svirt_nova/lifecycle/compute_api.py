@@ -201,6 +201,7 @@ def _read_server(asked: str, body: Mapping[str, Any]) -> clouds.Server:
         return clouds.Server(
             _read_name(server.get('tenant_id')),
             _read_name(server.get(_ATTRIBUTE_HOST)),
+            _read_name(server.get('name')),
         )
     told = f'with the id {found!r}' if found else 'without an id'
     if uuidutils.is_uuid_like(found) and str(uuid.UUID(found)) == asked:

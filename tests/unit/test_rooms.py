@@ -17,9 +17,18 @@ ROOMS = {
     'host': {'mcs'},
     'conf': set(),
     'allocator': {'mcs', 'conf'},
+    'denials': {'mcs', 'allocator'},
     'lifecycle': {'mcs', 'host', 'conf', 'allocator'},
     'virt': {'mcs', 'host', 'conf', 'allocator', 'lifecycle'},
-    'cmd': {'mcs', 'host', 'conf', 'allocator', 'lifecycle', 'virt'},
+    'cmd': {
+        'mcs',
+        'host',
+        'conf',
+        'allocator',
+        'denials',
+        'lifecycle',
+        'virt',
+    },
     'tempest': {'mcs', 'host', 'allocator', 'lifecycle'},
 }
 

@@ -5,46 +5,10 @@ import json
 import re
 
 import fixtures
-import testtools
 
-from svirt_nova import exception
 from svirt_nova.allocator import types
-from svirt_nova.cmd import label
-from svirt_nova.mcs import levels
 from svirt_nova.mcs import spaces
 from tests.unit.cmd import fake
-
-
-class ParseTargetTest(testtools.TestCase):
-    def test_levels_contexts_and_ranges_give_the_high_level(self):
-        for text in (
-            's0:c1,c2',
-            's0:c2,c1',
-            's0-s0:c1,c2',
-            's0:c1-s0:c1,c2',
-            'system_u:system_r:svirt_t:s0:c1,c2',
-            'system_u:object_r:svirt_image_t:s0:c2,c1\0',
-        ):
-            with self.subTest(text):
-                self.assertEqual(
-                    levels.Level(frozenset({1, 2})), label.parse_target(text)
-                )
-
-    def test_a_uuid_is_made_canonical(self):
-        uuid = fake.WEB.instance_uuid
-        for text in (uuid, uuid.upper(), uuid.replace('-', '')):
-            self.assertEqual(uuid, label.parse_target(text))
-
-    def test_anything_else_is_refused_by_name(self):
-        for text in ('', 'web1', 's0', 'c1,c2', 's0:c1024', 's0:c01', 'a:b:c'):
-            with self.subTest(text):
-                error = self.assertRaises(
-                    (exception.InvalidLevel, exception.InvalidContext),
-                    label.parse_target,
-                    text,
-                )
-                self.assertIn("'", str(error))
-                self.assertNotIn('\n', str(error))
 
 
 class LabelListTest(fake.ProgramTestCase):
@@ -108,47 +72,6 @@ class LabelListTest(fake.ProgramTestCase):
         self.assertIn("invalid choice: 'lost'", err)
 
 
-class LabelShowTest(fake.ProgramTestCase):
-    def show(self, target):
-        status, out, err = self.program('label', 'show', '-f', 'json', target)
-        self.assertEqual((0, ''), (status, err))
-        return json.loads(out)
-
-    def test_a_label_is_found_by_instance_by_level_and_by_context(self):
-        for target in (
-            fake.OLD.instance_uuid,
-            's0:c4,c3',
-            'system_u:system_r:svirt_t:s0:c3,c4',
-        ):
-            found = self.show(target)
-            self.assertEqual('s0:c3,c4', found['Level'])
-            self.assertEqual('cooling', found['State'])
-            self.assertEqual('2026-11-01T13:30:05+00:00', found['Retired'])
-
-    def test_a_reserved_level_says_why(self):
-        self.assertEqual('a container', self.show('s0:c7,c8')['Note'])
-
-    def test_a_free_level_is_no_error(self):
-        found = self.show('s0:c20,c10')
-        self.assertEqual('s0:c10,c20', found['Level'])
-        self.assertEqual('free', found['State'])
-        self.assertIsNone(found['Instance'])
-
-    def test_refusals_are_one_line_and_status_1(self):
-        for target, reason in (
-            ('s0:c1', 'not one of the space'),
-            ('s0:c5,c6', 'not one of the space'),
-            ('s0:c1,c01', 'is not a category'),
-            ('11111111-0000-4000-8000-000000000001', 'holds no level'),
-            ('web1', 'neither the UUID of an instance nor a level'),
-        ):
-            with self.subTest(target):
-                status, out, err = self.program('label', 'show', target)
-                self.assertEqual((1, ''), (status, out))
-                self.assertIn(reason, err)
-                self.assertEqual(1, err.count('\n'), err)
-
-
 class LabelStatsTest(fake.ProgramTestCase):
     def test_statistics_count_each_state(self):
         status, out, _ = self.program('label', 'stats', '-f', 'json')
@@ -190,44 +113,6 @@ class LabelUsageTest(fake.ProgramTestCase):
             )
             self.assertEqual(0, status)
             self.assertEqual(expected, json.loads(out)[:1])
-
-
-class LabelHistoryTest(fake.ProgramTestCase):
-    def history(self, *args):
-        status, out, err = self.program(
-            'label', 'history', 's0:c2,c1', '-f', 'json', *args
-        )
-        self.assertEqual((0, ''), (status, err))
-        return [row['Project'] for row in json.loads(out)]
-
-    def test_history_lists_all_holders_newest_last(self):
-        self.assertEqual(['p3', 'p1'], self.history())
-
-    def test_the_holder_at_a_time_is_shown(self):
-        for moment, expected in (
-            ('2026-10-01', []),
-            ('2026-10-30T00:00:00+00:00', ['p3']),
-            ('2026-11-01 12:30:04', ['p3']),
-            ('2026-11-01 12:30:06', ['p1']),
-            ('1793536206.5', ['p1']),
-            ('2027-01-01T00:00:00Z', ['p1']),
-        ):
-            with self.subTest(moment):
-                self.assertEqual(expected, self.history('--at', moment))
-
-    def test_a_word_that_is_no_time_is_refused(self):
-        status, _, err = self.program(
-            'label', 'history', 's0:c2,c1', '--at', 'yesterday'
-        )
-        self.assertEqual(2, status)
-        self.assertIn('yesterday', err)
-
-    def test_a_history_of_an_instance_is_refused(self):
-        status, out, err = self.program(
-            'label', 'history', fake.WEB.instance_uuid
-        )
-        self.assertEqual((1, ''), (status, out))
-        self.assertIn('is an instance', err)
 
 
 class LabelReserveTest(fake.ProgramTestCase):

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the store says of levels, each of which is asked for once."""
+
+from __future__ import annotations
+
+import datetime
+from typing import TYPE_CHECKING
+
+from oslo_config import cfg
+
+from svirt_nova import exception
+from svirt_nova.allocator import base
+from svirt_nova.allocator import types
+from svirt_nova.denials import holders
+from svirt_nova.denials import line_times
+from svirt_nova.denials import sightings
+from svirt_nova.mcs import levels
+from svirt_nova.mcs import ranking
+from svirt_nova.mcs import spaces
+
+if TYPE_CHECKING:
+    from svirt_nova.lifecycle import compute_api
+
+_MOST_KEPT = 10_000
+"""How many levels are kept in memory; more are asked for anew."""
+
+_MOST_NAMES = 200
+_MOST_WAIT = 10.0
+
+
+def now() -> datetime.datetime:
+    """The clock of this machine, in UTC."""
+    return datetime.datetime.now(datetime.UTC)
+
+
+def look_up(
+    allocator: base.Allocator,
+    level: levels.Level,
+    space: spaces.LevelSpace | None = None,
+) -> holders.LevelRecord:
+    """Ask the store for a level: who has it, and who had it.
+
+    :param space: to know of the parts of projects
+    :raises NotInSpace: nobody can ever have had the level
+    """
+    problem: exception.NotInSpace | None = None
+    present: types.Allocation | None = None
+    # First the row: if the level comes free in between, it is in both.
+    try:
+        present = allocator.find(level)
+    except exception.NotInSpace as error:
+        problem = error
+    try:
+        history = allocator.history(level)
+    except exception.NotInSpace:
+        history = ()
+    is_part = space is not None and space.has_part(level)
+    if problem is not None and not history and not is_part:
+        raise problem
+    return holders.LevelRecord.of(
+        level,
+        present,
+        history,
+        space.project_part(level) if space and level in space else None,
+        is_part,
+    )
+
+
+class KnownLevels:
+    """Asks the store, and remembers its answers.
+
+    :attr:`began_at` is the moment of labels that are shown without a time.
+
+    :param clock_error: see :data:`holders.CLOCK_ERROR`
+    """
+
+    def __init__(
+        self,
+        allocator: base.Allocator,
+        conf: cfg.ConfigOpts,
+        clock_error: datetime.timedelta,
+    ) -> None:
+        self._allocator = allocator
+        self._conf = conf
+        self._clock_error = clock_error
+        self._space = allocator.space()
+        self._is_trusted = allocator.show_trust().is_trusted
+        self._records: dict[
+            levels.Level, tuple[holders.LevelRecord, datetime.datetime]
+        ] = {}
+        self.began_at = now()
+        self.names = InstanceNames(conf)
+
+    def terms(self) -> holders.Terms:
+        """What answers of now rest on."""
+        options = self._conf.svirt
+        return holders.Terms(
+            now=now(),
+            cooling=datetime.timedelta(seconds=options.cooling_time),
+            kept=datetime.timedelta(seconds=options.history_time),
+            clock_error=self._clock_error,
+            is_trusted=self._is_trusted,
+        )
+
+    def of(
+        self,
+        label: sightings.Label | None,
+        written: line_times.Written | None,
+    ) -> holders.LevelRecord | None:
+        """What the store says of a level in a line.
+
+        :param written: when the line was written: an answer from before that
+            may be out of date
+        :returns: None for a level that no instance can have
+        """
+        if label is None:
+            return None
+        level = label.level
+        if not 0 < len(level.categories) <= ranking.MOST_CATEGORIES:
+            return None
+        found = self._records.get(level)
+        if found is not None and _is_as_new(found[1], written):
+            return found[0]
+        if len(self._records) >= _MOST_KEPT:
+            self._records.clear()
+        asked_at = now()
+        try:
+            record = look_up(self._allocator, level, self._space)
+        except exception.NotInSpace:
+            record = holders.LevelRecord(level)
+        self._records[level] = record, asked_at
+        return record
+
+
+def _is_as_new(
+    asked_at: datetime.datetime, written: line_times.Written | None
+) -> bool:
+    return written is None or max(written.moments) <= asked_at
+
+
+class InstanceNames:
+    """The names of instances, as far as Nova tells them.
+
+    Without credentials, or once Nova has given no answer, there are none.
+    """
+
+    def __init__(self, conf: cfg.ConfigOpts) -> None:
+        self._conf = conf
+        self._api: compute_api.ComputeApi | None = None
+        self._is_silent = False
+        self._names: dict[str, str | None] = {}
+
+    def of(self, instance_uuid: str) -> str | None:
+        """The name of an instance; None if it is not known."""
+        if instance_uuid in self._names:
+            return self._names[instance_uuid]
+        if self._is_silent or len(self._names) >= _MOST_NAMES:
+            return None
+        try:
+            found = self._ask(instance_uuid)
+        except exception.SvirtError:
+            self._is_silent = True
+            return None
+        self._names[instance_uuid] = found
+        return found
+
+    def _ask(self, instance_uuid: str) -> str | None:
+        if self._api is None and not _is_configured(self._conf):
+            self._is_silent = True
+            return None
+        # keystoneauth is slow to import.
+        from svirt_nova.lifecycle import compute_api
+
+        if self._api is None:
+            self._api = compute_api.load(self._conf, _MOST_WAIT)
+        server = self._api.find(instance_uuid)
+        return None if server is None else server.name
+
+
+def _is_configured(conf: cfg.ConfigOpts) -> bool:
+    from svirt_nova.conf import compute_api
+
+    return compute_api.is_configured(conf)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What lines of an audit log say, and about whom. Nothing does I/O."""
