@@ -170,6 +170,21 @@ class StartTest(_Case):
         for text in (DISK.rpartition('/')[2], repr(SECRET), BASE):
             self.assertIn(text, self.log.output)
 
+    def test_disks_are_measured_without_nova_in_enforcing_mode_alone(self):
+        asked = []
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'svirt_nova.virt.disk_sizes.of_config',
+                lambda *args: asked.append(args) or [],
+            )
+        )
+        driver = self.driver()
+        self.addCleanup(CONF.clear_override, 'mode', 'svirt')
+        for mode, number in (('enforcing', 1), ('permissive', 1)):
+            CONF.set_override('mode', mode, 'svirt')
+            driver._get_instance_disk_info_from_config('config', None)
+            self.assertEqual(number, len(asked), mode)
+
     def test_permissive_starts_it_all_the_same(self):
         CONF.set_override('mode', 'permissive', 'svirt')
         self.addCleanup(CONF.clear_override, 'mode', 'svirt')
