@@ -191,10 +191,16 @@ def distrusted(trust: types.Trust) -> exception.StoreDistrusted:
     awaited = ', '.join(trust.awaited[:_MOST_NAMED])
     more = len(trust.awaited) - _MOST_NAMED
     least = 'at least ' if len(trust.awaited) == types.MOST_AWAITED else ''
+    minutes = types.LEAST_DISTRUST.total_seconds() / 60
+    told = (
+        f'these hosts have told what they run: {awaited}'
+        if awaited
+        else f'all hosts have told what they run that ask within '
+        f'{minutes:.0f} minutes'
+    )
     return exception.StoreDistrusted(
         f'the store of levels may not know all levels that instances run '
-        f'with: {trust.reason}. New instances get no level before these '
-        f'hosts have told what they run: {awaited or "none is known yet"}'
+        f'with: {trust.reason}. New instances get no level before {told}'
         f'{f" and {least}{more} more" if more > 0 else ""}. Instances that '
         f'have their level are not affected. See "svirt-nova store show"'
     )

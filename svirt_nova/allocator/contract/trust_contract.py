@@ -208,6 +208,7 @@ class TrustContract(case.ContractCase):
         self.restore('a')
         trust = self.allocator.report('a', [])
         self.assertEqual((False, ()), (trust.is_trusted, trust.awaited))
+        self.assertIn('5 minutes', self.refuse_distrusted())
         self.assertEqual(('b',), self.warm.meet('b', 0).awaited)
         with self.later():
             self.assertFalse(self.allocator.report('a', []).is_trusted)
