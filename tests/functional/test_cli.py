@@ -111,7 +111,7 @@ class BadInputTest(program_case.ProgramTestCase):
             ('s0:c5.c2', 'c5.c2'),
             ('s0:c01,c2', 'c01'),
             ('s1:c1,c2', 's1'),
-            ('s0:c1, c2', 'not a category'),
+            ('s0:c1, c2', 'neither'),
             ('s0:c1', 'space'),
             ('s0:c10,c11', 'space'),
             ('web', 'neither'),
