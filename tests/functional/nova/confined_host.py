@@ -389,9 +389,11 @@ class Levels:
         self.seen: dict[str, set[Any]] = collections.defaultdict(set)
 
     def recording(self, call: Any) -> Any:
-        def record(allocator: Any, uuid: str, *args: Any, **more: Any) -> Any:
-            allocation = call(allocator, uuid, *args, **more)
-            self.seen[uuid].add(allocation.level)
+        def record(
+            allocator: Any, instance_uuid: str, *args: Any, **further: Any
+        ) -> Any:
+            allocation = call(allocator, instance_uuid, *args, **further)
+            self.seen[instance_uuid].add(allocation.level)
             return allocation
 
         return record
