@@ -99,7 +99,7 @@ class StoreTrust:
             trust_rows.lock(connection)
             trust_rows.see(connection, seen)
             if trust_rows.reason(connection) is not None:
-                trust_rows.wait_for(connection, [host])
+                trust_rows.wait_for(connection, host)
 
         self._store.write(work)
         return self.show()

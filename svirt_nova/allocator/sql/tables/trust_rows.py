@@ -121,7 +121,7 @@ def distrust(
         )
     )
     connection.execute(sa.delete(_host))
-    wait_for(connection, allocation_queries.count_by_host(connection))
+    _insert(connection, allocation_queries.count_by_host(connection))
     return True
 
 
@@ -153,16 +153,20 @@ def lock(connection: sa.Connection) -> None:
     connection.execute(sa.select(_trust.c.id).with_for_update())
 
 
-def wait_for(connection: sa.Connection, hosts: Iterable[str]) -> None:
-    """Wait until these hosts, too, have told what they run."""
-    new = sorted({*hosts} - _known(connection))
+def wait_for(connection: sa.Connection, host: str) -> None:
+    """Wait until this host, too, has told what it runs."""
+    known = connection.execute(
+        sa.select(_host.c.host).where(_host.c.host == host)
+    ).scalars()
+    if host not in set(known):
+        _insert(connection, [host])
+
+
+def _insert(connection: sa.Connection, hosts: Iterable[str]) -> None:
+    """Wait for hosts that are not awaited yet."""
+    new = [{'host': each} for each in sorted(hosts)]
     if new:
-        connection.execute(sa.insert(_host), [{'host': each} for each in new])
-
-
-def _known(connection: sa.Connection) -> set[str]:
-    """The hosts that are or were awaited."""
-    return set(connection.execute(sa.select(_host.c.host)).scalars())
+        connection.execute(sa.insert(_host), new)
 
 
 def tell(
@@ -185,13 +189,13 @@ def tell(
     ).one()
     if row.distrusted_at is None:
         return False
-    known = _known(connection)
+    known = set(connection.execute(sa.select(_host.c.host)).scalars())
     named = {*hosts} - known
     if named and len(known) + len(named) > types.MOST_REPORTED:
         # The host has not told then, and is awaited on. Without a limit for
         # the callers themselves, no honest host is left out.
         raise refusals.too_many_awaited(host, len(known), len(named))
-    wait_for(connection, [host, *named])
+    _insert(connection, named | ({host} - known))
     connection.execute(
         sa.update(_host)
         .where(_host.c.host == host)
