@@ -161,13 +161,12 @@ class Admission:
         instance = arguments.check_claim(
             given['instance_uuid'], given['host'], given['project_id']
         )
-        names = instance, given['project_id'], given['host']
-        if self._is_known(call, given, instance):
-            pass
-        elif call is calls.ADOPT:
-            self._check_adoption(*names, given['level'], deadline)
-        else:
-            self._check_new(*names, deadline)
+        if not self._is_known(call, given, instance):
+            names = instance, given['project_id'], given['host']
+            if call is calls.ADOPT:
+                self._check_adoption(*names, given['level'], deadline)
+            else:
+                self._check_new(*names, deadline)
         if time.monotonic() > deadline:
             # What begins now could end after its caller has given up.
             raise exception.StoreUnreachable(
