@@ -78,12 +78,6 @@ class Hook:
                 return set(wanted) <= set(found)
 
 
-def _driver(
-    name: str, parameters: str, compared: Parameters = Parameters.ALL
-) -> Hook:
-    return Hook(DRIVER, name, tuple(parameters.split()), compared)
-
-
 def _of(
     owner: str,
     name: str,
@@ -91,6 +85,12 @@ def _of(
     compared: Parameters = Parameters.FIRST,
 ) -> Hook:
     return Hook(owner, name, tuple(parameters.split()), compared)
+
+
+def _driver(
+    name: str, parameters: str, compared: Parameters = Parameters.ALL
+) -> Hook:
+    return _of(DRIVER, name, parameters, compared)
 
 
 OVERRIDDEN = (
