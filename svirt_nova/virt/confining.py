@@ -20,6 +20,7 @@ from svirt_nova.virt import drift_watch
 from svirt_nova.virt import extension
 from svirt_nova.virt import faults
 from svirt_nova.virt import guards
+from svirt_nova.virt import held_levels
 from svirt_nova.virt import image_sharing
 from svirt_nova.virt import level_guards
 from svirt_nova.virt import live_migration
@@ -54,11 +55,12 @@ class Confining(extension.Claiming):
         )
         self.policy_watch = policy_watch.PolicyWatch(confined)
         self._starts = starts.Starts(host, self.guard)
+        held = held_levels.HeldLevels(allocator, host_name, self._outage)
         self.running_guests = running_guests.RunningGuests(
-            allocator, host_name, host, confined, self._outage
+            host_name, host, confined, held
         )
         self.drift_watch = drift_watch.DriftWatch(
-            allocator, host_name, host, confined, self._outage
+            host_name, host, confined, held
         )
         # By the UUID of an instance that is being rescued, the image.
         self._rescue_images: dict[str, str] = {}

@@ -15,7 +15,6 @@ from nova.virt.libvirt import host as libvirt_host
 
 from svirt_nova import exception
 from svirt_nova import logs
-from svirt_nova.allocator import base
 from svirt_nova.allocator import types
 from svirt_nova.host import domain_xml
 from svirt_nova.host import guest_labels
@@ -24,7 +23,6 @@ from svirt_nova.virt import confinement
 from svirt_nova.virt import drift_watch
 from svirt_nova.virt import faults
 from svirt_nova.virt import held_levels
-from svirt_nova.virt import outages
 from svirt_nova.virt import reconcile
 
 CONF = nova.conf.CONF
@@ -34,25 +32,23 @@ LOG = logs.get_logger(__name__)
 class RunningGuests:
     """The guests of instances that run on this host.
 
-    :param allocator: knows the levels
     :param host_name: the name of the host, as Nova has it
     :param host: its ``nova.virt.libvirt.host.Host``
     :param confined: how the host confines guests
-    :param outage: remembers when the allocator did not answer
+    :param held: what the store has of its guests
     """
 
     def __init__(
         self,
-        allocator: base.Allocator,
         host_name: str,
         host: Any,
         confined: confinement.Confinement,
-        outage: outages.OutageMemory,
+        held: held_levels.HeldLevels,
     ) -> None:
         self._host_name = host_name
         self._host = host
         self._confined = confined
-        self._held = held_levels.HeldLevels(allocator, host_name, outage)
+        self._held = held
 
     def check(self) -> None:
         """Tell of each guest that runs otherwise than it should.
