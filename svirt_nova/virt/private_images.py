@@ -78,11 +78,6 @@ def decide(image: Image | None, project_id: str, has_part: bool) -> Reach:
     return Reach.ALONE
 
 
-def has_image(disk: str) -> bool:
-    """Whether a disk of that name is made of an image."""
-    return disk in _KEYS
-
-
 def remembered(instance: Any, disk: str, image: str | None) -> Reach | None:
     """What was decided for a disk.
 
