@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from oslo_config import cfg
 
 from svirt_nova import exception
+from svirt_nova import logs
 from svirt_nova.allocator import base
 from svirt_nova.allocator import types
 from svirt_nova.denials import holders
@@ -20,6 +21,8 @@ from svirt_nova.mcs import spaces
 
 if TYPE_CHECKING:
     from svirt_nova.lifecycle import compute_api
+
+LOG = logs.get_logger(__name__)
 
 _MOST_KEPT = 10_000
 """How many levels are kept in memory; more are asked for anew."""
@@ -158,8 +161,9 @@ class InstanceNames:
             return None
         try:
             found = self._ask(instance_uuid)
-        except exception.SvirtError:
+        except exception.SvirtError as error:
             self._is_silent = True
+            LOG.info('The names of instances are left out: %s', error)
             return None
         self._names[instance_uuid] = found
         return found
