@@ -195,8 +195,8 @@ def distrusted(trust: types.Trust) -> exception.StoreDistrusted:
     told = (
         f'these hosts have told what they run: {awaited}'
         if awaited
-        else f'all hosts have told what they run that ask within '
-        f'{minutes:.0f} minutes'
+        else f'all hosts that ask within {minutes:.0f} minutes have told what '
+        f'they run'
     )
     return exception.StoreDistrusted(
         f'the store of levels may not know all levels that instances run '
