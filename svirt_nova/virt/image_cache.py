@@ -15,6 +15,7 @@ from svirt_nova import logs
 from svirt_nova.host import disk_chains
 from svirt_nova.host import disk_headers
 from svirt_nova.host import file_labels
+from svirt_nova.virt import own_disks
 
 CONF = nova.conf.CONF
 LOG = logs.get_logger(__name__)
@@ -81,7 +82,5 @@ def _base_of(disk: str) -> str | None:
     if header.backing_file is None:
         return None
     return os.path.join(
-        CONF.instances_path,
-        CONF.image_cache.subdirectory_name,
-        os.path.basename(header.backing_file),
+        own_disks.cache_directory(), os.path.basename(header.backing_file)
     )

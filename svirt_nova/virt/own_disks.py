@@ -27,6 +27,7 @@ from oslo_utils import units
 
 from svirt_nova import exception
 from svirt_nova import printing
+from svirt_nova.host import disk_chains
 from svirt_nova.host import disk_headers
 from svirt_nova.host import file_labels
 from svirt_nova.virt import private_images
@@ -38,7 +39,7 @@ _EPHEMERAL = re.compile(r'disk\.(?:local|eph[0-9]+)')
 # LibvirtDriver._create_image makes these names.
 _EPHEMERAL_BASE = r'ephemeral_[0-9]+_[0-9A-Za-z]+'
 _SWAP_BASE = r'swap_[0-9]+'
-_FORMATS = ('raw', 'qcow2')
+_FORMATS = (disk_chains.RAW, disk_chains.QCOW2)
 
 
 def is_config_drive(name: str) -> bool:
