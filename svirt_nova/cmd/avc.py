@@ -17,6 +17,7 @@ from svirt_nova import exception
 from svirt_nova import printing
 from svirt_nova.cmd import avc_columns
 from svirt_nova.cmd import command
+from svirt_nova.cmd import instance_names
 from svirt_nova.cmd import known_levels
 from svirt_nova.cmd import label
 from svirt_nova.cmd import text_lines
@@ -86,9 +87,10 @@ class Avc(command.Command, lister.Lister):
         known = known_levels.KnownLevels(
             self.allocator(), self.app.conf, parsed_args.clock_error
         )
+        names = instance_names.InstanceNames(self.app.conf, self.app.LOG.info)
         only = parsed_args.only and set(parsed_args.only)
         return avc_columns.NAMES, (
-            avc_columns.row(number, sighting, judgement, known.names)
+            avc_columns.row(number, sighting, judgement, names)
             for number, sighting in self._sightings(parsed_args)
             for judgement in [
                 _judge(_with_time(sighting, parsed_args.at), known)

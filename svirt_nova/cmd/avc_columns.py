@@ -13,7 +13,7 @@ from cliff import columns
 from svirt_nova import printing
 from svirt_nova.allocator import types
 from svirt_nova.cmd import command
-from svirt_nova.cmd import known_levels
+from svirt_nova.cmd import instance_names
 from svirt_nova.denials import line_times
 from svirt_nova.denials import sightings
 from svirt_nova.denials import verdicts
@@ -84,7 +84,7 @@ def row(
     number: int,
     sighting: sightings.Sighting,
     judgement: verdicts.Judgement,
-    names: known_levels.InstanceNames,
+    names: instance_names.InstanceNames,
 ) -> tuple[Any, ...]:
     """A row of the answer.
 
@@ -132,7 +132,7 @@ def _named(name: str, text: str) -> str:
 
 
 def _side(
-    account: verdicts.Account | None, names: known_levels.InstanceNames
+    account: verdicts.Account | None, names: instance_names.InstanceNames
 ) -> Cell:
     if account is None:
         return Cell({})

@@ -4,12 +4,10 @@
 from __future__ import annotations
 
 import datetime
-from typing import TYPE_CHECKING
 
 from oslo_config import cfg
 
 from svirt_nova import exception
-from svirt_nova import logs
 from svirt_nova.allocator import base
 from svirt_nova.allocator import types
 from svirt_nova.denials import holders
@@ -19,16 +17,8 @@ from svirt_nova.mcs import levels
 from svirt_nova.mcs import ranking
 from svirt_nova.mcs import spaces
 
-if TYPE_CHECKING:
-    from svirt_nova.lifecycle import compute_api
-
-LOG = logs.get_logger(__name__)
-
 _MOST_KEPT = 10_000
 """How many levels are kept in memory; more are asked for anew."""
-
-_MOST_NAMES = 200
-_MOST_WAIT = 10.0
 
 
 def now() -> datetime.datetime:
@@ -92,7 +82,6 @@ class KnownLevels:
             levels.Level, tuple[holders.LevelRecord, datetime.datetime]
         ] = {}
         self.began_at = now()
-        self.names = InstanceNames(conf)
 
     def terms(self) -> holders.Terms:
         """What answers of now rest on."""
@@ -139,49 +128,3 @@ def _is_as_new(
     asked_at: datetime.datetime, written: line_times.Written | None
 ) -> bool:
     return written is None or max(written.moments) <= asked_at
-
-
-class InstanceNames:
-    """The names of instances, as far as Nova tells them.
-
-    Without credentials, or once Nova has given no answer, there are none.
-    """
-
-    def __init__(self, conf: cfg.ConfigOpts) -> None:
-        self._conf = conf
-        self._api: compute_api.ComputeApi | None = None
-        self._is_silent = False
-        self._names: dict[str, str | None] = {}
-
-    def of(self, instance_uuid: str) -> str | None:
-        """The name of an instance; None if it is not known."""
-        if instance_uuid in self._names:
-            return self._names[instance_uuid]
-        if self._is_silent or len(self._names) >= _MOST_NAMES:
-            return None
-        try:
-            found = self._ask(instance_uuid)
-        except exception.SvirtError as error:
-            self._is_silent = True
-            LOG.info('The names of instances are left out: %s', error)
-            return None
-        self._names[instance_uuid] = found
-        return found
-
-    def _ask(self, instance_uuid: str) -> str | None:
-        if self._api is None and not _is_configured(self._conf):
-            self._is_silent = True
-            return None
-        # keystoneauth is slow to import.
-        from svirt_nova.lifecycle import compute_api
-
-        if self._api is None:
-            self._api = compute_api.load(self._conf, _MOST_WAIT)
-        server = self._api.find(instance_uuid)
-        return None if server is None else server.name
-
-
-def _is_configured(conf: cfg.ConfigOpts) -> bool:
-    from svirt_nova.conf import compute_api
-
-    return compute_api.is_configured(conf)

@@ -13,6 +13,7 @@ import fixtures
 from svirt_nova import exception
 from svirt_nova.allocator import clouds
 from svirt_nova.allocator import types
+from svirt_nova.cmd import instance_names
 from svirt_nova.cmd import known_levels
 from svirt_nova.lifecycle import compute_api
 from tests.unit.cmd import fake
@@ -381,8 +382,18 @@ class NamesTest(AvcCase):
             self.assertIsNone(row['Source']['then']['name'])
         self.assertEqual(1, len(self.asked))
 
+    def test_why_names_are_left_out_is_told_to_who_wants_to_know(self):
+        self.answer = exception.ComputeApiError('no answer\x1b[2J')
+        told = []
+        names = instance_names.InstanceNames(None, told.append)
+        names.of('u')
+        self.assertEqual(
+            ['The names of instances are left out: no answer\\x1b[2J'],
+            told,
+        )
+
     def test_no_more_than_some_names_are_asked_for(self):
-        names = known_levels.InstanceNames(None)
+        names = instance_names.InstanceNames(None, self.fail)
         for number in range(500):
             names.of(str(number))
         self.assertEqual(200, len(self.asked))
