@@ -144,8 +144,8 @@ def choose(
     """Choose the tests to run.
 
     :param ids: all tests of the suite
-    :returns: those to run; and those that the list names and that are not
-        there
+    :returns: those to run; and those that the list of names has and that are
+        not there
     """
     chosen = list(ids)
     missing: list[str] = []
@@ -156,6 +156,9 @@ def choose(
     if args.selection:
         pattern = re.compile('|'.join(args.selection))
         chosen = [name for name in chosen if pattern.search(name)]
+    elif args.without:
+        pattern = re.compile('|'.join(entries(args.without.read_text())))
+        chosen = [name for name in chosen if not pattern.search(name)]
     return chosen, missing
 
 
@@ -194,6 +197,12 @@ def main() -> int:
     parser.add_argument('directory', help='where the tests are')
     parser.add_argument(
         '--names', type=pathlib.Path, help='a list of the tests to run'
+    )
+    parser.add_argument(
+        '--without',
+        type=pathlib.Path,
+        help='a list of regular expressions: what they match runs only if it '
+        'is selected',
     )
     parser.add_argument(
         '--if-any',

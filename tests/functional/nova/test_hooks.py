@@ -17,6 +17,7 @@ import fixtures
 import nova.conf
 from nova import context
 from nova import exception as nova_exception
+from nova import objects
 from nova.tests import fixtures as nova_fixtures
 from nova.tests.functional.libvirt import base
 from nova.virt.libvirt import driver as libvirt_driver
@@ -245,7 +246,9 @@ class NotCalledTest(base.LibvirtMigrationMixin, two_hosts.TwoHosts):
     def _snapshot(self):
         """Suspend the guest and start it again, as a snapshot does."""
         driver = self.computes['here'].driver
-        instance = self._record(self.server['id'])
+        instance = objects.Instance.get_by_uuid(
+            context.get_admin_context(), self.server['id']
+        )
         guest = driver._host.get_guest(instance)
         state = guest.get_power_state(driver._host)
         request = context.get_admin_context()

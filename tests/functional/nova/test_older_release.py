@@ -2,12 +2,12 @@
 """The selection that runs beside the older release covers the lifecycle."""
 
 import pathlib
-import unittest
 
 import testtools
 
 from svirt_nova.lifecycle import table
 from tests import time_limit
+from tests.functional import soak_list
 from tools import run_stestr
 
 LIST = pathlib.Path(__file__).with_name('older-release.list')
@@ -20,21 +20,13 @@ WITHOUT_TEST = {
 }
 
 
-def ids(tests):
-    for test in tests:
-        if isinstance(test, unittest.TestSuite):
-            yield from ids(test)
-        else:
-            yield test.id()
-
-
 class OlderReleaseTest(testtools.TestCase):
     def setUp(self):
         super().setUp()
         self.entries = run_stestr.entries(LIST.read_text())
 
     def test_every_name_is_that_of_a_test(self):
-        there = set(ids(time_limit.suite('functional/nova')))
+        there = set(soak_list.ids(time_limit.suite('functional/nova')))
 
         self.assertEqual(set(), self.entries.keys() - there)
 

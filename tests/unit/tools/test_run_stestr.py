@@ -89,7 +89,7 @@ class ProgramTest(testtools.TestCase):
 
 class ChooseTest(testtools.TestCase):
     def choose(self, ids, **options):
-        options = {'names': None, 'selection': []} | options
+        options = {'names': None, 'selection': [], 'without': None} | options
         return run_stestr.choose(ids, argparse.Namespace(**options))
 
     def write(self, text):
@@ -114,6 +114,21 @@ class ChooseTest(testtools.TestCase):
         self.assertEqual(
             (['ab', 'bc'], []),
             self.choose(['ab', 'bc', 'd'], selection=['a', 'c$']),
+        )
+
+    def test_what_a_list_leaves_out_does_not_run(self):
+        without = self.write('# why\n^a\n# why\nc$\n')
+
+        self.assertEqual(
+            (['ba'], []), self.choose(['ab', 'ba', 'bc'], without=without)
+        )
+
+    def test_what_is_selected_runs_although_a_list_leaves_it_out(self):
+        without = self.write('# why\n^a\n')
+
+        self.assertEqual(
+            (['ab'], []),
+            self.choose(['ab', 'ba'], without=without, selection=['^a']),
         )
 
 
@@ -154,6 +169,7 @@ class RunTest(testtools.TestCase):
             directory='tests',
             per_processor=0.1,
             names=None,
+            without=None,
             selection=selection,
             if_any=if_any,
         )
