@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -21,16 +22,22 @@ from tools.report import report
 def main() -> int:
     """Run the lab's tests for so many hosts."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('tests', help='hosts of the lab, such as 1 or 2-soak')
+    parser.add_argument(
+        'tests',
+        help='hosts of the lab, such as 1 or 2-soak; or "prepare", which '
+        'builds what any of them needs, and runs none',
+    )
     tests = parser.parse_args().tests
+    program = [sys.executable, '-m', 'tests.lab.run_tests']
+    if tests == 'prepare':
+        # It is ended by a signal, as that program is.
+        os.execv(sys.executable, [*program, '--hosts', '2', '--prepare'])
     hosts, _, soak = tests.partition('-')
     with tempfile.TemporaryDirectory(prefix='svirt-nova-lab-') as directory:
         path = pathlib.Path(directory, 'results.json')
         status = subprocess.run(
             [
-                sys.executable,
-                '-m',
-                'tests.lab.run_tests',
+                *program,
                 '--hosts',
                 hosts,
                 *([f'--{soak}'] if soak else []),

@@ -40,14 +40,34 @@ def ensure(
     :param packages: Debian packages needed beside those of every lab
     :returns: the progress of the run so far
     """
+    progress = _begin()
+    if sys.prefix == str(cache.VENV):
+        cache.lock()
+        return progress
+    _prepare(progress, hosts, packages)
+    cache.hand_lock_over()
+    os.environ.update(progress.export())
+    os.environ['PYTHONDONTWRITEBYTECODE'] = '1'
+    os.chdir(cache.CHECKOUT)
+    python = cache.VENV / 'bin/python3'
+    os.execv(python, [str(python), '-m', module, *arguments])
+    raise AssertionError('not reached')
+
+
+def prepare(hosts: int) -> None:
+    """Build all parts of a lab, for one that starts later."""
+    _prepare(_begin(), hosts, ())
+
+
+def _begin() -> Progress:
     # SIGINT too: a shell starts what it puts in the background without it.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    progress = Progress()
-    if sys.prefix == str(cache.VENV):
-        cache.lock()
-        return progress
+    return Progress()
+
+
+def _prepare(progress: Progress, hosts: int, packages: Sequence[str]) -> None:
     prerequisites.check(hosts)
     cache.lock()
     ended = cache.clear_run()
@@ -58,13 +78,6 @@ def ensure(
     logs.mkdir(parents=True)
     prerequisites.install(progress, logs / 'apt.log', packages)
     _build(progress, with_image=hosts > 0)
-    cache.hand_lock_over()
-    os.environ.update(progress.export())
-    os.environ['PYTHONDONTWRITEBYTECODE'] = '1'
-    os.chdir(cache.CHECKOUT)
-    python = cache.VENV / 'bin/python3'
-    os.execv(python, [str(python), '-m', module, *arguments])
-    raise AssertionError('not reached')
 
 
 def _build(progress: Progress, *, with_image: bool) -> None:

@@ -2,12 +2,13 @@
 """Runs the lab's tests against one lab.
 
     python3 -m tests.lab.run_tests [--hosts 2] [--soak] [--json FILE] [NAME]...
+    python3 -m tests.lab.run_tests [--hosts 2] --prepare
 
---soak chooses the tests that take too long for each change. Names of modules,
-classes or tests, such as tests.lab.test_policy, choose those alone. Bootstraps
-as the demo does. Exit status 0 only if all tests passed; FILE gets {"passed":
-n, "failed": n, "skipped": n, "told": [line, ...]}, where told has the ends of
-what failed.
+--prepare builds what a later run needs, and runs none. --soak chooses the
+tests that take too long for each change. Names of modules, classes or tests,
+such as tests.lab.test_policy, choose those alone. Bootstraps as the demo does.
+Exit status 0 only if all tests passed; FILE gets {"passed": n, "failed": n,
+"skipped": n, "told": [line, ...]}, where told has the ends of what failed.
 """
 
 from __future__ import annotations
@@ -142,6 +143,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog='tests.lab.run_tests')
     parser.add_argument('--hosts', type=int, choices=MODULES, default=1)
     parser.add_argument('--json', type=Path, metavar='FILE')
+    parser.add_argument('--prepare', action='store_true')
     parser.add_argument('--soak', action='store_true')
     parser.add_argument('names', nargs='*', metavar='NAME')
     options = parser.parse_args(arguments)
@@ -152,6 +154,9 @@ def main(arguments: list[str]) -> int:
         # A successor process may stand elsewhere.
         arguments += ['--json', str(options.json.absolute())]
     try:
+        if options.prepare:
+            bootstrap.prepare(options.hosts)
+            return 0
         bootstrap.ensure('tests.lab.run_tests', arguments, hosts=options.hosts)
         return run(names, options.json)
     except BaseException as error:  # noqa: BLE001 - raised again if unknown

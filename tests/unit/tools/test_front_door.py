@@ -26,7 +26,9 @@ eval "${!variable-}"
 """
 
 PYTHON = f"""
-if [[ "$*" == '-m tools.run_lab '* ]]; then
+if [[ "$*" == '-m tools.run_lab prepare' ]]; then
+    eval "$PREPARE"
+elif [[ "$*" == '-m tools.run_lab '* ]]; then
     eval "$LAB"
 else
     exec {sys.executable} "$@"
@@ -183,6 +185,32 @@ class FrontDoorTest(testtools.TestCase):
 
         self.assertEqual('0 passed, 1 failed, 1 skipped', lines[-1], lines)
         self.assertEqual(1, status)
+
+    def test_a_lab_starts_when_what_it_needs_is_built(self):
+        ready = self.cache / 'ready'
+        status, lines = self.run_tiers(
+            'static',
+            'lab',
+            TOX_pep8=f'[[ ! -e {ready} ]] && {PASS}',
+            PREPARE=f'sleep 2; touch {ready}; exit 1',
+            LAB=f'[[ -e {ready} ]] && {PASS}',
+        )
+
+        self.assertEqual('4 passed, 0 failed, 2 skipped', lines[-1], lines)
+        self.assertEqual(0, status)
+
+    def test_what_is_built_for_a_lab_ends_with_the_run(self):
+        pid = self.cache / 'pid'
+        running = self.start(
+            'static',
+            'lab',
+            TOX_pep8=f'until [[ -s {pid} ]]; do sleep 0.1; done; kill $PPID',
+            PREPARE=f'echo $$ >{pid}; exec sleep 60',
+        )
+        output, _ = running.communicate(timeout=30)
+
+        self.assertEqual(1, running.returncode, output)
+        self.assertRaises(ProcessLookupError, os.kill, int(pid.read_text()), 0)
 
     def test_a_lab_that_does_not_come_up_is_a_failure(self):
         status, lines = self.run_tiers('lab', LAB='exit 1')
