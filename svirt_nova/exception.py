@@ -41,6 +41,10 @@ class InvalidOption(SvirtError):
     """A configured value cannot be used."""
 
 
+class UnknownHost(SvirtError):
+    """The operator named a host that the store does not know."""
+
+
 class NotConfirmed(SvirtError):
     """The operator did not confirm what cannot be taken back."""
 

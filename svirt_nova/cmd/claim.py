@@ -75,10 +75,17 @@ class Purge(command.Command, show.ShowOne):
         """Drop the claims, once it is confirmed that the host is fenced.
 
         :raises NotConfirmed: it is not confirmed; nothing was changed
+        :raises UnknownHost: the store knows no such host
         """
         host = parsed_args.host
         allocator = self.allocator()
         claimed = allocator.list(host=host)
+        if not claimed and not _is_known(allocator, host):
+            raise exception.UnknownHost(
+                f'{printing.quote(host)} claims nothing, and Nova has listed '
+                f'no host of this name: nothing was changed. "svirt-nova '
+                f'label usage --by host" lists the hosts that claim'
+            )
         confirmed = parsed_args.fenced
         if confirmed is None and claimed:
             confirmed = self._ask(host, len(claimed))
@@ -112,6 +119,10 @@ class Purge(command.Command, show.ShowOne):
             f'claims lets two instances have one level.\n'
             f'If it is fenced, type its name: ',
         )
+
+
+def _is_known(allocator: base.Allocator, host: str) -> bool:
+    return any(each.name == host for each in allocator.show_cloud().hosts)
 
 
 def _drop(

@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 _ESCAPING = ('json', 'yaml')
 """Formats that write every character so that it can be read back."""
 
+_FLAT = ('csv', 'shell')
+"""Formats for machines that know nothing but texts."""
+
+_FORMULA = ('=', '+', '-', '@')
+"""What begins a cell that a spreadsheet calculates."""
+
 
 class Command(command.Command):
     """A command that ends in one clear line when it fails."""
@@ -51,10 +57,13 @@ class Command(command.Command):
     ) -> int:
         """Print a table, in which no text has lines or cells of its own."""
         if parsed_args.formatter not in _ESCAPING:
+            show_cell = _shown
+            if parsed_args.formatter in _FLAT:
+                show_cell = _flat
             if isinstance(self, show.ShowOne):
-                data = tuple(map(_shown, data))
+                data = tuple(map(show_cell, data))
             else:
-                data = (tuple(map(_shown, row)) for row in data)
+                data = (tuple(map(show_cell, row)) for row in data)
         status: int = super().produce_output(  # type: ignore[misc]
             parsed_args, column_names, data
         )
@@ -129,6 +138,8 @@ class Text(columns.FormattableColumn[str | None]):
 
 def _shown(cell: Any) -> Any:
     """A cell of which all characters can be seen."""
+    if cell is None:
+        return Text(None)
     if isinstance(cell, str):
         return printing.printable(cell)
     if isinstance(cell, columns.FormattableColumn):
@@ -138,6 +149,24 @@ def _shown(cell: Any) -> Any:
         if isinstance(value, list):
             return type(cell)([*map(printing.printable, value)])
     return cell
+
+
+def _flat(cell: Any) -> Any:
+    """A cell as one text, which is empty if there is nothing to tell.
+
+    Names may come from a tenant, and a spreadsheet runs what looks like a
+    formula. An apostrophe makes it a text.
+    """
+    value = _shown(cell)
+    if isinstance(value, columns.FormattableColumn):
+        value = value.machine_readable()
+    if isinstance(value, list):
+        value = ', '.join(map(str, value))
+    if value is None:
+        return ''
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return f"'{value}"
+    return value
 
 
 def _utc(moment: datetime.datetime) -> datetime.datetime:

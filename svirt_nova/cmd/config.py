@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Iterable
 from collections.abc import Sequence
 
@@ -16,6 +17,11 @@ PROJECT = 'nova'
 
 PROGRAM = 'nova-compute'
 """Some distributions keep a compute's own options in a second file."""
+
+
+def version() -> str:
+    """The release of svirt-nova that is installed."""
+    return importlib.metadata.version('svirt-nova')
 
 
 def load(

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import argparse
 import functools
-import importlib.metadata
 import logging
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,8 +31,10 @@ class SvirtNova(app.App):
     def __init__(self) -> None:
         super().__init__(
             description='Levels of instances, and the store that holds them.',
-            version=importlib.metadata.version('svirt-nova'),
+            version=config.version(),
             command_manager=commandmanager.CommandManager(NAMESPACE),
+            # --help after the name of a command is about that command.
+            deferred_help=True,
         )
 
     def build_option_parser(
@@ -73,7 +75,7 @@ class SvirtNova(app.App):
 
     def initialize_app(self, argv: list[str]) -> None:
         """Refuse to be started without a command."""
-        if not argv:
+        if not argv and not self.options.deferred_help:
             self.parser.error('no command given; see svirt-nova --help')
 
     @functools.cached_property
@@ -91,4 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     :returns: the exit status: 0, 1 when the command failed, or 2 when it
         was called wrongly
     """
+    # What libraries warn their developers of is no part of an answer.
+    if not sys.warnoptions:
+        warnings.simplefilter('ignore')
     return SvirtNova().run(list(sys.argv[1:] if argv is None else argv))

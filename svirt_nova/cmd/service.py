@@ -101,6 +101,7 @@ def _read_configuration(argv: Sequence[str]) -> cfg.ConfigOpts:
             list(argv),
             project=config.PROJECT,
             prog=_PROGRAM,
+            version=config.version(),
             default_config_files=cfg.find_config_files(
                 config.PROJECT, config.PROGRAM
             ),

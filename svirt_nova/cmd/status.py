@@ -131,6 +131,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     :returns: the exit status: 0 when all is well and 2 when a check
         failed or the program could not run
     """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if '--version' in arguments:
+        # oslo.upgradecheck has no such option.
+        print(config.version())  # noqa: T201
+        return int(upgradecheck.Code.SUCCESS)
     # Without any handler, Python prints what libraries warn of: the results
     # say it in the words of this program.
     logging.getLogger().addHandler(logging.NullHandler())
@@ -141,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             conf,
             project=config.PROJECT,
             upgrade_command=Checks(conf),
-            argv=list(sys.argv[1:] if argv is None else argv),
+            argv=arguments,
             default_config_files=cfg.find_config_files(
                 config.PROJECT, config.PROGRAM
             ),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The programs as an operator runs them, on real stores."""
 
+import importlib.metadata
 import json
 import os
 import pwd
@@ -88,6 +89,22 @@ class OperatorTest(program_case.ProgramTestCase):
         os.chown(self.directory, nobody.pw_uid, nobody.pw_gid)
         self.program('db', 'sync')
         self.assertEqual(nobody.pw_uid, self.store.stat().st_uid)
+
+
+class VersionTest(program_case.ProgramTestCase):
+    def test_every_program_says_which_release_it_is(self):
+        for name in (
+            'svirt-nova',
+            'svirt-nova-allocator',
+            'svirt-nova-status',
+        ):
+            with self.subTest(name):
+                done = self.run_program(name, '--version')
+                self.assertEqual(0, done.returncode, done.stderr)
+                self.assertEqual(
+                    importlib.metadata.version('svirt-nova'),
+                    done.stdout.split()[-1],
+                )
 
 
 class BadInputTest(program_case.ProgramTestCase):

@@ -7,6 +7,7 @@ import json
 import fixtures
 
 from svirt_nova import exception
+from svirt_nova.allocator import clouds
 from tests.unit.cmd import fake
 
 WEB = dataclasses.replace(fake.WEB, claims={'host1': 7, 'host2': 5})
@@ -22,6 +23,10 @@ class Allocator(fake.Allocator):
     def __init__(self, conf):
         super().__init__(conf)
         self.dropped = []
+        self.known = clouds.KnownCloud()
+
+    def show_cloud(self):
+        return self.known
 
     def unclaim(self, instance_uuid, host, number=None):
         self.dropped.append((instance_uuid, host, number))
@@ -128,10 +133,21 @@ class ClaimPurgeTest(_Base):
                     "not the host 'host1'",
                 )
 
-    def test_a_host_without_claims_needs_no_word(self):
+    def test_a_host_without_claims_that_nova_listed_needs_no_word(self):
         self.typed('', tty=False)
+        self.made.known = clouds.KnownCloud(
+            'here', (clouds.KnownHost('host9', None),)
+        )
         status, out, _ = self.purge('--host', 'host9')
         self.assertEqual((0, 0), (status, json.loads(out)['Claims dropped']))
+
+    def test_a_host_that_nobody_knows_is_refused(self):
+        self.typed('', tty=False)
+        for name in ('host9', 'host', 'HOST1', '', 'x\x1b[2J'):
+            with self.subTest(name):
+                answer = self.purge('--host', name, '--fenced', name)
+                self.assert_refused(answer, 'no host of this name')
+                self.assertNotIn('\x1b', answer[2])
 
     def test_a_store_that_goes_away_says_how_far_it_came(self):
         def unclaim(instance_uuid, host, number):

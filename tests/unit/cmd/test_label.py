@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 
+import csv
 import dataclasses
+import io
 import json
 import re
+from unittest import mock
 
 import fixtures
 
@@ -65,6 +68,27 @@ class LabelListTest(fake.ProgramTestCase):
         self.assertEqual(0, status)
         self.assertIn('| host1, host2 | 2026-11-01 12:30:05 |', out)
         self.assertNotIn('None', out)
+
+    def test_csv_has_texts_alone(self):
+        status, out, _ = self.program('label', 'list', '-f', 'csv')
+        self.assertEqual(0, status)
+        web, old, kept = list(csv.DictReader(io.StringIO(out)))
+        self.assertEqual('host1, host2', web['Hosts'])
+        self.assertEqual('', old['Hosts'])
+        self.assertEqual(('', ''), (kept['Instance'], kept['Project']))
+        self.assertNotIn('None', out)
+
+    def test_no_cell_of_csv_is_a_formula(self):
+        for begin in '=+-@':
+            project = f'{begin}HYPERLINK("http://x/","y")'
+            rows = (dataclasses.replace(fake.WEB, project_id=project),)
+            with (
+                self.subTest(begin),
+                mock.patch.object(fake.Allocator, 'rows', rows),
+            ):
+                _, out, _ = self.program('label', 'list', '-f', 'csv')
+                [row] = csv.DictReader(io.StringIO(out))
+                self.assertEqual(f"'{project}", row['Project'])
 
     def test_an_unknown_state_is_a_usage_error(self):
         status, out, err = self.program('label', 'list', '--state', 'lost')

@@ -4,6 +4,7 @@ import json
 import pathlib
 import subprocess
 import sys
+import warnings
 
 import fixtures
 
@@ -40,6 +41,32 @@ class ManageTest(fake.ProgramTestCase):
             'space show',
         ):
             self.assertIn(command, out)
+
+    def test_help_of_a_command_is_about_the_command(self):
+        for arguments in (
+            ('label', 'list', '--help'),
+            ('label', 'list', '-h'),
+            ('help', 'label', 'list'),
+        ):
+            with self.subTest(arguments):
+                status, out, _ = self.program(*arguments)
+                self.assertEqual(0, status)
+                self.assertIn('usage: svirt-nova label list', out)
+                self.assertIn('--project ID', out)
+
+    def test_what_a_library_warns_of_is_not_shown(self):
+        class Allocator(fake.Allocator):
+            def __init__(self, conf):
+                super().__init__(conf)
+                warnings.warn('old', FutureWarning, stacklevel=2)
+
+        self.useFixture(
+            fixtures.MockPatch('svirt_nova.allocator.base.load', Allocator)
+        )
+        with warnings.catch_warnings():
+            self.useFixture(fixtures.MonkeyPatch('sys.warnoptions', []))
+            status, _, err = self.program('space', 'show')
+        self.assertEqual((0, ''), (status, err))
 
     def test_the_named_configuration_file_is_read(self):
         seen = []
