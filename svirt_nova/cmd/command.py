@@ -105,10 +105,10 @@ class Moment(columns.FormattableColumn[datetime.datetime | None]):
     """A time: UTC to the second; ISO 8601 for machines."""
 
     def human_readable(self) -> str:
-        """As in ``2026-11-22 10:30:05``."""
+        """As in ``2026-11-22 10:30:05 UTC``."""
         if self._value is None:
             return '-'
-        return f'{_utc(self._value):%Y-%m-%d %H:%M:%S}'
+        return f'{_utc(self._value):%Y-%m-%d %H:%M:%S} UTC'
 
     def machine_readable(self) -> str | None:  # type: ignore[override]
         """As in ``2026-11-22T10:30:05+00:00``."""

@@ -143,7 +143,8 @@ def parse_moment(text: str) -> datetime.datetime:
 
     :param text: seconds since 1970, ``1795404472.465:1234`` and
         ``audit(1795404472.465:1234)`` as audit lines have it, or ISO 8601, in
-        UTC where it names no time zone
+        UTC where it names no time zone; the commands' tables write so with
+        ``UTC`` at the end
     :raises ValueError: it is none of these
     """
     stripped = text.strip()
@@ -153,10 +154,12 @@ def parse_moment(text: str) -> datetime.datetime:
         return found.moments[0]
     if wrapped is None and len(stripped) < 100:
         try:
-            moment = datetime.datetime.fromisoformat(stripped)
+            plain = stripped.removesuffix(' UTC')
+            moment = datetime.datetime.fromisoformat(plain)
             if moment.tzinfo is None:
                 return moment.replace(tzinfo=datetime.UTC)
-            return moment.astimezone(datetime.UTC)
+            if plain == stripped:
+                return moment.astimezone(datetime.UTC)
         except (ValueError, OverflowError):
             pass
     raise ValueError(

@@ -66,7 +66,7 @@ class LabelListTest(fake.ProgramTestCase):
     def test_the_table_is_for_people(self):
         status, out, _ = self.program('label', 'list')
         self.assertEqual(0, status)
-        self.assertIn('| host1, host2 | 2026-11-01 12:30:05 |', out)
+        self.assertIn('| host1, host2 | 2026-11-01 12:30:05 UTC |', out)
         self.assertNotIn('None', out)
 
     def test_csv_has_texts_alone(self):

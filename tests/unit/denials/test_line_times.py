@@ -81,6 +81,16 @@ class ReadTest(testtools.TestCase):
         for text in ('2026-11-22T10:30:05', '2026-13-22T10:30:05Z', 'x'):
             self.assertIsNone(line_times.read_iso(text), text)
 
+    def test_a_time_that_a_table_shows_can_be_given(self):
+        moment = datetime.datetime(2026, 11, 22, 10, 30, 5, tzinfo=UTC)
+        for text in ('2026-11-22 10:30:05 UTC', '2026-11-22 11:30:05+01:00'):
+            self.assertEqual(moment, line_times.parse_moment(text))
+        self.assertRaises(
+            ValueError,
+            line_times.parse_moment,
+            '2026-11-22 11:30:05+01:00 UTC',
+        )
+
     @given(st.text())
     def test_no_text_breaks_it(self, text):
         line_times.read_event(text, BERLIN)
