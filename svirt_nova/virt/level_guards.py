@@ -127,6 +127,13 @@ class LevelGuard(guards.Guard):
                 chains,
                 file_labels.read,
             )
+            # With it, a line of the audit log is understood without a store.
+            LOG.info(
+                'The guest runs at the level %s, as %s',
+                self._held.own,
+                text,
+                instance=self._instance,
+            )
         with faults.raised_to_nova(self._instance):
             for path in verify.unlabeled_files(chains, file_labels.read):
                 raise file_labels.unlabeled(path)

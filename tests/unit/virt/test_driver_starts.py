@@ -7,6 +7,7 @@ from unittest import mock
 
 import fixtures
 import libvirt
+import nova.conf
 from nova import exception as nova_exception
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import host as libvirt_host
@@ -53,6 +54,24 @@ class RestartTest(case.DriverTestCase):
         self.assertTrue(self.driver._soft_reboot(self.instance))
         self.assertEqual(['_soft_reboot'], self._names())
         self.guest.poweroff.assert_not_called()
+
+    def test_the_log_says_at_which_level_and_context_a_guest_runs(self):
+        log = self.useFixture(fixtures.FakeLogger())
+        context = samples.PROCESS.at(case.LEVEL)
+        self.runs_at(case.LEVEL)
+        self.driver._soft_reboot(self.instance)
+        self.assertIn(
+            f'The guest runs at the level {case.LEVEL}, as {context}',
+            log.output,
+        )
+
+    def test_the_log_does_not_say_that_a_wrong_guest_runs_at_its_level(self):
+        log = self.useFixture(fixtures.FakeLogger())
+        nova.conf.CONF.set_override('mode', 'permissive', 'svirt')
+        self.addCleanup(nova.conf.CONF.clear_override, 'mode', 'svirt')
+        self.runs_at(levels.Level.parse('s0:c1,c3'))
+        self.driver._soft_reboot(self.instance)
+        self.assertNotIn('The guest runs at the level', log.output)
 
     def test_what_a_soft_reboot_started_at_another_level_is_stopped(self):
         self.runs_at(levels.Level.parse('s0:c1,c3'))
