@@ -106,6 +106,11 @@ class Confining(extension.Claiming):
         if faults.is_enforcing():
             store_scope.tell(CONF, self._host_name)
 
+    @property
+    def is_enforcing(self) -> bool:
+        """Whether the mode is enforcing, and the kernel does its part."""
+        return faults.is_enforcing() and self.policy_watch.keeps_apart()
+
     @contextlib.contextmanager
     def starting(self, instance: Any) -> Iterator[None]:
         """Read a guest back that was started past _create_guest."""

@@ -24,6 +24,7 @@ from svirt_nova.virt import disk_hooks
 from svirt_nova.virt import image_backends
 from svirt_nova.virt import image_cache
 from svirt_nova.virt import startup
+from svirt_nova.virt import traits
 from svirt_nova.virt import unstarted
 
 CONF = nova.conf.CONF
@@ -323,3 +324,15 @@ class SvirtLibvirtDriver(disk_hooks.DiskHooks):
             return super().get_available_resource(nodename)
         finally:
             self._extension.reconcile_if_due()
+
+    def update_provider_tree(
+        self, provider_tree: Any, nodename: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Tell the scheduler whether this host keeps guests apart.
+
+        Nova calls this after get_available_resource.
+        """
+        super().update_provider_tree(provider_tree, nodename, *args, **kwargs)
+        traits.update(
+            provider_tree, nodename, is_enforcing=self._extension.is_enforcing
+        )

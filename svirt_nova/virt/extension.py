@@ -223,6 +223,11 @@ class Extension:
     def reconcile_if_due(self) -> None:
         """Compare claims with what this host has, if it is time."""
 
+    @property
+    def is_enforcing(self) -> bool:
+        """Whether no guest can start on this host without its level."""
+        return False
+
 
 class Claiming(Extension):
     """Claims levels on a host that cannot confine guests.

@@ -192,6 +192,9 @@ OVERRIDDEN = (
     _driver('confirm_migration', 'context migration instance network_info'),
     _driver('delete_instance_files', 'instance'),
     _driver('get_available_resource', 'nodename'),
+    _driver(
+        'update_provider_tree', 'provider_tree nodename', Parameters.FIRST
+    ),
 )
 """The methods that the driver overrides, with the parameters that its own
 have in their place."""

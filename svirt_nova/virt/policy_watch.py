@@ -89,6 +89,10 @@ class PolicyWatch:
                 questions if process == main else policy.QUESTIONS,
             )
 
+    def keeps_apart(self) -> bool:
+        """Ask the kernel whether it keeps the guests of this host apart."""
+        return not any(each.is_fatal for each in self.problems())
+
     def look_again(self) -> None:
         """Ask the kernel, look at the files anew, and tell what changed."""
         self._at_rest = None

@@ -35,6 +35,11 @@ class LibvirtDriver(libvirt_disks.Disks, libvirt_moves.Moves):
     def get_available_resource(self, nodename: str) -> dict[str, Any]:
         return {}
 
+    def update_provider_tree(
+        self, provider_tree: Any, nodename: str, allocations: Any = None
+    ) -> None:
+        pass
+
     # Domains
 
     def _get_guest_xml(

@@ -67,8 +67,10 @@ COPIES = (
     '_rebase_with_qemu_img',
     '_resize_attached_encrypted_volume',
 )
-#: Nor do these, which fetch an image, read a console and measure disks.
+#: Nor do these, which fetch an image, read a console, measure disks and tell
+#: the scheduler what this host can do.
 OTHERS = (
+    'update_provider_tree',
     'cache_image',
     'get_console_output',
     '_get_instance_disk_info_from_config',
