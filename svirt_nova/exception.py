@@ -62,7 +62,16 @@ class SpaceFull(AllocatorError):
 
 
 class LevelTaken(AllocatorError):
-    """The level asked for is held, cooling or reserved already."""
+    """The level asked for is held, cooling or reserved already.
+
+    :param text: what happened
+    :param for_hosts: what a host may know of it, if that is less: another
+        instance that has the level is not its business
+    """
+
+    def __init__(self, text: str = '', for_hosts: str | None = None) -> None:
+        super().__init__(text)
+        self.for_hosts = for_hosts
 
 
 class ClaimOutdated(AllocatorError):

@@ -68,7 +68,38 @@ def cannot_adopt(
         owner = holder.instance_uuid or f'nobody: {holder.note}'
     return exception.LevelTaken(
         f'level {level} of instance {instance} cannot be recorded: it is in '
-        f'use by {owner}, or the instance has another one'
+        f'use by {owner}, or the instance has another one',
+        _for_hosts(level, instance),
+    )
+
+
+def cannot_adopt_former(
+    level: levels.Level, instance: str, holder: str
+) -> exception.LevelTaken:
+    """A level to adopt is, or was, another instance's.
+
+    :param holder: the UUID of that instance
+    """
+    return exception.LevelTaken(
+        f'level {level} of instance {instance} cannot be recorded: instance '
+        f'{holder} has it, or had it within [svirt] history_time. '
+        f'Hard-reboot the instance to give it a level of its own',
+        _for_hosts(level, instance),
+    )
+
+
+def _for_hosts(level: levels.Level, instance: str) -> str:
+    """What a host is told of a level that its instance cannot have.
+
+    Not whose it is: a host that was taken over could ask for every level,
+    and would know all instances of the cloud.
+    """
+    return (
+        f'level {level} of instance {instance} cannot be recorded: it is '
+        f'reserved, or another instance has it, or had it within [svirt] '
+        f'history_time, or the instance has another one. The log of the '
+        f'allocator says which. Hard-reboot the instance to give it a level '
+        f'of its own'
     )
 
 

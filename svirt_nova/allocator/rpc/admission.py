@@ -244,11 +244,8 @@ class Admission:
         """
         for holding in self._allocator.history(level):
             if holding.instance_uuid != instance:
-                raise exception.LevelTaken(
-                    f'level {level} of instance {instance} cannot be '
-                    f'recorded: instance {holding.instance_uuid} has it, or '
-                    f'had it within [svirt] history_time. Hard-reboot the '
-                    f'instance to give it a level of its own'
+                raise refusals.cannot_adopt_former(
+                    level, instance, holding.instance_uuid
                 )
 
     def _ask(

@@ -27,6 +27,7 @@ from svirt_nova.allocator.rpc import calls
 from svirt_nova.allocator.rpc import envelope
 from svirt_nova.allocator.rpc import quotas
 from svirt_nova.allocator.rpc import sizes
+from svirt_nova.mcs import levels
 
 LOG = logs.get_logger(__name__)
 
@@ -216,9 +217,15 @@ class ComputeEndpoint(Endpoint):
             self._check_host(host)
         if self._limits is not None:
             self._limits.check(flow, host, arguments['instance_uuid'])
-        if self._admits is not None:
-            self._admits.check(call, arguments)
-        found: types.Allocation = super()._perform(call, arguments)
+        try:
+            if self._admits is not None:
+                self._admits.check(call, arguments)
+            found: types.Allocation = super()._perform(call, arguments)
+        except exception.LevelTaken as error:
+            if error.for_hosts is None:
+                raise
+            self._tell_taken(call, host, arguments['level'], error)
+            raise exception.LevelTaken(error.for_hosts) from None
         if self._limits is not None:
             self._limits.note(flow, host, found)
         LOG.info(
@@ -229,6 +236,37 @@ class ComputeEndpoint(Endpoint):
             found.level,
         )
         return found
+
+    def _tell_taken(
+        self,
+        call: calls.Call[Any],
+        host: str,
+        level: levels.Level,
+        error: exception.LevelTaken,
+    ) -> None:
+        """Tell operators of a level that two instances seem to have.
+
+        After a restore, the one of two hosts that is first to adopt a level
+        has it. It need not be the one that tells the truth.
+        """
+        holder = self._allocator.find(level)
+        if holder is None or not holder.hosts:
+            LOG.warning('%s: host %s: %s', call.name, host, error)
+            return
+        tell = LOG.warning
+        if not self._allocator.show_trust().is_trusted:
+            tell = LOG.critical
+        tell(
+            '%s: host %s says that it has a level which instance %s has that '
+            'is claimed by %s: %s. Two guests may run at one level, or one '
+            'of the hosts does not tell the truth: look at both, and '
+            'hard-reboot the instance of the one that you do not trust',
+            call.name,
+            host,
+            holder.instance_uuid,
+            ', '.join(sorted(holder.hosts)[: types.MOST_CLAIMS]),
+            error,
+        )
 
     def _give_back(
         self, instance_uuid: str, host: str, number: int | None

@@ -6,6 +6,7 @@ attack succeeds on a service that cannot ask Nova, so that it is known to be
 one; on a service with credentials for Nova, it does not.
 """
 
+import logging
 import time
 
 import fixtures
@@ -148,8 +149,9 @@ class AdoptTest(BeliefTestCase):
     def refuse_former_level(self):
         level = self.leave()
         text = self.refusal(exception.LevelTaken, self.adopt, level)
-        self.assertIn(self.uuid, text)
+        self.assertNotIn(self.uuid, text)
         self.assertIn('Hard-reboot', text)
+        self.assertIn(f'instance {self.uuid} has it', self.log.output)
         self.assertIsNone(self.below.find(level))
 
     def test_level_that_another_had_is_refused_without_nova(self):
@@ -159,6 +161,40 @@ class AdoptTest(BeliefTestCase):
     def test_level_that_another_had_is_refused_with_nova(self):
         self.ask_nova()
         self.refuse_former_level()
+
+    def ask_whose(self, level, secret):
+        for instance in (fixture.new_uuid(), self.own):
+            text = self.refusal(
+                exception.LevelTaken, self.adopt, level, instance
+            )
+            self.assertNotIn(secret, text)
+        self.assertIn(secret, self.log.output)
+
+    def test_thief_does_not_learn_whose_a_level_is(self):
+        self.ask_nova()
+        level = self.victim.acquire(self.uuid, 'victims', 'a').level
+        self.thief.acquire(self.own, 'thieves', 'b')
+        self.ask_whose(level, self.uuid)
+        self.assertIn('host b says that it has a level', self.log.output)
+
+    def test_thief_does_not_learn_what_a_level_is_reserved_for(self):
+        self.ask_nova()
+        self.below.reserve(FREE, 'a note of an operator')
+        self.thief.acquire(self.own, 'thieves', 'b')
+        self.ask_whose(FREE, 'a note of an operator')
+
+    def test_two_that_want_one_level_after_a_restore_are_told(self):
+        self.ask_nova()
+        self.below.distrust('restored')
+        self.adopt(FREE)
+        log = self.useFixture(fixtures.FakeLogger(level=logging.CRITICAL))
+        self.refusal(
+            exception.LevelTaken,
+            self.victim.adopt,
+            *(self.uuid, 'victims', 'a', FREE),
+        )
+        for each in ('host a says', 'claimed by b', self.uuid, self.own):
+            self.assertIn(each, log.output)
 
     def give_back_and_adopt(self):
         """Free the victim's level in its name, and want it for another."""
