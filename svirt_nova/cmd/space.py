@@ -15,6 +15,7 @@ from svirt_nova.mcs import spaces
 
 DEFAULT_CATEGORIES = 'c0.c1023'
 DEFAULT_PER_LEVEL = 2
+DEFAULT_PER_PROJECT = 2
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +44,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         '--per-project',
         type=int,
         metavar='NUMBER',
-        help="How many of them a project's part has (default: 2).",
+        help="How many of them a project's part has "
+        f'(default: {DEFAULT_PER_PROJECT}).',
     )
     parser.add_argument(
         '--exclude',
@@ -112,6 +114,9 @@ class Show(command.Command, show.ShowOne):
 class Set(command.Command, show.ShowOne):
     """Change the level space; instances keep the levels they have.
 
+    The options describe the new space as a whole, and --categories is
+    needed: what is not said does not stay as it is.
+
     The change is refused if it would let an instance open the files of
     another; the levels that stand against it are named. No level is given
     out meanwhile. On a database server the change waits until all
@@ -130,10 +135,43 @@ class Set(command.Command, show.ShowOne):
     ) -> tuple[tuple[str, ...], Any]:
         """Ask the allocator to change it."""
         space = parse(parsed_args)
-        if space is None:
-            raise exception.InvalidSpace(
-                'say which space: at least --categories; see --help'
-            )
         allocator = self.allocator()
+        present = allocator.space()
+        unsaid = _unsaid(parsed_args, present)
+        if space is None or unsaid:
+            raise exception.InvalidSpace(
+                f'say all of the new space, also {" and ".join(unsaid)}: what '
+                f'is not said would not stay as it is. The space is now '
+                f'"{present}"; see "svirt-nova space show" and --help'
+            )
         allocator.set_space(space)
         return describe(allocator.space())
+
+
+def _unsaid(
+    options: argparse.Namespace, present: spaces.LevelSpace
+) -> list[str]:
+    """The options whose default is not what the space has now."""
+    return [
+        option
+        for option, given, is_default in (
+            ('--categories', options.categories, False),
+            (
+                '--per-level',
+                options.per_level,
+                present.per_level == DEFAULT_PER_LEVEL,
+            ),
+            (
+                '--project-categories ("" for none)',
+                options.project_categories,
+                not present.project_categories,
+            ),
+            (
+                '--per-project',
+                options.per_project,
+                present.per_project in (0, DEFAULT_PER_PROJECT)
+                or options.project_categories == '',
+            ),
+        )
+        if given is None and not is_default
+    ]

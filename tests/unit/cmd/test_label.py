@@ -185,26 +185,61 @@ class SpaceSetTest(fake.ProgramTestCase):
         self.assertEqual((1, ''), (status, out))
         self.assertIn('--categories', err)
 
-    def test_a_scheme_with_projects(self):
+    def set_space(self, *options, present=None):
+        """What the allocator is asked for, and what the command says."""
         asked = []
-        self.useFixture(
-            fixtures.MonkeyPatch(
-                'tests.unit.cmd.fake.Allocator.set_space',
+        with (
+            mock.patch.object(
+                fake.Allocator,
+                'set_space',
                 lambda allocator, space: asked.append(space),
-            )
+            ),
+            mock.patch.object(fake, 'SPACE', present or fake.SPACE),
+        ):
+            status, _, err = self.program('space', 'set', *options)
+        self.assertEqual(int(not asked), status, err)
+        return asked, err
+
+    def test_a_scheme_with_projects(self):
+        asked, _ = self.set_space(
+            *('--categories', 'c256.c1023'),
+            *('--project-categories', 'c0.c255'),
         )
-        status, _, err = self.program(
-            'space',
-            'set',
-            '--categories',
-            'c256.c1023',
-            '--project-categories',
-            'c0.c255',
-        )
-        self.assertEqual((0, ''), (status, err))
         self.assertEqual(
             [spaces.LevelSpace.parse('c256.c1023', 2, '', 'c0.c255')], asked
         )
+
+    def test_what_is_not_said_is_not_reset(self):
+        projects = spaces.LevelSpace.parse('c256.c1023', 3, '', 'c0.c255', 3)
+        for options, present, missing in (
+            (('--exclude', 'c200'), None, '--categories'),
+            (('--per-level', '3'), None, '--categories'),
+            (('--categories', 'c256.c1000'), projects, '--per-level'),
+            (
+                ('--categories', 'c256.c1000', '--per-level', '3'),
+                projects,
+                '--project-categories',
+            ),
+            (
+                (
+                    *('--categories', 'c256.c1000', '--per-level', '3'),
+                    *('--project-categories', 'c0.c255'),
+                ),
+                projects,
+                '--per-project',
+            ),
+        ):
+            with self.subTest(options):
+                asked, err = self.set_space(*options, present=present)
+                self.assertEqual([], asked)
+                self.assertIn(missing, err)
+
+    def test_a_scheme_with_projects_is_left_if_that_is_said(self):
+        asked, _ = self.set_space(
+            *('--categories', 'c0.c99', '--project-categories', ''),
+            present=spaces.LevelSpace.parse('c256.c1023', 2, '', 'c0.c255', 3),
+        )
+        self.assertEqual([spaces.LevelSpace.parse('c0.c99')], asked)
 
 
 class SpaceShowTest(fake.ProgramTestCase):
