@@ -96,10 +96,15 @@ class KnownCloud:
 
     :param name: where it was asked, for people; empty for none yet
     :param hosts: all that it has listed, and strangers; sorted by name
+    :param asked_at: when the store was asked, by the clock that
+        ``missing_since`` was read from; None where an older service answers
     """
 
     name: str = ''
     hosts: tuple[KnownHost, ...] = ()
+    asked_at: datetime.datetime | None = dataclasses.field(
+        default=None, compare=False
+    )
 
     @property
     def uuids(self) -> frozenset[str]:
@@ -202,5 +207,5 @@ class KnownCloud:
         for service in cloud.services:
             known[service.host] = KnownHost(service.host, service.uuid)
         return KnownCloud(
-            cloud.name, tuple(known[name] for name in sorted(known))
+            cloud.name, tuple(known[name] for name in sorted(known)), now
         )

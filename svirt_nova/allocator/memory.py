@@ -369,7 +369,12 @@ class MemoryAllocator(base.Allocator):
     def show_cloud(self) -> clouds.KnownCloud:
         """The cloud that the store belongs to."""
         with self._locked():
-            return self._store.cloud
+            return self._show_cloud()
+
+    def _show_cloud(self) -> clouds.KnownCloud:
+        return dataclasses.replace(
+            self._store.cloud, asked_at=self._store.now()
+        )
 
     def meet_cloud(
         self,
@@ -383,4 +388,4 @@ class MemoryAllocator(base.Allocator):
             self._store.cloud = self._store.cloud.meet(
                 cloud, strangers, self._store.now(), replaces=replaces
             )
-            return self._store.cloud
+            return self._show_cloud()

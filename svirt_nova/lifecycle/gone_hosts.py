@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Callable
 
 from oslo_config import cfg
 
@@ -23,20 +22,18 @@ from svirt_nova.allocator import types
 LOG = logs.get_logger(__name__)
 
 
-def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class GoneHosts:
     """Tells which hosts are gone, and drops their claims.
 
-    :param after: how long a host must be missing; None for no host is gone
-    :param now: gives the time, in UTC
+    The clock of this machine is not asked: were it wrong, claims would be
+    dropped at once of hosts that have just been cut off.
+
+    :param after: how long a host must be missing, by the clock of the store;
+        None for no host is gone
     """
 
     after: datetime.timedelta | None = None
-    now: Callable[[], datetime.datetime] = _now
 
     @classmethod
     def of(cls, conf: cfg.ConfigOpts) -> GoneHosts:
@@ -46,9 +43,14 @@ class GoneHosts:
 
     def among(self, known: clouds.KnownCloud) -> frozenset[str]:
         """The hosts that are gone."""
-        if self.after is None or not known.is_known:
+        if (
+            self.after is None
+            or not known.is_known
+            # A service of a former release does not tell its time.
+            or known.asked_at is None
+        ):
             return frozenset()
-        latest = self.now() - self.after
+        latest = known.asked_at - self.after
         return frozenset(
             each.name
             for each in known.hosts

@@ -53,6 +53,18 @@ class CloudContract(case.ContractCase):
         self.assertEqual(known, self.warm.show_cloud())
         self.assertEqual(known, self.warm.meet_cloud(cloud))
 
+    def test_time_at_which_the_store_was_asked_is_its_own(self) -> None:
+        cloud = _cloud('a', 'b')
+        self.allocator.meet_cloud(cloud)
+        first = self.allocator.meet_cloud(_without(cloud, 'b'))
+        self.wait_a_tick()
+        second = self.allocator.show_cloud()
+        [_, missing] = second.hosts
+        assert missing.missing_since is not None
+        assert first.asked_at is not None and second.asked_at is not None
+        self.assertLessEqual(missing.missing_since, first.asked_at)
+        self.assertLess(first.asked_at, second.asked_at)
+
     def test_another_cloud_is_refused_by_both_names(self) -> None:
         known = self.allocator.meet_cloud(_cloud('a', 'b'))
         # Hosts have the same names in many clouds.

@@ -252,8 +252,10 @@ def _read_cloud(message: Any) -> clouds.Cloud:
 
 
 def _write_known_cloud(value: clouds.KnownCloud) -> dict[str, Any]:
+    asked_at = _write_time(value.asked_at)
     return {
         'name': value.name,
+        **({} if asked_at is None else {'asked_at': asked_at}),
         'hosts': [
             {
                 'name': each.name,
@@ -277,6 +279,7 @@ def _read_known_cloud(message: Any) -> clouds.KnownCloud:
             )
             for each in map(records.Record, record.take('hosts', list))
         ),
+        record.maybe('asked_at', _read_time),
     )
 
 

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Claims of hosts that are gone, in a store and with Nova's API."""
 
+import dataclasses
 import datetime
+from unittest import mock
 
 import fixtures
 import sqlalchemy as sa
@@ -10,6 +12,7 @@ import testtools
 from svirt_nova import exception
 from svirt_nova.allocator import contract
 from svirt_nova.allocator import types
+from svirt_nova.allocator.sql.tables import cloud_rows
 from svirt_nova.allocator.sql.tables import schema
 from svirt_nova.lifecycle import gone_hosts
 from svirt_nova.lifecycle import reaper
@@ -30,9 +33,21 @@ class GoneHostsTest(testtools.TestCase):
         self.control = self.claim('h')
         self.nova.servers[self.control] = 'p'
         self.later = datetime.timedelta()
-        self.gone = gone_hosts.GoneHosts(
-            WEEK, lambda: datetime.datetime.now(datetime.UTC) + self.later
+        # By the clock of the store.
+        show = cloud_rows.show
+
+        def show_later(connection):
+            known = show(connection)
+            return dataclasses.replace(
+                known, asked_at=known.asked_at + self.later
+            )
+
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'svirt_nova.allocator.sql.tables.cloud_rows.show', show_later
+            )
         )
+        self.gone = gone_hosts.GoneHosts(WEEK)
 
     def claim(self, *hosts):
         uuid = contract.new_uuid()
@@ -129,12 +144,32 @@ class GoneHostsTest(testtools.TestCase):
         self.assertIs(types.State.HELD, self.state(deleted))
         self.assertEqual({'old'}, self.allocator.get(deleted).hosts)
 
+    def test_the_clock_of_the_machine_that_reaps_does_not_matter(self):
+        deleted = self.claim('old')
+        self.reap()
+        del self.nova.services[1]
+        self.reap()
+
+        class Ahead(datetime.datetime):
+            @classmethod
+            def now(cls, tz=None):
+                return datetime.datetime.now(tz) + 100 * WEEK
+
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'svirt_nova.lifecycle.gone_hosts.datetime',
+                mock.Mock(wraps=datetime, datetime=Ahead),
+            )
+        )
+        self.reap()
+        self.assertIs(types.State.HELD, self.state(deleted))
+
     def test_nothing_is_dropped_where_the_option_says_so(self):
         deleted = self.claim('old')
         self.reap()
         del self.nova.services[1]
-        self.gone = gone_hosts.GoneHosts(
-            None, lambda: datetime.datetime.now(datetime.UTC) + 100 * WEEK
-        )
+        self.gone = gone_hosts.GoneHosts(None)
+        self.reap()
+        self.later = 100 * WEEK
         self.reap()
         self.assertEqual({'old'}, self.allocator.get(deleted).hosts)

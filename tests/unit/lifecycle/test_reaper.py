@@ -56,7 +56,7 @@ class _Servers:
 
 WEEK = datetime.timedelta(days=7)
 LATER = NOW + WEEK
-GONE = gone_hosts.GoneHosts(WEEK, lambda: LATER)
+GONE = gone_hosts.GoneHosts(WEEK)
 
 
 class FindTest(testtools.TestCase):
@@ -245,7 +245,7 @@ class FindTest(testtools.TestCase):
         self.assertIn('elsewhere', str(error))
         self.allocator.meet_cloud.assert_called_once_with(CLOUD, ['elsewhere'])
 
-    def _know(self, *strangers, missing=()):
+    def _know(self, *strangers, missing=(), asked_at=LATER):
         """Let the store know hosts that Nova does not list, since NOW."""
         old = clouds.Cloud(
             'http://nova',
@@ -259,9 +259,13 @@ class FindTest(testtools.TestCase):
         )
         known = clouds.KnownCloud().meet(old, strangers, NOW)
         known = known.meet(CLOUD, (), NOW)
-        self.allocator.show_cloud.return_value = known
+        self.allocator.show_cloud.return_value = dataclasses.replace(
+            known, asked_at=asked_at
+        )
         self.allocator.meet_cloud.side_effect = lambda cloud, strangers: (
-            known.meet(cloud, strangers, LATER)
+            dataclasses.replace(
+                known.meet(cloud, strangers, LATER), asked_at=asked_at
+            )
         )
 
     def test_claims_of_a_missing_host_fall_with_their_instances(self):
@@ -271,8 +275,10 @@ class FindTest(testtools.TestCase):
         self.servers.existing.add('here')
         self.assertEqual(['gone'], self._find())
         self.assertEqual(['gone', 'gone too'], self._find(gone=GONE))
-        early = gone_hosts.GoneHosts(WEEK, lambda: LATER - WEEK / 7)
-        self.assertEqual(['gone'], self._find(gone=early))
+        # A service of a former release does not tell its time.
+        for early in (LATER - WEEK / 7, None):
+            self._know(missing=['old'], asked_at=early)
+            self.assertEqual(['gone'], self._find(gone=GONE))
 
     def test_claims_of_a_listed_host_never_fall(self):
         self._know(missing=['old'])

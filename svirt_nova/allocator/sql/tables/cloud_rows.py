@@ -35,6 +35,7 @@ def show(connection: sa.Connection) -> clouds.KnownCloud:
             )
             for row in rows
         ),
+        schema.utc(allocation_queries.now(connection)),
     )
 
 

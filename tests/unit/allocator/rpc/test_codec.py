@@ -7,6 +7,7 @@ import testtools
 from hypothesis import given
 from hypothesis import strategies as st
 
+from svirt_nova.allocator import clouds
 from svirt_nova.allocator import types
 from svirt_nova.allocator.rpc import codec
 from tests.unit.allocator.rpc import values
@@ -27,6 +28,14 @@ class CodecTest(testtools.TestCase):
             value = data.draw(drawn)
             message = json.loads(json.dumps(each.write(value)))
             self.assertEqual(value, each.read(message))
+
+    @given(st.none() | st.datetimes(timezones=st.just(datetime.UTC)))
+    def test_time_of_the_store_arrives(self, asked_at):
+        known = clouds.KnownCloud('x', (), asked_at)
+        message = json.loads(json.dumps(codec.KNOWN_CLOUD.write(known)))
+        read = codec.KNOWN_CLOUD.read(message)
+        self.assertEqual(asked_at, read.asked_at)
+        self.assertEqual(asked_at is not None, 'asked_at' in message)
 
     @given(values.ALLOCATIONS)
     def test_numbers_of_claims_arrive(self, value):
