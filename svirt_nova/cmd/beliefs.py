@@ -25,11 +25,12 @@ def asks_nova(conf: cfg.ConfigOpts) -> bool:
 
 
 def check(conf: cfg.ConfigOpts, allocator: base.Allocator) -> None:
-    """Find out before the start whether Nova can be asked, and say so.
+    """Find out before the start whom the service believes, and say so.
 
-    :raises InvalidOption: the credentials are not complete
+    :raises InvalidOption: the credentials for Nova are not complete
     """
     _host_check(conf, allocator)
+    _tell_callers(conf.svirt_nova_allocator.callers)
     if asks_nova(conf):
         _servers(conf)
         return
@@ -48,6 +49,27 @@ def check(conf: cfg.ConfigOpts, allocator: base.Allocator) -> None:
         'service believes" in the guide',
         believed,
         freed,
+    )
+
+
+def _tell_callers(callers: str) -> None:
+    """Say whose calls are taken.
+
+    The message bus deals calls to all machines of the service: that of one
+    machine without the option is what holds.
+    """
+    if callers == 'signed':
+        LOG.info('All calls of compute nodes must be signed')
+        return
+    LOG.warning(
+        'Calls of compute nodes are taken without a signature '
+        '([svirt_nova_allocator] callers = %s): whoever reaches the message '
+        'bus speaks for %s. All machines of the service need the same value; '
+        'see "Keys of callers" in the guide',
+        callers,
+        'every host'
+        if callers == 'any'
+        else 'hosts that are not bound to a key yet',
     )
 
 

@@ -20,6 +20,7 @@ from svirt_nova import exception
 from svirt_nova.allocator import base
 from svirt_nova.allocator import enrolled_keys
 from svirt_nova.cmd import command
+from svirt_nova.cmd import store_check
 
 _RPC = 'rpc'
 _COLUMNS = (
@@ -105,11 +106,20 @@ class _Keys(command.Command):
         )
 
     def keys(self) -> enrolled_keys.EnrolledKeys:
-        """The keys in the database of this machine."""
+        """The keys in the database of this machine.
+
+        :raises InvalidOption: this machine has none, and asks the service
+        """
         conf = self.app.conf
         name = conf.svirt.allocator
         if name == _RPC:
             name = conf.svirt_nova_allocator.driver
+            if not store_check.exists(conf, name):
+                raise exception.InvalidOption(
+                    'there is no store of levels on this machine, which asks '
+                    'the allocator service ([svirt] allocator = rpc): run '
+                    'this command where the service has its database'
+                )
         return base.load(conf, name).enrolled_keys()
 
 

@@ -26,14 +26,15 @@ def store(conf: cfg.ConfigOpts) -> rows.Row:
         return rows.wrong(STORE, error)
 
 
-def exists(conf: cfg.ConfigOpts) -> bool:
+def exists(conf: cfg.ConfigOpts, driver: str | None = None) -> bool:
     """Whether asking for levels does not make a store.
 
     :param conf: the configuration, whose options are valid
+    :param driver: of the allocator, if not that of ``[svirt] allocator``
     """
     import sqlalchemy as sa
 
-    if conf.svirt.allocator != 'sql':
+    if (driver or conf.svirt.allocator) != 'sql':
         return True
     url = sa.make_url(conf.svirt_database.connection)
     return url.get_backend_name() != 'sqlite' or (

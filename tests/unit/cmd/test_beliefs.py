@@ -48,6 +48,19 @@ class BeliefsTest(testtools.TestCase):
         self.assertIn('[svirt_nova_api]', self.log.output)
         self.assertEqual('give_back_last', self.give_back(conf))
 
+    def test_calls_without_a_signature_are_taken_with_a_warning(self):
+        for callers, told in (
+            ('any', 'speaks for every host'),
+            ('enrolled', 'speaks for hosts that are not bound'),
+            ('signed', 'must be signed'),
+        ):
+            conf = self.conf(
+                f'{CREDENTIALS}[svirt_nova_allocator]\ncallers = {callers}\n'
+            )
+            log = self.useFixture(fixtures.FakeLogger())
+            beliefs.check(conf, self.allocator)
+            self.assertIn(told, log.output)
+
     def test_without_credentials_an_option_keeps_levels_from_coming_free(self):
         conf = self.conf('[svirt_nova_allocator]\ncomputes_retire = False\n')
         beliefs.check(conf, self.allocator)

@@ -44,6 +44,27 @@ class KeysTest(fake.ProgramTestCase):
         self.assertEqual(str(self.directory / name), made['Private Key File'])
         return made['Public Key'], made['Public Key File']
 
+    def test_no_store_is_made_where_only_the_service_has_one(self):
+        config, store = (self.directory / each for each in ('conf', 'store'))
+        config.write_text(
+            '[svirt]\nallocator = rpc\n'
+            f'[svirt_database]\nconnection = sqlite:///{store}\n'
+        )
+        _, path = self.create('compute1')
+        for command in (
+            ('host', 'enroll', 'compute1', '--key', path, '--bind'),
+            ('host', 'keys'),
+            ('operator', 'keys'),
+        ):
+            told = self.refusal('--config-file', str(config), *command)
+            self.assertIn('no store of levels on this machine', told)
+        self.assertFalse(store.exists())
+        store.touch()
+        status, _, _ = self.program(
+            '--config-file', str(config), 'host', 'keys'
+        )
+        self.assertEqual(0, status)
+
     def test_key_is_enrolled_listed_and_revoked(self):
         for noun in ('host', 'operator'):
             name, path = self.create(noun)

@@ -6,6 +6,8 @@ They need root; the kernel need not have SELinux.
 
 import errno
 import os
+import pathlib
+import re
 import threading
 from unittest import mock
 
@@ -330,3 +332,39 @@ class HelperTest(testtools.TestCase):
                     '/a/disk',
                     [LEVEL],
                 )
+
+
+class RootwrapTest(testtools.TestCase):
+    def test_filter_lets_no_path_lead_elsewhere(self):
+        path = (
+            pathlib.Path(__file__)
+            .parents[3]
+            .joinpath('etc', 'nova', 'rootwrap.d', 'svirt_nova.filters')
+        )
+        [line] = [
+            line
+            for line in path.read_text().splitlines()
+            if line.startswith('privsep-rootwrap-svirt_nova:')
+        ]
+        kind, _, user, *patterns = map(
+            str.strip, line.partition(':')[2].split(',')
+        )
+        self.assertEqual(('RegExpFilter', 'root'), (kind, user))
+        for config, socket, is_let in (
+            ('/etc/nova/nova.conf', '/tmp/tmpx/privsep.sock', True),
+            ('/etc/../tmp/nova.conf', '/tmp/tmpx/privsep.sock', False),
+            ('/etc/ssl/../../tmp/nova.conf', '/tmp/tmpx/privsep.sock', False),
+            ('/etc/nova/nova.conf', '/tmp/../etc/x', False),
+            ('/etc/nova/nova.conf', '/tmp/x/../../etc/x', False),
+        ):
+            command = (
+                'privsep-helper',
+                *('--config-file', config),
+                *('--privsep_context', 'svirt_nova.host.privsep.svirt_pctxt'),
+                *('--privsep_sock_path', socket),
+            )
+            matches = all(
+                re.fullmatch(pattern, word)
+                for pattern, word in zip(patterns, command, strict=True)
+            )
+            self.assertEqual(is_let, matches, (config, socket))
