@@ -91,7 +91,7 @@ class Reap(command.Command, lister.Lister):
             gone=gone,
         )
         if not parsed_args.dry_run:
-            reaper.retire(allocator, found, gone)
+            found = reaper.retire(allocator, found, gone)
             # Where computes use the database themselves, nobody else
             # tidies it.
             allocator.tidy()

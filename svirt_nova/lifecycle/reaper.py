@@ -259,23 +259,46 @@ def retire(
     allocator: base.Allocator,
     found: Iterable[types.Allocation],
     gone: gone_hosts.GoneHosts | None = None,
-) -> None:
+) -> list[types.Allocation]:
     """Retire what :func:`find` found, and drop claims of gone hosts on it.
 
     If a host has claimed one of the instances since it was found, the level
     stays with the instance.
 
     :param gone: tells which hosts are gone; None for no host is
+    :returns: what was retired
     :raises AllocatorError: the allocator did not answer
     """
     gone = gone or gone_hosts.GoneHosts()
+    retired = []
     for allocation in found:
         assert allocation.instance_uuid is not None
         if not gone.drop_claims(allocator, allocation):
             continue
         allocator.retire(allocation.instance_uuid, allocation.last_claim)
+        if _is_held(allocator, allocation):
+            LOG.warning(
+                'The level %s of instance %s stays held: a host claimed it, '
+                'or dropped a claim on it, while Nova was asked. The next '
+                'pass looks again',
+                allocation.level,
+                allocation.instance_uuid,
+            )
+            continue
         LOG.info(
             'Retired the level %s of instance %s, which Nova no longer knows',
             allocation.level,
             allocation.instance_uuid,
         )
+        retired.append(allocation)
+    return retired
+
+
+def _is_held(allocator: base.Allocator, before: types.Allocation) -> bool:
+    # Operators may ask for levels, and not for instances.
+    now = allocator.find(before.level)
+    return (
+        now is not None
+        and now.instance_uuid == before.instance_uuid
+        and now.state is types.State.HELD
+    )

@@ -30,6 +30,10 @@ generation alone.
 """
 
 
+MANY_HOSTS = 1000
+"""From how many new hosts on it is told who has named them."""
+
+
 class StoreTrust:
     """Whether the store is trusted.
 
@@ -106,9 +110,19 @@ class StoreTrust:
 
     def report(self, host: str, hosts: Collection[str]) -> types.Trust:
         """See :meth:`base.Allocator.report`."""
-        if self._store.write(
+        is_trusted, named = self._store.write(
             lambda c: trust_rows.tell(c, host, hosts, types.LEAP)
-        ):
+        )
+        if named >= MANY_HOSTS:
+            LOG.warning(
+                'Host %s names %d hosts that the store %s did not know, and '
+                'that it waits for from now on. If there are not so many, '
+                'the host may have been taken over',
+                host,
+                named,
+                self._store,
+            )
+        if is_trusted:
             LOG.warning(
                 'The store %s is trusted again: all hosts have told what they '
                 'run. Levels are given out',

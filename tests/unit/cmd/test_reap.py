@@ -52,6 +52,12 @@ class Allocator(fake.Allocator):
     def retire(self, instance_uuid, number=None):
         self.retired.append(instance_uuid)
 
+    def find(self, level):
+        found = super().find(level)
+        if found is None or found.instance_uuid in self.retired:
+            return None
+        return found
+
     def tidy(self):
         self.tidied += 1
 

@@ -2,9 +2,11 @@
 
 import dataclasses
 import datetime
+import logging
 import random
 from unittest import mock
 
+import fixtures
 import testtools
 
 from svirt_nova import exception
@@ -347,6 +349,19 @@ class FindTest(testtools.TestCase):
                 if call[0] in ('unclaim', 'retire')
             ],
         )
+
+    def test_level_that_stays_held_is_not_said_to_be_retired(self):
+        log = self.useFixture(fixtures.FakeLogger(level=logging.INFO))
+        gone, kept = self.held[1:]
+        self.allocator.retire.side_effect = lambda uuid, number: (
+            uuid == gone.instance_uuid and self.held.remove(gone)
+        )
+        self.assertEqual(
+            [gone], reaper.retire(self.allocator, [gone, kept], GONE)
+        )
+        self.assertIn(f'Retired the level {gone.level}', log.output)
+        self.assertNotIn(f'Retired the level {kept.level}', log.output)
+        self.assertIn(f'The level {kept.level}', log.output)
 
     def test_claims_are_kept_of_a_host_that_has_called_meanwhile(self):
         self._know(missing=['old'])

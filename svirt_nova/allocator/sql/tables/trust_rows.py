@@ -171,13 +171,14 @@ def _insert(connection: sa.Connection, hosts: Iterable[str]) -> None:
 
 def tell(
     connection: sa.Connection, host: str, hosts: Iterable[str], leap: int
-) -> bool:
+) -> tuple[bool, int]:
     """Note that a host has told what it runs.
 
     :param hosts: others that there are, which must tell, too
     :param leap: see :func:`trust`
     :returns: whether the store is trusted now: it was the last, and the
-        distrust has lasted for :data:`types.LEAST_DISTRUST`
+        distrust has lasted for :data:`types.LEAST_DISTRUST`; and how many
+        hosts it has named that the store did not know
     :raises LimitReached: it knows of more hosts than a store waits for
     """
     # The lock lets hosts tell one after the other: of two that are the last,
@@ -188,7 +189,7 @@ def tell(
         ).with_for_update()
     ).one()
     if row.distrusted_at is None:
-        return False
+        return False, 0
     known = set(connection.execute(sa.select(_host.c.host)).scalars())
     named = {*hosts} - known
     if named and len(known) + len(named) > types.MOST_REPORTED:
@@ -202,8 +203,9 @@ def tell(
         .values(told_at=schema.utcnow())
     )
     if row.present < row.distrusted_at + types.LEAST_DISTRUST:
-        return False
-    return not awaited(connection) and trust(connection, leap)
+        return False, len(named)
+    is_trusted = not awaited(connection) and trust(connection, leap)
+    return is_trusted, len(named)
 
 
 def awaited(connection: sa.Connection) -> tuple[str, ...]:
