@@ -21,11 +21,13 @@ from nova import exception as nova_exception
 from nova.virt import driver
 
 from svirt_nova import exception
+from svirt_nova import logs
 from svirt_nova.host import disk_chains
 from svirt_nova.host import disk_headers
 from svirt_nova.host import file_labels
 
 CONF = nova.conf.CONF
+LOG = logs.get_logger(__name__)
 
 Info = dict[str, Any]
 """What Nova keeps of a disk
@@ -33,6 +35,34 @@ Info = dict[str, Any]
 
 _BLOCK = 512
 """The unit of ``st_blocks``, in bytes, whatever the file system has."""
+
+
+_LARGEST = 1 << 50
+"""The size from which on a header is not believed, in bytes."""
+
+_FREE = 'disk_available_least'
+_LEAST_FREE = -(1 << 31)
+"""The least number that Nova's database takes for it, in GiB
+(``nova.db.main.models.ComputeNode``)."""
+
+
+def bounded(resources: Info) -> Info:
+    """What a host has, as far as Nova's database can keep it.
+
+    A guest may say that its disk has any size. Nova subtracts all sizes, and a
+    number that is too small for the database ends every update of the host,
+    and every build on it.
+
+    :param resources: what ``LibvirtDriver.get_available_resource`` returns
+    """
+    if (free := resources.get(_FREE)) is None or free >= _LEAST_FREE:
+        return resources
+    LOG.error(
+        'The disks of guests on this host say that they take %d GiB more '
+        'than there are: one of them may have been taken over',
+        -free,
+    )
+    return {**resources, _FREE: _LEAST_FREE}
 
 
 def of_config(
@@ -64,22 +94,25 @@ def of_config(
 
 
 def _has_header(device: Any) -> bool:
-    """Whether a device is a disk that Nova has made as a qcow2 file."""
+    """Whether a device is a qcow2 file.
+
+    It may be a volume's that Nova lists no longer, as when its instance was
+    deleted while this host was down.
+    """
     return (
         device.root_name == 'disk'
         and device.source_type == 'file'
         and device.driver_format == disk_chains.QCOW2
         and bool(device.source_path)
-        # What others have put on this host is none of our business.
-        and device.source_path.startswith(
-            os.path.join(CONF.instances_path, '')
-        )
     )
 
 
 def _read(path: str) -> Info:
+    root = CONF.instances_path
+    if not path.startswith(os.path.join(root, '')):
+        root = os.path.dirname(path)
     try:
-        data = file_labels.read_header(CONF.instances_path, path)
+        data = file_labels.read_header(root, path)
         header = disk_headers.read(path, data, disk_chains.QCOW2)
         taken = os.stat(path).st_blocks * _BLOCK
     except (exception.LabelError, OSError) as error:
@@ -88,6 +121,11 @@ def _read(path: str) -> Info:
             f'disk {path} cannot be measured: {error}'
         ) from error
     size = disk_headers.size_of(data)
+    if size > _LARGEST:
+        raise nova_exception.DiskNotFound(
+            f'disk {path} cannot be measured: its header says that it has '
+            f'{size} bytes'
+        )
     base = header.backing_file
     return {
         'type': disk_chains.QCOW2,

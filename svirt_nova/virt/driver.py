@@ -21,6 +21,7 @@ from nova.virt import event as virt_event
 
 import svirt_nova.conf
 from svirt_nova.virt import disk_hooks
+from svirt_nova.virt import disk_sizes
 from svirt_nova.virt import image_backends
 from svirt_nova.virt import image_cache
 from svirt_nova.virt import startup
@@ -321,7 +322,8 @@ class SvirtLibvirtDriver(disk_hooks.DiskHooks):
         host from noticing what it runs.
         """
         try:
-            return super().get_available_resource(nodename)
+            found = super().get_available_resource(nodename)
+            return disk_sizes.bounded(found)
         finally:
             self._extension.reconcile_if_due()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import struct
 import subprocess
 from types import SimpleNamespace
 from unittest import mock
@@ -19,6 +20,8 @@ from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import imagecache
 
 from svirt_nova.virt import disk_sizes
+from svirt_nova.virt import driver as svirt_driver
+from svirt_nova.virt import extension
 from svirt_nova.virt import image_cache
 from tests.unit.virt import image_case
 from tests.unit.virt.image_case import SIZE
@@ -101,13 +104,60 @@ class SizesTest(_Case):
             nova_exception.DiskNotFound, self._info, _disk(self.disk)
         )
 
-    def test_volumes_and_what_is_not_novas_are_left_to_nova(self):
-        """It leaves volumes out, and looks at all others."""
-        self._make_disk()
+    def test_no_tool_reads_the_volume_of_a_deleted_instance(self):
+        """Nova lists it no longer, and its guest may run on."""
         elsewhere = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        volume = elsewhere / 'volume-1'
+        volume.write_text('# Disk DescriptorFile\nversion=1\n')
+        with mock.patch('nova.virt.images.qemu_img_info') as info:
+            self.assertRaises(
+                nova_exception.DiskNotFound, self._info, _disk(volume)
+            )
+        self.assertEqual([], info.mock_calls)
+        self._make('qcow2', str(volume), '1M')
+        [found] = self._info(_disk(volume))
+        self.assertEqual(1 << 20, found['virt_disk_size'])
+
+    def test_a_size_that_no_disk_has_is_not_believed(self):
+        for size in (2**64 - 512, (1 << 50) + 512):
+            self._make_disk()
+            with self.disk.open('r+b') as file:
+                file.seek(24)
+                file.write(struct.pack('>Q', size))
+            error = self.assertRaises(
+                nova_exception.DiskNotFound, self._info, _disk(self.disk)
+            )
+            self.assertIn(str(size), str(error))
+
+    def test_sizes_do_not_overflow_novas_database(self):
+        log = self.useFixture(fixtures.FakeLogger())
+        driver = svirt_driver.SvirtLibvirtDriver.__new__(
+            svirt_driver.SvirtLibvirtDriver
+        )
+        driver._extension = extension.Extension()
+        for free, expected in (
+            (-17179868183, -(2**31)),
+            (-(2**31), -(2**31)),
+            (7, 7),
+            (None, None),
+        ):
+            found = {'disk_available_least': free, 'vcpus': 2}
+            with mock.patch.object(
+                libvirt_driver.LibvirtDriver,
+                'get_available_resource',
+                return_value=found,
+            ):
+                got = driver.get_available_resource('here')
+            self.assertEqual(
+                {'disk_available_least': expected, 'vcpus': 2}, got
+            )
+        self.assertEqual(1, log.output.count('17179868183'))
+
+    def test_volumes_are_left_to_nova(self):
+        """It leaves them out."""
+        self._make_disk()
         devices = (
             _disk(self.disk),
-            _disk(elsewhere / 'other', target='vdb'),
             _disk('/dev/x', 'raw', 'vdc', 'block'),
             SimpleNamespace(root_name='interface'),
         )
