@@ -139,8 +139,8 @@ default nothing that runs is touched, because the store may be wrong: after an
 old backup of it was restored, it is the guests that are right. Guests from
 before svirt-nova are never touched while their instances hold no level.
 
-It is the QEMU process that pauses its guest: one that was taken over may go on,
-or not answer. Only "stop" ends it.
+It is the QEMU process that pauses its guest: one that was taken over may go
+on, or not answer. Only "stop" ends it.
 """,
     ),
     cfg.StrOpt(
