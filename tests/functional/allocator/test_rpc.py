@@ -29,6 +29,8 @@ class RpcContractTest(contract.AllocatorContract, testtools.TestCase):
     The store of the service runs the contract on every database itself.
     """
 
+    names_holders = False
+
     def setUp(self):
         self.url = self.useFixture(quick_store.QuickStore()).url
         super().setUp()
