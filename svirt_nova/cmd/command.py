@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 _ESCAPING = ('json', 'yaml')
 """Formats that write every character so that it can be read back."""
 
-_FLAT = ('csv', 'shell')
-"""Formats for machines that know nothing but texts."""
-
 _FORMULA = ('=', '+', '-', '@')
 """What begins a cell that a spreadsheet calculates."""
 
@@ -58,7 +55,9 @@ class Command(command.Command):
         """Print a table, in which no text has lines or cells of its own."""
         if parsed_args.formatter not in _ESCAPING:
             show_cell = _shown
-            if parsed_args.formatter in _FLAT:
+            if parsed_args.formatter == 'csv':
+                show_cell = _no_formula
+            elif parsed_args.formatter == 'shell':
                 show_cell = _flat
             if isinstance(self, show.ShowOne):
                 data = tuple(map(show_cell, data))
@@ -152,18 +151,22 @@ def _shown(cell: Any) -> Any:
 
 
 def _flat(cell: Any) -> Any:
-    """A cell as one text, which is empty if there is nothing to tell.
-
-    Names may come from a tenant, and a spreadsheet runs what looks like a
-    formula. An apostrophe makes it a text.
-    """
+    """A cell as one text, which is empty if there is nothing to tell."""
     value = _shown(cell)
     if isinstance(value, columns.FormattableColumn):
         value = value.machine_readable()
     if isinstance(value, list):
         value = ', '.join(map(str, value))
-    if value is None:
-        return ''
+    return '' if value is None else value
+
+
+def _no_formula(cell: Any) -> Any:
+    """A cell that no spreadsheet calculates.
+
+    Names may come from a tenant, and a spreadsheet runs what looks like a
+    formula. An apostrophe makes it a text.
+    """
+    value = _flat(cell)
     if isinstance(value, str) and value.startswith(_FORMULA):
         return f"'{value}"
     return value

@@ -15,7 +15,6 @@ from svirt_nova.mcs import spaces
 
 DEFAULT_CATEGORIES = 'c0.c1023'
 DEFAULT_PER_LEVEL = 2
-DEFAULT_PER_PROJECT = 2
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +44,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar='NUMBER',
         help="How many of them a project's part has "
-        f'(default: {DEFAULT_PER_PROJECT}).',
+        f'(default: {spaces.DEFAULT_PER_PROJECT}).',
     )
     parser.add_argument(
         '--exclude',
@@ -169,7 +168,7 @@ def _unsaid(
             (
                 '--per-project',
                 options.per_project,
-                present.per_project in (0, DEFAULT_PER_PROJECT)
+                present.per_project in (0, spaces.DEFAULT_PER_PROJECT)
                 or options.project_categories == '',
             ),
         )

@@ -20,6 +20,9 @@ from svirt_nova import exception
 from svirt_nova.mcs import levels
 from svirt_nova.mcs import ranking
 
+DEFAULT_PER_PROJECT = 2
+"""How many categories the part of a project has."""
+
 
 class Scheme(enum.StrEnum):
     """What a level is made of."""
@@ -80,7 +83,7 @@ class LevelSpace:
 
         :param excluded: what no level may contain
         :param project_categories: not empty for the scheme ``project``
-        :param per_project: 2 in the scheme ``project``, if not given
+        :param per_project: two in the scheme ``project``, if not given
         :raises InvalidSpace: the texts are no category lists, or the
             space is impossible
         """
@@ -92,7 +95,7 @@ class LevelSpace:
         except exception.InvalidLevel as error:
             raise exception.InvalidSpace(str(error)) from error
         if per_project is None:
-            per_project = 2 if projects else 0
+            per_project = DEFAULT_PER_PROJECT if projects else 0
         return cls(
             chosen - removed, per_level, projects - removed, per_project
         )

@@ -107,7 +107,7 @@ class Confining(extension.Claiming):
             store_scope.tell(CONF, self._host_name)
 
     @property
-    def is_enforcing(self) -> bool:
+    def keeps_guests_apart(self) -> bool:
         """Whether the mode is enforcing, and the kernel does its part."""
         return faults.is_enforcing() and self.policy_watch.keeps_apart()
 

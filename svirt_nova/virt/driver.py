@@ -336,5 +336,7 @@ class SvirtLibvirtDriver(disk_hooks.DiskHooks):
         """
         super().update_provider_tree(provider_tree, nodename, *args, **kwargs)
         traits.update(
-            provider_tree, nodename, is_enforcing=self._extension.is_enforcing
+            provider_tree,
+            nodename,
+            keeps_apart=self._extension.keeps_guests_apart,
         )

@@ -224,7 +224,7 @@ class Extension:
         """Compare claims with what this host has, if it is time."""
 
     @property
-    def is_enforcing(self) -> bool:
+    def keeps_guests_apart(self) -> bool:
         """Whether no guest can start on this host without its level."""
         return False
 

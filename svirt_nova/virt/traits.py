@@ -13,7 +13,7 @@ Placement takes names of traits that begin with ``CUSTOM_`` from anybody.
 """
 
 
-def update(tree: Any, provider: str, *, is_enforcing: bool) -> None:
+def update(tree: Any, provider: str, *, keeps_apart: bool) -> None:
     """Give the trait to the provider of a host, or take it off.
 
     Nova writes to placement what has changed, and makes the trait there
@@ -21,9 +21,9 @@ def update(tree: Any, provider: str, *, is_enforcing: bool) -> None:
 
     :param tree: Nova's ``nova.compute.provider_tree.ProviderTree``
     :param provider: the name of the host's resource provider
-    :param is_enforcing: whether the host keeps guests apart now
+    :param keeps_apart: whether the host keeps guests apart now
     """
-    if is_enforcing:
+    if keeps_apart:
         tree.add_traits(provider, ENFORCING)
     else:
         tree.remove_traits(provider, ENFORCING)

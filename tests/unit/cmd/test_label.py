@@ -90,6 +90,18 @@ class LabelListTest(fake.ProgramTestCase):
                 [row] = csv.DictReader(io.StringIO(out))
                 self.assertEqual(f"'{project}", row['Project'])
 
+    def test_a_shell_gets_every_text_as_it_is(self):
+        project = '-x'
+        rows = (dataclasses.replace(fake.WEB, project_id=project),)
+        with mock.patch.object(fake.Allocator, 'rows', rows):
+            status, out, _ = self.program(
+                'label', 'show', '-f', 'shell', str(fake.WEB.level)
+            )
+        self.assertEqual(0, status)
+        self.assertIn('project="-x"', out)
+        self.assertIn('hosts="host1, host2"', out)
+        self.assertIn('retired=""', out)
+
     def test_an_unknown_state_is_a_usage_error(self):
         status, out, err = self.program('label', 'list', '--state', 'lost')
         self.assertEqual((2, ''), (status, out))
