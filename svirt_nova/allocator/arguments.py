@@ -10,6 +10,8 @@ from oslo_utils import uuidutils
 
 from svirt_nova import printing
 from svirt_nova.allocator import clouds
+from svirt_nova.mcs import levels
+from svirt_nova.mcs import ranking
 
 NAME_LENGTH = 255
 """The longest host, project and note, in characters, as in Nova."""
@@ -91,6 +93,27 @@ def check_filters(host: str | None, project_id: str | None) -> None:
         check_name('host', host)
     if project_id is not None:
         check_name('project', project_id)
+
+
+def check_search(
+    level: levels.Level | None,
+    instance_uuid: str | None,
+    project_id: str | None,
+) -> str | None:
+    """Check what the history is asked for.
+
+    :returns: the instance's UUID in the one spelling that stores know
+    :raises NotInSpace: the level has too many categories for a rank
+    :raises ValueError: a name is none, or nothing is asked for
+    """
+    if level is None and instance_uuid is None and project_id is None:
+        raise ValueError(
+            'the history is asked for by a level, an instance or a project'
+        )
+    if level is not None:
+        ranking.check(level.categories)
+    check_filters(None, project_id)
+    return None if instance_uuid is None else canonical_uuid(instance_uuid)
 
 
 def check_claim(

@@ -269,17 +269,22 @@ class Allocator(abc.ABC):
     @abc.abstractmethod
     def history(
         self,
-        level: levels.Level,
+        level: levels.Level | None = None,
         begun_after: datetime.datetime | None = None,
         limit: int | None = None,
+        instance_uuid: str | None = None,
+        project_id: str | None = None,
+        at: datetime.datetime | None = None,
     ) -> Sequence[types.Holding]:
-        """Who has, and had, a level, oldest first.
+        """Who has, and had, which level, oldest first.
 
-        It goes as far back as ``[svirt] history_time``.
+        It goes as far back as ``[svirt] history_time``. At least one of the
+        level, the instance and the project must be given.
 
-        :param begun_after: only who got it after this time
-        :param limit: no more than the first so many, and those who got it at
-            the same time as the last of them
+        :param begun_after: only what was given after this time
+        :param limit: no more than the first so many, and those that were
+            given at the same time as the last of them
+        :param at: only levels that were held, or cooled, at this time
         :raises NotInSpace: the level has too many categories for a rank
         """
 

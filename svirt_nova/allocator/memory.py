@@ -268,7 +268,7 @@ class MemoryAllocator(base.Allocator):
             now, free = self._store.now(), self.stats().free
             held = [a for a in self.list() if a.instance_uuid is not None]
             present = [holding for a in held if (holding := a.holding)]
-            past = [holding for _, holding in self._store.past]
+            past = self._store.past
         per_day = forecast.levels_per_day(
             now,
             min((each.since for each in present), default=None),
@@ -291,21 +291,28 @@ class MemoryAllocator(base.Allocator):
 
     def history(
         self,
-        level: levels.Level,
+        level: levels.Level | None = None,
         begun_after: datetime.datetime | None = None,
         limit: int | None = None,
+        instance_uuid: str | None = None,
+        project_id: str | None = None,
+        at: datetime.datetime | None = None,
     ) -> Sequence[types.Holding]:
-        """Who has, and had, a level, oldest first."""
-        ranking.check(level.categories)
+        """Who has, and had, which level, oldest first."""
+        instance = arguments.check_search(level, instance_uuid, project_id)
         with self._locked():
-            holder = self._store.allocations.get(level)
-            present = None if holder is None else holder.holding
-            past = [holding for at, holding in self._store.past if at == level]
-        found = [
-            each
-            for each in (past if present is None else [*past, present])
-            if begun_after is None or each.since > begun_after
-        ]
+            present = [a.holding for a in self._store.allocations.values()]
+            found = [
+                self._store.with_claims(each)
+                for each in (*self._store.past, *present)
+                if each is not None
+                and level in (None, each.level)
+                and instance in (None, each.instance_uuid)
+                and project_id in (None, each.project_id)
+                and (begun_after is None or each.since > begun_after)
+                and (at is None or each.keeps_level(at, self._cooling))
+            ]
+        found.sort(key=lambda each: each.since)
         return types.first_holdings(found, limit)
 
     def tidy(self) -> None:
@@ -313,9 +320,14 @@ class MemoryAllocator(base.Allocator):
         with self._locked():
             end = self._store.now() - self._kept
             self._store.past = [
-                (level, holding)
-                for level, holding in self._store.past
-                if holding.until is not None and holding.until >= end
+                each
+                for each in self._store.past
+                if each.until is not None and each.until >= end
+            ]
+            self._store.past_claims = [
+                (uuid, each)
+                for uuid, each in self._store.past_claims
+                if each.until is not None and each.until >= end
             ]
 
     # Whether the store is trusted

@@ -42,10 +42,16 @@ class MemoryStore:
         default_factory=dict
     )
     """The levels that are not free."""
-    past: list[tuple[levels.Level, types.Holding]] = dataclasses.field(
+    past: list[types.Holding] = dataclasses.field(default_factory=list)
+    """Who had the levels that have come free, oldest first."""
+    claimed_at: dict[tuple[str, str], datetime.datetime] = dataclasses.field(
+        default_factory=dict
+    )
+    """Since when a host claims an instance, by both."""
+    past_claims: list[tuple[str, types.ClaimPeriod]] = dataclasses.field(
         default_factory=list
     )
-    """Who had the levels that have come free, oldest first."""
+    """The claims on instances that were dropped, oldest first."""
     generation: int = 1
     distrusted_at: datetime.datetime | None = None
     distrust_reason: str = ''
@@ -74,7 +80,7 @@ class MemoryStore:
                 past = found.holding
                 if past and not past.keeps_level(now, cooling):
                     del self.allocations[level]
-                    self.past.append((level, past))
+                    self.past.append(past)
             yield
 
     def find(self, instance: str) -> types.Allocation | None:
@@ -128,6 +134,8 @@ class MemoryStore:
         number = claim_numbers.of_claim(
             number, held.last_claim or 0, str(held.instance_uuid)
         )
+        key = str(held.instance_uuid), host
+        self.claimed_at.setdefault(key, self.now())
         return self.put(
             held,
             hosts=held.hosts | {host},
@@ -151,6 +159,7 @@ class MemoryStore:
         if host not in held.hosts or held.claims[host] > highest:
             self.put(held, last_claim=latest)
             return False
+        self._keep_claim(instance, host)
         self.put(
             held,
             hosts=held.hosts - {host},
@@ -159,6 +168,33 @@ class MemoryStore:
             retired_at=held.retired_at and self.now(),
         )
         return True
+
+    def _keep_claim(self, instance: str, host: str) -> None:
+        """Let the history know that a claim was dropped."""
+        since = self.claimed_at.pop((instance, host))
+        for index, (uuid, past) in enumerate(self.past_claims):
+            if uuid == instance and past.host == host and past.absorbs(since):
+                del self.past_claims[index]
+                since = past.since or since
+                break
+        period = types.ClaimPeriod(host, since, self.now())
+        self.past_claims.append((instance, period))
+
+    def with_claims(self, held: types.Holding) -> types.Holding:
+        """A holding, with the hosts that claimed its instance."""
+        uuid = held.instance_uuid
+        periods = [each for of, each in self.past_claims if of == uuid] + [
+            types.ClaimPeriod(host, since, None)
+            for (of, host), since in self.claimed_at.items()
+            if of == uuid
+        ]
+        found = [
+            each
+            for each in periods[-types.MOST_PERIODS :]
+            if each.overlaps(held.since, held.until)
+        ]
+        found.sort(key=lambda each: (each.since or held.since, each.host))
+        return dataclasses.replace(held, claims=tuple(found))
 
     # Whether it is trusted
 

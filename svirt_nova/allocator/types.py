@@ -46,6 +46,15 @@ Hosts report others, which may not exist.
 MOST_AWAITED = 1000
 """The most hosts that are named of those that have not told what they run."""
 
+MERGED_CLAIMS = datetime.timedelta(minutes=10)
+"""Claims of one host on one instance with shorter gaps count as one.
+
+Otherwise a host that claims and drops all the time would fill the history.
+"""
+
+MOST_PERIODS = 200
+"""The most claims that the history tells of for each instance: the newest."""
+
 MOST_CLAIMS = 16
 """The most hosts that claim an instance at a time.
 
@@ -148,7 +157,37 @@ class Allocation:
             project_id=self.project_id,
             since=self.created_at,
             until=None if self.hosts else self.retired_at,
+            level=self.level,
         )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ClaimPeriod:
+    """From when to when a host claimed an instance.
+
+    :param since: in UTC; None where that is not known, because a release
+        made the claim that kept no times
+    :param until: in UTC; None while the host claims the instance
+    """
+
+    host: str
+    since: datetime.datetime | None
+    until: datetime.datetime | None
+
+    def overlaps(
+        self, begin: datetime.datetime, end: datetime.datetime | None
+    ) -> bool:
+        """Whether some of it may lie between two moments.
+
+        :param end: None for a time that has not ended
+        """
+        return (self.until is None or begin <= self.until) and (
+            end is None or self.since is None or self.since <= end
+        )
+
+    def absorbs(self, since: datetime.datetime) -> bool:
+        """Whether a claim that began then goes on with it."""
+        return self.until is not None and since - self.until <= MERGED_CLAIMS
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -158,12 +197,28 @@ class Holding:
     :param since: when it was given, in UTC
     :param until: when the instance was gone for good and its last claim
         dropped, in UTC; None while it has the level
+    :param level: None where the service is of a release that does not tell
+    :param claims: the hosts that claimed the instance in this time, by when
+        they did so; no more than the newest :data:`MOST_PERIODS`. A host that
+        dropped its claim through a release that kept no times is missing
     """
 
     instance_uuid: str
     project_id: str
     since: datetime.datetime
     until: datetime.datetime | None
+    level: levels.Level | None = dataclasses.field(default=None, compare=False)
+    claims: Sequence[ClaimPeriod] = dataclasses.field(
+        default=(), compare=False
+    )
+
+    def hosts_at(
+        self, begin: datetime.datetime, end: datetime.datetime
+    ) -> list[str]:
+        """The hosts that claimed the instance between two moments."""
+        return sorted(
+            {each.host for each in self.claims if each.overlaps(begin, end)}
+        )
 
     def keeps_level(
         self, moment: datetime.datetime, cooling: datetime.timedelta

@@ -59,6 +59,11 @@ _RECENT = (
     Argument('begun_after', codec.optional(codec.TIME), '1.4', True),
     Argument('limit', codec.optional(codec.LIMIT), '1.4', True),
 )
+_SEARCH = (
+    Argument('instance_uuid', codec.optional(codec.TEXT), '1.5', True),
+    Argument('project_id', codec.optional(codec.TEXT), '1.5', True),
+    Argument('at', codec.optional(codec.TIME), '1.5', True),
+)
 _MOST = Argument('most', codec.optional(codec.LIMIT), '1.4', True)
 
 PING = Call(
@@ -212,9 +217,14 @@ SET_SPACE = Call(
 )
 HISTORY = Call(
     'history',
-    'List the instances that have, and had, a level.',
+    'List the instances that have, and had, a level; or the levels that an '
+    'instance or a project has, and had.',
     topics=_OPERATORS,
-    arguments=(_LEVEL, *_RECENT),
+    arguments=(
+        Argument('level', codec.optional(codec.LEVEL)),
+        *_RECENT,
+        *_SEARCH,
+    ),
     result=codec.list_of(codec.HOLDING),
     only_reads=True,
 )

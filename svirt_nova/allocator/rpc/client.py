@@ -213,14 +213,23 @@ class RpcAllocator(base.Allocator):
 
     def history(
         self,
-        level: levels.Level,
+        level: levels.Level | None = None,
         begun_after: datetime.datetime | None = None,
         limit: int | None = None,
+        instance_uuid: str | None = None,
+        project_id: str | None = None,
+        at: datetime.datetime | None = None,
     ) -> Sequence[types.Holding]:
         found: list[types.Holding] = []
         for page in parts.ask_for(
             lambda last, size: self._call(
-                calls.HISTORY, level=level, begun_after=last, limit=size
+                calls.HISTORY,
+                level=level,
+                begun_after=last,
+                limit=size,
+                instance_uuid=instance_uuid,
+                project_id=project_id,
+                at=at,
             ),
             begun_after,
             limit,

@@ -175,7 +175,31 @@ def _write_holding(value: types.Holding) -> dict[str, Any]:
         'project_id': value.project_id,
         'since': _write_time(value.since),
         'until': _write_time(value.until),
+        # Clients of former releases do not expect it.
+        **({} if value.level is None else {'level': str(value.level)}),
+        **(
+            {'claims': [*map(_write_period, value.claims)]}
+            if value.claims
+            else {}
+        ),
     }
+
+
+def _write_period(value: types.ClaimPeriod) -> dict[str, Any]:
+    return {
+        'host': value.host,
+        'since': _write_time(value.since),
+        'until': _write_time(value.until),
+    }
+
+
+def _read_period(message: Any) -> types.ClaimPeriod:
+    record = records.Record(message)
+    return types.ClaimPeriod(
+        host=record.take('host', str),
+        since=record.maybe('since', _read_time),
+        until=record.maybe('until', _read_time),
+    )
 
 
 def _read_holding(message: Any) -> types.Holding:
@@ -185,6 +209,10 @@ def _read_holding(message: Any) -> types.Holding:
         project_id=record.take('project_id', str),
         since=_read_time(record.take('since', str)),
         until=record.maybe('until', _read_time),
+        level=record.maybe('level', levels.Level.parse),
+        claims=tuple(
+            map(_read_period, record.maybe('claims', list, list) or ())
+        ),
     )
 
 

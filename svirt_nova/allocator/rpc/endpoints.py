@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 from typing import ClassVar
 
@@ -312,4 +313,12 @@ class OperatorEndpoint(Endpoint):
     ) -> Any:
         if call is calls.LIST:
             return self._list(**arguments)
+        if call is calls.HISTORY:
+            return self._history(call.thin_out(arguments))
         return super()._perform(call, arguments)
+
+    def _history(self, wanted: dict[str, Any]) -> Sequence[types.Holding]:
+        """Read history, but no more than a message can have."""
+        most = sizes.MOST_ENTRIES + 1
+        limit = min(wanted.pop('limit', most), most)
+        return self._allocator.history(limit=limit, **wanted)

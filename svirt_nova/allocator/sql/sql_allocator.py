@@ -23,6 +23,7 @@ from svirt_nova.allocator import refusals
 from svirt_nova.allocator import types
 from svirt_nova.allocator.sql import allocation
 from svirt_nova.allocator.sql import host_counts
+from svirt_nova.allocator.sql import history_search
 from svirt_nova.allocator.sql import host_keys
 from svirt_nova.allocator.sql import known_claims
 from svirt_nova.allocator.sql import missing_hosts
@@ -36,6 +37,7 @@ from svirt_nova.allocator.sql.tables import allocation_queries
 from svirt_nova.allocator.sql.tables import allocation_rows
 from svirt_nova.allocator.sql.tables import cloud_rows
 from svirt_nova.allocator.sql.tables import history_rows
+from svirt_nova.allocator.sql.tables import past_claim_rows
 from svirt_nova.allocator.sql.tables import schema
 from svirt_nova.allocator.sql.tables import space_rows
 from svirt_nova.mcs import levels
@@ -264,29 +266,19 @@ class SqlAllocator(base.Allocator):
 
     def history(
         self,
-        level: levels.Level,
+        level: levels.Level | None = None,
         begun_after: datetime.datetime | None = None,
         limit: int | None = None,
+        instance_uuid: str | None = None,
+        project_id: str | None = None,
+        at: datetime.datetime | None = None,
     ) -> Sequence[types.Holding]:
-        """Who has, and had, a level, oldest first."""
-        ranking.check(level.categories)
-
-        def work(connection: sa.Connection) -> list[types.Holding]:
-            # The present holder is read first: if the level comes free in
-            # between, it is read twice rather than not at all.
-            present = allocation_queries.find_level(connection, level)
-            found = history_rows.past(connection, level, begun_after, limit)
-            if (
-                present is not None
-                and (holding := present.holding) is not None
-                and holding.since not in {past.since for past in found}
-                and (begun_after is None or holding.since > begun_after)
-                and (limit is None or len(found) < limit)
-            ):
-                found.append(holding)
-            return found
-
-        return self._store.read(work)
+        """Who has, and had, which level, oldest first."""
+        instance = arguments.check_search(level, instance_uuid, project_id)
+        wanted = history_rows.Search(
+            level, instance, project_id, begun_after, at, self._cooling
+        )
+        return history_search.search(self._store, wanted, limit)
 
     def stats(self) -> types.Stats:
         """How full the space is."""
@@ -307,7 +299,9 @@ class SqlAllocator(base.Allocator):
 
         def forget(connection: sa.Connection) -> int:
             end = allocation_queries.now(connection) - kept
-            return history_rows.forget(connection, end, allocation.FREE_LIMIT)
+            most = allocation.FREE_LIMIT
+            gone = history_rows.forget(connection, end, most)
+            return gone + past_claim_rows.forget(connection, end, most)
 
         while self._store.write(forget):
             pass

@@ -243,7 +243,7 @@ class ModelMachine(stateful.RuleBasedStateMachine):
         """Acquire for an instance whose level has cooled."""
         gone = [
             past.instance_uuid
-            for _, past in self.store.past
+            for past in self.store.past
             if self.store.find(past.instance_uuid) is None
         ]
         if gone:
@@ -278,14 +278,17 @@ class ModelMachine(stateful.RuleBasedStateMachine):
     def revive(self, allocation):
         """Let the model take back that the level of an instance was freed."""
         assert allocation.level not in self.store.allocations
-        level, past = next(
-            (level, past)
-            for level, past in reversed(self.store.past)
-            if past.instance_uuid == allocation.instance_uuid
+        uuid = allocation.instance_uuid
+        past = next(
+            past
+            for past in reversed(self.store.past)
+            if past.instance_uuid == uuid
         )
-        assert level == allocation.level, (level, allocation)
-        self.store.past.remove((level, past))
+        assert past.level == allocation.level, (past, allocation)
+        self.store.past.remove(past)
         self.same_time(allocation.created_at, past.since)
+        for host in allocation.hosts:
+            self.store.claimed_at[uuid, host] = self.now
         return self.store.put(allocation, created_at=past.since)
 
     def adopt(self, chance):
@@ -354,7 +357,8 @@ class ModelMachine(stateful.RuleBasedStateMachine):
     def history(self, chance):
         level = self.level(chance)
         if self.store.past and chance.n % 2:
-            level, _ = self.store.past[chance.n // 2 % len(self.store.past)]
+            past = self.store.past[chance.n // 2 % len(self.store.past)]
+            level = past.level
         sql, model = self.both('history', level)
         if sql is None:
             return

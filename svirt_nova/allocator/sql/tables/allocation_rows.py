@@ -7,6 +7,7 @@ Each function takes a connection inside a transaction; none commits.
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 
 import sqlalchemy as sa
 
@@ -14,6 +15,7 @@ from svirt_nova.allocator import claim_numbers
 from svirt_nova.allocator.sql.tables import allocation_queries
 from svirt_nova.allocator.sql.tables import history_rows
 from svirt_nova.allocator.sql.tables import open_inserts
+from svirt_nova.allocator.sql.tables import past_claim_rows
 from svirt_nova.allocator.sql.tables import schema
 from svirt_nova.mcs import levels
 
@@ -43,6 +45,7 @@ _INSERT_CLAIM = sa.insert(_claim).values(
     instance_uuid=sa.bindparam('uuid'),
     host=sa.bindparam('claimant'),
     claim_number=sa.bindparam('number'),
+    claimed_at=schema.utcnow(),
 )
 _CLAIM_OF_HOST = sa.and_(
     _claim.c.instance_uuid == sa.bindparam('uuid'),
@@ -53,8 +56,10 @@ _RENEW_CLAIM = (
     .where(_CLAIM_OF_HOST)
     .values(claim_number=sa.bindparam('number'))
 )
-_DELETE_CLAIM = sa.delete(_claim).where(
-    _CLAIM_OF_HOST, _claim.c.claim_number <= sa.bindparam('highest')
+_DELETE_CLAIM = (
+    sa.delete(_claim)
+    .where(_CLAIM_OF_HOST, _claim.c.claim_number <= sa.bindparam('highest'))
+    .returning(_claim.c.claimed_at)
 )
 _OF_INSTANCE = _allocation.c.instance_uuid == sa.bindparam('uuid')
 _OF_HOST = _allocation.c.host == sa.bindparam('claimant')
@@ -200,11 +205,9 @@ def unclaim(
     :param number: see :meth:`base.Allocator.unclaim`
     """
     values = _values_of_drop(number)
-    if _changes(connection, _DROP, uuid, claimant=host, **values):
+    if _drops_first(connection, _DROP, uuid, host, values):
         return
-    dropped = _changes(
-        connection, _DELETE_CLAIM, uuid, claimant=host, **values
-    )
+    dropped = _drops_further(connection, uuid, host, values)
     _changes(connection, _AFTER_DROP[dropped], uuid, **values)
 
 
@@ -225,9 +228,9 @@ def give_back(
     :returns: whether the instance was retired
     """
     values = _values_of_drop(number)
-    if _changes(connection, _DROP_AND_COOL, uuid, claimant=host, **values):
+    if _drops_first(connection, _DROP_AND_COOL, uuid, host, values):
         return True
-    if _changes(connection, _DELETE_CLAIM, uuid, claimant=host, **values):
+    if _drops_further(connection, uuid, host, values):
         return _changes(connection, _COOL, uuid, **values)
     if number is None:
         return _changes(connection, _RETIRE, uuid, **values)
@@ -260,6 +263,35 @@ def give_back_last(
         return give_back(connection, uuid, host, number)
     unclaim(connection, uuid, host, number)
     return False
+
+
+def _drops_first(
+    connection: sa.Connection,
+    statement: sa.Executable,
+    uuid: str,
+    host: str,
+    values: Mapping[str, int],
+) -> bool:
+    """Drop the claim of the row's own host; whether it had one."""
+    if not _changes(connection, statement, uuid, claimant=host, **values):
+        return False
+    past_claim_rows.keep_first(connection, uuid, host)
+    return True
+
+
+def _drops_further(
+    connection: sa.Connection,
+    uuid: str,
+    host: str,
+    values: Mapping[str, int],
+) -> bool:
+    """Drop the claim of a further host; whether it had one."""
+    dropped = connection.execute(
+        _DELETE_CLAIM, {'uuid': uuid, 'claimant': host, **values}
+    ).all()
+    for row in dropped:
+        past_claim_rows.keep(connection, uuid, host, row.claimed_at)
+    return bool(dropped)
 
 
 def _changes(

@@ -22,7 +22,7 @@ from svirt_nova.allocator import types
 from svirt_nova.mcs import levels
 from svirt_nova.mcs import ranking
 
-REVISION = '0006'
+REVISION = '0007'
 """The schema's alembic revision that this code works with."""
 
 OLDEST_RELEASE = '0001'
@@ -263,6 +263,10 @@ history = sa.Table(
     sa.Column('retired_at', TIME, nullable=False),
     sa.Index('ix_history_level', 'level_rank', 'created_at'),
     sa.Index('ix_history_retired', 'retired_at'),
+    sa.Index('ix_history_instance', 'instance_uuid', 'created_at'),
+    sa.Index(
+        'ix_history_project', 'project_id', 'created_at', 'retired_at'
+    ),
     **TABLE_OPTIONS,
 )
 """Who had the levels that have come free."""
@@ -273,6 +277,7 @@ claim = sa.Table(
     sa.Column('instance_uuid', sa.String(36), nullable=False),
     sa.Column('host', sa.String(arguments.NAME_LENGTH), nullable=False),
     sa.Column('claim_number', _BIG, **_NUMBER),
+    sa.Column('claimed_at', TIME),
     sa.PrimaryKeyConstraint('instance_uuid', 'host', name='pk_claim'),
     sa.ForeignKeyConstraint(
         ['instance_uuid'],
@@ -288,8 +293,23 @@ claim = sa.Table(
 """Which further host may have something of which instance.
 
 The foreign key keeps a level from being freed that one of them has come
-to claim since it was looked at.
+to claim since it was looked at. A release before revision 0007 leaves
+:attr:`claimed_at` empty.
 """
+
+past_claim = sa.Table(
+    'past_claim',
+    metadata,
+    sa.Column('id', _BIG, primary_key=True),
+    sa.Column('instance_uuid', sa.String(36), nullable=False),
+    sa.Column('host', sa.String(arguments.NAME_LENGTH), nullable=False),
+    sa.Column('claimed_at', TIME),
+    sa.Column('dropped_at', TIME, nullable=False),
+    sa.Index('ix_past_claim_instance', 'instance_uuid', 'dropped_at'),
+    sa.Index('ix_past_claim_dropped', 'dropped_at'),
+    **TABLE_OPTIONS,
+)
+"""The claims that hosts have dropped, for the history."""
 
 _CLAIMED = sa.or_(
     allocation.c.host.is_not(None),

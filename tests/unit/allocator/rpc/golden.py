@@ -2,7 +2,7 @@
 """What releases in the field send and answer, message by message.
 
 Each further line of ``golden.jsonl`` has a message that releases with the
-versions 1.0 to 1.4 of the calls send, and what the other side answers. In a
+versions 1.0 to 1.5 of the calls send, and what the other side answers. In a
 rolling upgrade the client and the service are of different releases, so a
 line may be added to the file, but a line that is there must never change.
 
@@ -22,6 +22,7 @@ from svirt_nova.allocator import base
 from svirt_nova.allocator import clouds
 from svirt_nova.allocator import types
 from svirt_nova.allocator.rpc import client
+from svirt_nova.allocator.rpc import sizes
 from tests.unit.allocator.rpc import wire
 from tests.unit.allocator.rpc.golden_values import ALONE
 from tests.unit.allocator.rpc.golden_values import BORN
@@ -192,7 +193,7 @@ EXCHANGES = {
     ),
     'history': Exchange(
         lambda a: a.history(LEVEL),
-        mock.call.history(LEVEL),
+        mock.call.history(LEVEL, limit=sizes.MOST_ENTRIES + 1),
         [
             types.Holding(OTHER_UUID, 'proj\u00e9t', BORN, GONE),
             types.Holding(UUID, 'p1', GONE, None),
@@ -244,6 +245,34 @@ EXCHANGES = {
         lambda a: a.history(LEVEL, BORN, 2),
         mock.call.history(LEVEL, BORN, 2),
         [types.Holding(UUID, 'p1', GONE, None)],
+    ),
+    'history of an instance, with its hosts': Exchange(
+        lambda a: a.history(instance_uuid=UUID, at=GONE),
+        mock.call.history(
+            None,
+            limit=sizes.MOST_ENTRIES + 1,
+            instance_uuid=UUID,
+            at=GONE,
+        ),
+        [
+            types.Holding(
+                UUID,
+                'p1',
+                BORN,
+                None,
+                LEVEL,
+                (
+                    types.ClaimPeriod('host1', BORN, GONE),
+                    types.ClaimPeriod('host2', None, None),
+                ),
+            )
+        ],
+    ),
+    'history of a project in a part': Exchange(
+        lambda a: a.history(None, BORN, 2, project_id='p1'),
+        mock.call.history(None, BORN, 2, project_id='p1'),
+        [],
+        host=None,
     ),
     'usage of those with the most levels': Exchange(
         lambda a: a.usage(2),

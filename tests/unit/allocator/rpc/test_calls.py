@@ -246,10 +246,10 @@ class TableTest(testtools.TestCase):
     def test_versions_brought_parts_of_answers_trust_clouds_and_numbers(
         self,
     ):
-        self.assertEqual('1.4', calls.VERSION)
+        self.assertEqual('1.5', calls.VERSION)
         self.assertEqual(
             {calls.CLAIMS: '1.1', calls.LIST: '1.1', calls.IS_HELD: '1.2'}
-            | {calls.HISTORY: '1.4', calls.USAGE: '1.4'}
+            | {calls.HISTORY: '1.5', calls.USAGE: '1.4'}
             | dict.fromkeys(
                 (
                     calls.MEET,

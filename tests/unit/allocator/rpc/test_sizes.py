@@ -125,14 +125,12 @@ class AnswersTest(testtools.TestCase):
     def test_history_that_does_not_fit_comes_in_parts(self):
         [level] = [next(iter(self.below.space()))]
         self.below._store.past = [
-            (
+            types.Holding(
+                str(uuid.uuid4()),
+                'p',
+                BORN + datetime.timedelta(hours=n // 2),
+                BORN + datetime.timedelta(hours=n // 2),
                 level,
-                types.Holding(
-                    str(uuid.uuid4()),
-                    'p',
-                    BORN + datetime.timedelta(hours=n // 2),
-                    BORN + datetime.timedelta(hours=n // 2),
-                ),
             )
             for n in range(200)
         ]

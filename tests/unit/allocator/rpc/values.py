@@ -66,12 +66,20 @@ KNOWN_CLOUDS = st.builds(
         max_size=3,
     ).map(tuple),
 )
+PERIODS = st.builds(
+    types.ClaimPeriod,
+    host=TEXTS,
+    since=st.none() | TIMES,
+    until=st.none() | TIMES,
+)
 HOLDINGS = st.builds(
     types.Holding,
     instance_uuid=TEXTS,
     project_id=TEXTS,
     since=TIMES,
     until=st.none() | TIMES,
+    level=st.none() | LEVELS,
+    claims=st.lists(PERIODS, max_size=3).map(tuple),
 )
 USAGES = st.builds(
     types.Usage,
@@ -108,6 +116,7 @@ _ARGUMENTS = {
     'after': LEVELS,
     'limit': st.integers(1, 10**6),
     'begun_after': TIMES,
+    'at': TIMES,
     'most': st.integers(1, 10**6),
     'seen': GENERATIONS,
     'number': GENERATIONS,
