@@ -27,7 +27,13 @@ MEMORY = '/dev/shm' if os.access('/dev/shm', os.W_OK) else None
 
 _TIMES = {
     table.name: [c.name for c in table.c if isinstance(c.type, sa.DateTime)]
-    for table in (schema.allocation, schema.history, schema.project)
+    for table in (
+        schema.allocation,
+        schema.claim,
+        schema.history,
+        schema.past_claim,
+        schema.project,
+    )
 }
 """The columns of times, by table."""
 

@@ -276,15 +276,13 @@ class Allocator(abc.ABC):
         project_id: str | None = None,
         at: datetime.datetime | None = None,
     ) -> Sequence[types.Holding]:
-        """Who has, and had, which level, oldest first.
-
-        It goes as far back as ``[svirt] history_time``. At least one of the
-        level, the instance and the project must be given.
+        """Who had a level, or what an instance or project had, oldest first.
 
         :param begun_after: only what was given after this time
-        :param limit: no more than the first so many, and those that were
-            given at the same time as the last of them
-        :param at: only levels that were held, or cooled, at this time
+        :param limit: no more than the first so many, and those given at the
+            same time as the last of them
+        :param at: only levels that were held, or cooled, at this time. What
+            ended before ``[svirt] history_time`` is forgotten
         :raises NotInSpace: the level has too many categories for a rank
         """
 

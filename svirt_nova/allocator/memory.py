@@ -319,16 +319,7 @@ class MemoryAllocator(base.Allocator):
         """Forget old history; cooled levels are free without it."""
         with self._locked():
             end = self._store.now() - self._kept
-            self._store.past = [
-                each
-                for each in self._store.past
-                if each.until is not None and each.until >= end
-            ]
-            self._store.past_claims = [
-                (uuid, each)
-                for uuid, each in self._store.past_claims
-                if each.until is not None and each.until >= end
-            ]
+            self._store.forget(end)
 
     # Whether the store is trusted
 

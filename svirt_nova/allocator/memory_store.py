@@ -180,6 +180,15 @@ class MemoryStore:
         period = types.ClaimPeriod(host, since, self.now())
         self.past_claims.append((instance, period))
 
+    def forget(self, end: datetime.datetime) -> None:
+        """Forget what ended before a moment."""
+        self.past = [p for p in self.past if p.until and p.until >= end]
+        self.past_claims = [
+            (uuid, past)
+            for uuid, past in self.past_claims
+            if past.until and past.until >= end
+        ]
+
     def with_claims(self, held: types.Holding) -> types.Holding:
         """A holding, with the hosts that claimed its instance."""
         uuid = held.instance_uuid

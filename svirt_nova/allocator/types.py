@@ -212,6 +212,11 @@ class Holding:
         default=(), compare=False
     )
 
+    @property
+    def hosts(self) -> frozenset[str]:
+        """The hosts that claimed the instance at some time of it."""
+        return frozenset(each.host for each in self.claims)
+
     def hosts_at(
         self, begin: datetime.datetime, end: datetime.datetime
     ) -> list[str]:

@@ -96,8 +96,8 @@ def row(
         Instant(sighting.written),
         command.Text(None if verdict is None else verdict.value),
         _access(sighting),
-        _side(judgement.source, names),
-        _side(judgement.target, names),
+        _side(judgement.source, names, sighting.written),
+        _side(judgement.target, names, sighting.written),
         Notes(judgement.notes),
     )
 
@@ -132,7 +132,9 @@ def _named(name: str, text: str) -> str:
 
 
 def _side(
-    account: verdicts.Account | None, names: instance_names.InstanceNames
+    account: verdicts.Account | None,
+    names: instance_names.InstanceNames,
+    written: line_times.Written | None,
 ) -> Cell:
     if account is None:
         return Cell({})
@@ -148,8 +150,10 @@ def _side(
         return Cell(fields, lines)
     is_same = now is not None and now.instance_uuid == held.instance_uuid
     name = names.of(held.instance_uuid)
-    fields['then'] = _then(held, name, account.is_cooling)
+    fields['then'] = _then(held, name, account.is_cooling, written)
     lines += _for_people('then', held.instance_uuid, held.project_id, name)
+    if hosts := fields['then']['hosts']:
+        lines.append('  on ' + ', '.join(hosts))
     if held.until is not None:
         lines.append(f'  until {held.until:%Y-%m-%d %H:%M:%S}')
     if now is None:
@@ -173,17 +177,31 @@ def _side(
 
 
 def _then(
-    held: types.Holding, name: str | None, is_cooling: bool
+    held: types.Holding,
+    name: str | None,
+    is_cooling: bool,
+    written: line_times.Written | None,
 ) -> dict[str, Any]:
-    # The history keeps no hosts; the line may say where it was written.
     return {
         'state': 'cooling' if is_cooling else 'held',
         'instance': held.instance_uuid,
         'project': held.project_id,
         'name': name,
+        'hosts': _hosts_then(held, written),
         'since': _iso(held.since),
         'until': _iso(held.until),
     }
+
+
+def _hosts_then(
+    held: types.Holding, written: line_times.Written | None
+) -> list[str]:
+    """The hosts that may have had the instance, as far as that is known."""
+    if written is None:
+        return []
+    return held.hosts_at(
+        min(written.moments), max(written.moments) + written.span
+    )
 
 
 def _now(now: types.Allocation, name: str | None) -> dict[str, Any]:

@@ -156,8 +156,15 @@ def _flat(cell: Any) -> Any:
     if isinstance(value, columns.FormattableColumn):
         value = value.machine_readable()
     if isinstance(value, list):
-        value = ', '.join(map(str, value))
+        value = ', '.join(map(_flat_entry, value))
     return '' if value is None else value
+
+
+def _flat_entry(entry: Any) -> str:
+    """An entry of a list; of a map, its values."""
+    if isinstance(entry, dict):
+        return ' '.join(str(each) for each in entry.values() if each)
+    return str(entry)
 
 
 def _no_formula(cell: Any) -> Any:

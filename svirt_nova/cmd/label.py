@@ -7,7 +7,6 @@ import argparse
 import datetime
 import uuid
 from collections.abc import Iterator
-from collections.abc import Sequence
 from typing import Any
 
 from cliff import lister
@@ -252,63 +251,6 @@ class Usage(command.Command, lister.Lister):
         return ('Project', 'Levels'), sorted(
             usage.by_project.items(), key=lambda item: (-item[1], item[0])
         )
-
-
-class History(command.Command, lister.Lister):
-    """List who had a level and when, oldest first."""
-
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """The level and the moment."""
-        parser = super().get_parser(prog_name)
-        parser.add_argument(
-            'level',
-            metavar='<level>',
-            help='A level such as s0:c12,c900; or a whole context, as audit '
-            'lines have it; or a line of ls -Z or ps -Z.',
-        )
-        parser.add_argument(
-            '--at',
-            type=parse_moment,
-            metavar='TIME',
-            help='Only who had it then: such as "2026-11-22 10:30:05" (UTC), '
-            'ISO 8601 with a time zone, or the time of an audit line, '
-            'such as 1795404472.465:1234 or audit(1795404472.465:1234).',
-        )
-        return parser
-
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-        """Ask the allocator."""
-        level = parse_target(parsed_args.level)
-        if not isinstance(level, levels.Level):
-            raise exception.InvalidLevel(
-                f'{parsed_args.level!r} is an instance, not a level; see '
-                f'"svirt-nova label show"'
-            )
-        found = self.allocator().history(level)
-        if parsed_args.at is not None:
-            found = self._at(found, parsed_args.at)
-        return ('Instance', 'Project', 'Since', 'Until'), [
-            (
-                held.instance_uuid,
-                held.project_id,
-                command.Moment(held.since),
-                command.Moment(held.until),
-            )
-            for held in found
-        ]
-
-    def _at(
-        self, holdings: Sequence[types.Holding], moment: datetime.datetime
-    ) -> list[types.Holding]:
-        """Who had a level at a moment or, if nobody, whose level cooled."""
-        cooling = datetime.timedelta(seconds=self.app.conf.svirt.cooling_time)
-        kept = [each for each in holdings if each.keeps_level(moment, cooling)]
-        held = [
-            each for each in kept if each.until is None or moment < each.until
-        ]
-        return held or kept
 
 
 class Reserve(command.Command, lister.Lister):

@@ -112,7 +112,9 @@ class HistoryContract(case.ContractCase):
         for each in past.claims:
             assert each.until is not None and past.until is not None
             self.assertLessEqual(each.until, past.until)
-        self.assertEqual([], self.allocator.history(instance_uuid=case.new_uuid()))
+        self.assertEqual(
+            [], self.allocator.history(instance_uuid=case.new_uuid())
+        )
 
     def test_history_of_a_level_has_the_hosts_of_each_instance(self) -> None:
         level = self.allocator.acquire(self.uuid, 'p', 'a').level
@@ -210,19 +212,15 @@ class HistoryContract(case.ContractCase):
                     {'level': level, 'project_id': 'p'},
                 ):
                     found = patient.history(at=moment, **wanted)
-                    self.assertEqual(is_found, bool(found), (moment, wanted))
-        self.assertEqual(
-            [], patient.history(level, project_id='q', at=born)
-        )
+                    self.assertEqual(is_found, bool(found), str(wanted))
+        self.assertEqual([], patient.history(level, project_id='q', at=born))
 
     def test_history_of_nothing_in_particular_is_refused(self) -> None:
         self.assertRaises(ValueError, self.allocator.history)
         self.assertRaises(
             ValueError, self.allocator.history, instance_uuid='x'
         )
-        self.assertRaises(
-            ValueError, self.allocator.history, project_id='p '
-        )
+        self.assertRaises(ValueError, self.allocator.history, project_id='p ')
 
     def test_history_is_refused_for_what_can_be_no_level(self) -> None:
         self.assertRaises(

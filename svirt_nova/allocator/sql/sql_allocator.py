@@ -22,8 +22,8 @@ from svirt_nova.allocator import host_flows
 from svirt_nova.allocator import refusals
 from svirt_nova.allocator import types
 from svirt_nova.allocator.sql import allocation
-from svirt_nova.allocator.sql import host_counts
 from svirt_nova.allocator.sql import history_search
+from svirt_nova.allocator.sql import host_counts
 from svirt_nova.allocator.sql import host_keys
 from svirt_nova.allocator.sql import known_claims
 from svirt_nova.allocator.sql import missing_hosts

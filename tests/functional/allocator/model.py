@@ -279,11 +279,7 @@ class ModelMachine(stateful.RuleBasedStateMachine):
         """Let the model take back that the level of an instance was freed."""
         assert allocation.level not in self.store.allocations
         uuid = allocation.instance_uuid
-        past = next(
-            past
-            for past in reversed(self.store.past)
-            if past.instance_uuid == uuid
-        )
+        past = [p for p in self.store.past if p.instance_uuid == uuid][-1]
         assert past.level == allocation.level, (past, allocation)
         self.store.past.remove(past)
         self.same_time(allocation.created_at, past.since)
@@ -357,18 +353,15 @@ class ModelMachine(stateful.RuleBasedStateMachine):
     def history(self, chance):
         level = self.level(chance)
         if self.store.past and chance.n % 2:
-            past = self.store.past[chance.n // 2 % len(self.store.past)]
-            level = past.level
+            level = self.store.past[chance.n // 2 % len(self.store.past)].level
         sql, model = self.both('history', level)
         if sql is None:
             return
         assert len(sql) == len(model), (sql, model)
         for one, other in zip(sql, model, strict=True):
             self.seen['history', 'has ended', one.until is not None] += 1
-            assert (one.instance_uuid, one.project_id) == (
-                other.instance_uuid,
-                other.project_id,
-            )
+            for name in ('instance_uuid', 'project_id', 'level', 'hosts'):
+                assert getattr(one, name) == getattr(other, name), (one, other)
             self.same_time(one.since, other.since)
             self.same_time(one.until, other.until)
 

@@ -20,6 +20,7 @@ from svirt_nova.mcs import spaces
 SPACE = spaces.LevelSpace.parse('c0.c99', 2, 'c5')
 BORN = datetime.datetime(2026, 11, 1, 12, 30, 5, 999, datetime.UTC)
 EARLIER = BORN - datetime.timedelta(days=3)
+MOVED = BORN - datetime.timedelta(days=1)
 FULL = BORN + datetime.timedelta(days=9000)
 GONE_UUID = 'aaaaaaaa-0000-4000-8000-000000000009'
 GONE = BORN + datetime.timedelta(hours=1)
@@ -104,11 +105,46 @@ class Allocator(base.Allocator):
     def usage(self, most=None):
         return types.Usage({'p2': 1, 'p1': 2}, {'host1': 1}, 0.5, FULL)
 
-    def history(self, level, begun_after=None, limit=None):
-        SPACE.check(level)
-        past = types.Holding(GONE_UUID, 'p3', EARLIER, BORN)
-        now = types.Holding(WEB.instance_uuid, 'p1', BORN, None)
-        return [past, now] if level == WEB.level else []
+    def history(
+        self,
+        level=None,
+        begun_after=None,
+        limit=None,
+        instance_uuid=None,
+        project_id=None,
+        at=None,
+    ):
+        if level is not None:
+            SPACE.check(level)
+        found = (
+            types.Holding(
+                GONE_UUID,
+                'p3',
+                EARLIER,
+                BORN,
+                WEB.level,
+                (
+                    types.ClaimPeriod('host2', EARLIER, MOVED),
+                    types.ClaimPeriod('host3', MOVED, BORN),
+                ),
+            ),
+            types.Holding(
+                WEB.instance_uuid,
+                'p1',
+                BORN,
+                None,
+                WEB.level,
+                (types.ClaimPeriod('host1', None, None),),
+            ),
+        )
+        return [
+            each
+            for each in found
+            if level in (None, each.level)
+            and instance_uuid in (None, each.instance_uuid)
+            and project_id in (None, each.project_id)
+            and (begun_after is None or begun_after < each.since)
+        ][:limit]
 
 
 class ProgramTestCase(testtools.TestCase):

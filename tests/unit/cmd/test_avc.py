@@ -77,6 +77,8 @@ class AvcTest(AvcCase):
                     'instance': world.INSTANCES['ann-web'],
                     'project': 'p1',
                     'name': None,
+                    # It had moved away by then from where it was before.
+                    'hosts': ['compute7'],
                     'since': '2026-03-01T00:00:00+00:00',
                     'until': '2026-06-01T00:00:00+00:00',
                 },
@@ -209,7 +211,7 @@ class AvcTest(AvcCase):
         clock = iter(world.NOW + n * MINUTE for n in range(100))
         asked = []
 
-        def history(allocator, level):
+        def history(allocator, level=None, **wanted):
             # The level changes hands while the log is read.
             asked.append(level)
             first = world.holding('ann-web', '2026-03-01')

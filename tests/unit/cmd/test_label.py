@@ -298,7 +298,7 @@ class ForgedRowsTest(fake.ProgramTestCase):
             def usage(self):
                 return types.Usage({forged: 1}, {forged: 2}, None, None)
 
-            def history(self, level):
+            def history(self, level=None, **wanted):
                 return [types.Holding(forged, forged, fake.BORN, None)]
 
             def show_trust(self):

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 
-import datetime
 import json
 
 import fixtures
@@ -11,8 +10,6 @@ from svirt_nova.allocator import types
 from svirt_nova.cmd import label
 from svirt_nova.mcs import levels
 from tests.unit.cmd import fake
-
-DAY = datetime.timedelta(days=1)
 
 
 class ParseTargetTest(testtools.TestCase):
@@ -114,7 +111,7 @@ class LabelShowTest(fake.ProgramTestCase):
     def test_a_free_level_that_the_history_knows_says_so(self):
         for level in ('s0:c8,c9', 's0:c200,c201'):
 
-            def history(allocator, asked, level=level):
+            def history(allocator, asked=None, level=level, **wanted):
                 past = types.Holding(
                     fake.GONE_UUID, 'p3', fake.EARLIER, fake.BORN
                 )
@@ -142,78 +139,3 @@ class LabelShowTest(fake.ProgramTestCase):
                 self.assertEqual((1, ''), (status, out))
                 self.assertIn(reason, err)
                 self.assertEqual(1, err.count('\n'), err)
-
-
-class LabelHistoryTest(fake.ProgramTestCase):
-    def history(self, *args):
-        status, out, err = self.program(
-            'label', 'history', 's0:c2,c1', '-f', 'json', *args
-        )
-        self.assertEqual((0, ''), (status, err))
-        return [row['Project'] for row in json.loads(out)]
-
-    def test_history_lists_all_holders_newest_last(self):
-        self.assertEqual(['p3', 'p1'], self.history())
-
-    def test_the_holder_at_a_time_is_shown(self):
-        for moment, expected in (
-            ('2026-10-01', []),
-            ('2026-10-30T00:00:00+00:00', ['p3']),
-            ('2026-11-01 12:30:04', ['p3']),
-            ('2026-11-01 12:30:06', ['p1']),
-            ('1793536206.5', ['p1']),
-            ('1793536206.5:1234', ['p1']),
-            ('1793400000.465:1234', ['p3']),
-            ('audit(1793536206.465:1234)', ['p1']),
-            ('audit(1793400000.465:1234)', ['p3']),
-            ('msg=audit(1793400000.465:1234):', ['p3']),
-            ('2027-01-01T00:00:00Z', ['p1']),
-        ):
-            with self.subTest(moment):
-                self.assertEqual(expected, self.history('--at', moment))
-
-    def test_a_word_that_is_no_time_is_refused(self):
-        for word in (
-            'yesterday',
-            'nan',
-            'inf',
-            '1e300',
-            'audit(1)(2)',
-            '9' * 99,
-        ):
-            status, _, err = self.program(
-                'label', 'history', 's0:c2,c1', '--at', word
-            )
-            self.assertEqual(2, status)
-            self.assertIn(word, err)
-            self.assertIn('is no time', err)
-            self.assertNotIn('parse_moment', err)
-
-    def test_who_had_a_level_is_told_while_it_cooled(self):
-        def history(allocator, level):
-            return [
-                types.Holding(fake.GONE_UUID, 'p3', fake.EARLIER, fake.BORN),
-                types.Holding(
-                    fake.WEB.instance_uuid, 'p1', fake.GONE + DAY, None
-                ),
-            ]
-
-        self.useFixture(
-            fixtures.MonkeyPatch(
-                'tests.unit.cmd.fake.Allocator.history', history
-            )
-        )
-        for moment, expected in (
-            ('2026-11-01 12:40:00', ['p3']),
-            ('2026-11-01 13:40:00', []),
-            ('2026-11-02 12:30:06', []),
-            ('2026-11-02 13:30:06', ['p1']),
-        ):
-            self.assertEqual(expected, self.history('--at', moment))
-
-    def test_a_history_of_an_instance_is_refused(self):
-        status, out, err = self.program(
-            'label', 'history', fake.WEB.instance_uuid
-        )
-        self.assertEqual((1, ''), (status, out))
-        self.assertIn('is an instance', err)

@@ -59,13 +59,25 @@ def _project(name: str) -> str:
     return _PROJECTS.get(owner, f'project-of-{owner}')
 
 
-def holding(name: str, since: str, until: str | None = None) -> types.Holding:
+def holding(
+    name: str,
+    since: str,
+    until: str | None = None,
+    claims: tuple[types.ClaimPeriod, ...] = (),
+) -> types.Holding:
     return types.Holding(
         INSTANCES[name],
         _project(name),
         moment(since),
         until and moment(until),
+        claims=claims,
     )
+
+
+def claimed(
+    host: str, since: str, until: str | None = None
+) -> types.ClaimPeriod:
+    return types.ClaimPeriod(host, moment(since), until and moment(until))
 
 
 def row(
@@ -91,7 +103,17 @@ PRESENT = (
 )
 
 PAST = {
-    'c134,c472': [holding('ann-web', '2026-03-01', '2026-06-01')],
+    'c134,c472': [
+        holding(
+            'ann-web',
+            '2026-03-01',
+            '2026-06-01',
+            (
+                claimed('compute6', '2026-03-01', '2026-04-01'),
+                claimed('compute7', '2026-04-01', '2026-06-01'),
+            ),
+        )
+    ],
     'c7,c8': [holding('dan-job', '2026-04-01', '2026-05-01')],
     # As after a restore: it overlaps with who has the level now.
     'c500,c600': [holding('fay-job', '2026-05-01', '2026-09-01')],
@@ -110,7 +132,7 @@ class Allocator(fake.Allocator):
     def space(self):
         return SPACE
 
-    def history(self, level, begun_after=None, limit=None):
+    def history(self, level=None, **wanted):
         if len(level.categories) > 7:
             raise exception.NotInSpace(f'{level} has too many categories')
         past = [

@@ -161,7 +161,7 @@ def _periods(
 
 def _statements(uuids: Sequence[str]) -> Iterable[sa.Select[Any]]:
     """What to read of instances: the claims of now, and the past ones."""
-    still: sa.ColumnElement[datetime.datetime] = sa.null().label('dropped_at')
+    still = sa.null().label('dropped_at')
     yield sa.select(
         _allocation.c.instance_uuid,
         _allocation.c.host,

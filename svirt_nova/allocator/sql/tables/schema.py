@@ -264,9 +264,7 @@ history = sa.Table(
     sa.Index('ix_history_level', 'level_rank', 'created_at'),
     sa.Index('ix_history_retired', 'retired_at'),
     sa.Index('ix_history_instance', 'instance_uuid', 'created_at'),
-    sa.Index(
-        'ix_history_project', 'project_id', 'created_at', 'retired_at'
-    ),
+    sa.Index('ix_history_project', 'project_id', 'created_at', 'retired_at'),
     **TABLE_OPTIONS,
 )
 """Who had the levels that have come free."""

@@ -40,6 +40,7 @@ from tests.unit.allocator.rpc.golden_values import OTHER_UUID
 from tests.unit.allocator.rpc.golden_values import PROJECT_SPACE
 from tests.unit.allocator.rpc.golden_values import RESERVED
 from tests.unit.allocator.rpc.golden_values import UUID
+from tests.unit.allocator.rpc.golden_values import WITH_HOSTS
 
 PATH = pathlib.Path(__file__).with_name('golden.jsonl')
 
@@ -254,19 +255,7 @@ EXCHANGES = {
             instance_uuid=UUID,
             at=GONE,
         ),
-        [
-            types.Holding(
-                UUID,
-                'p1',
-                BORN,
-                None,
-                LEVEL,
-                (
-                    types.ClaimPeriod('host1', BORN, GONE),
-                    types.ClaimPeriod('host2', None, None),
-                ),
-            )
-        ],
+        [WITH_HOSTS],
     ),
     'history of a project in a part': Exchange(
         lambda a: a.history(None, BORN, 2, project_id='p1'),

@@ -62,3 +62,14 @@ KNOWN_CLOUD = clouds.KnownCloud(
 )
 INSTANCE_SPACE = spaces.LevelSpace.parse('c0.c99', 3, 'c5,c7')
 PROJECT_SPACE = spaces.LevelSpace.parse('c512.c1023', 2, '', 'c0.c511')
+WITH_HOSTS = types.Holding(
+    UUID,
+    'p1',
+    BORN,
+    None,
+    LEVEL,
+    (
+        types.ClaimPeriod('host1', BORN, GONE),
+        types.ClaimPeriod('host2', None, None),
+    ),
+)
