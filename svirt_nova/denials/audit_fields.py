@@ -44,6 +44,15 @@ _KNOWN_FIELD = re.compile(rf'(?:^|(?<=\s))({_KNOWN})=')
 _FREE_TEXTS = ('comm', 'path', 'name', 'exe', 'cmdline', 'trawcon', 'srawcon')
 _HEXADECIMAL = re.compile(r'(?:[0-9A-F]{2})+')
 
+_LONGEST_COMM = re.compile(r'"?(?:\\[0-7]{3}|.){0,15}', re.S)
+"""As much as the name of a process can have (``TASK_COMM_LEN`` of the kernel,
+less one); ausearch writes control characters as octal numbers."""
+
+_NEVER_SO_NEAR = frozenset(
+    {'pid', 'comm', 'tcontext', 'tclass', 'permissive', 'srawcon', 'trawcon'}
+)
+"""What the kernel never writes within so many characters behind ``comm=``."""
+
 REQUIRED = ('scontext', 'tcontext', 'tclass')
 """What each decision of the kernel is about."""
 
@@ -86,7 +95,7 @@ def split_interpreted(text: str) -> dict[str, str]:
     :param text: what comes after ``for``
     :raises AmbiguousRecord: a name may have been taken for a field
     """
-    matches = [*_KNOWN_FIELD.finditer(text)]
+    matches = _without_comm(text, [*_KNOWN_FIELD.finditer(text)])
     if not matches or text[: matches[0].start()].strip():
         raise AmbiguousRecord('the record does not begin with a field')
     found: dict[str, str] = {}
@@ -103,6 +112,34 @@ def split_interpreted(text: str) -> dict[str, str]:
             raise AmbiguousRecord(f'there is a text after {key}')
     _check(found)
     return found
+
+
+def _without_comm(
+    text: str, matches: list[re.Match[str]]
+) -> list[re.Match[str]]:
+    """Leave out what stands in the name of the process, and is no field.
+
+    Each process may choose that name, and could else make all that is written
+    of it ambiguous. It is too short for a context.
+    """
+    keys = [match[1] for match in matches]
+    if keys[:2] != ['pid', 'comm']:
+        return matches
+    place = 1
+    begin = matches[place].end()
+    longest = _LONGEST_COMM.match(text, begin)
+    end = longest.end() if longest else begin
+    groups = [{'path': 'name'}.get(key, key) for key in keys]
+    return [
+        match
+        for number, match in enumerate(matches)
+        if number <= place
+        or match.start() > end
+        or (
+            match[1] not in _NEVER_SO_NEAR
+            and groups[number] not in groups[number + 1 :]
+        )
+    ]
 
 
 def _check_behind_names(found: Mapping[str, str]) -> None:
@@ -139,6 +176,8 @@ def _check(found: Mapping[str, str]) -> None:
     missing = [key for key in REQUIRED if not found.get(key)]
     if missing:
         raise AmbiguousRecord(f'the record has no {missing[0]}: it is cut off')
+    if found.get('permissive', '0') not in ('0', '1', 'no', 'yes'):
+        raise AmbiguousRecord('there is a text after permissive')
     order = {key: n for n, keys in enumerate(_ORDER) for key in keys}
     places = [order[key] for key in found if key in order]
     if any(b <= a for a, b in itertools.pairwise(places)):

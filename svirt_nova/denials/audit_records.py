@@ -7,6 +7,7 @@ any program may log a text that looks like a record. This module does no I/O.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import re
 
@@ -24,7 +25,9 @@ _AUDITD = re.compile(
 """As ``/var/log/audit/audit.log`` and ``ausearch`` have it."""
 
 _CLOCK = r'\d{2}:\d{2}:\d{2}(?:[.,]\d{1,6})?'
-_UPTIME = r'\[ *\d{1,12}\.\d{1,9}\]'
+_UPTIME = r'\[ *\d{1,12}\.\d{1,9}\](?:\[ *[TC]\d{1,10}\])?'
+"""With the thread or the processor where the kernel writes them
+(``CONFIG_PRINTK_CALLER``)."""
 _SYSLOG = re.compile(
     r'(?:<\d{1,3}>)?'
     r'(?:(?P<stamp>\d{4}-\d{2}-\d{2}T\S{8,40}|\d{9,12}\.\d{6})'
@@ -40,7 +43,9 @@ it is the kernel, and has a number of a process, is a program."""
 
 _DMESG = re.compile(
     rf'(?:<\d{{1,3}}>|kern +:\w+ *: )?'
-    rf'(?:{_UPTIME}|\[(?:[A-Z][a-z]{{2}} ){{2}}[ \d]\d {_CLOCK} \d{{4}}\]'
+    rf'(?:{_UPTIME}|\[(?: *\+\d{{1,12}}\.\d{{1,9}}'
+    r'|[A-Z][a-z]{2} ?\d{1,2} \d{2}:\d{2})\]'
+    rf'|\[(?:[A-Z][a-z]{{2}} ){{2}}[ \d]\d {_CLOCK} \d{{4}}\]'
     r'|(?P<stamp>\d{4}-\d{2}-\d{2}T\S{8,40})) ',
     re.ASCII,
 )
@@ -48,15 +53,25 @@ _KERNEL = re.compile(
     r'(?:audit: )?type=(?:1400|1107) audit\((?P<event>[^()]{1,80})\): ',
     re.ASCII,
 )
-_JOURNALD = re.compile(r'(?:AVC|USER_AVC) (?=avc: |pid=\d)')
+_JOURNALD = re.compile(
+    r'(?:(?:AVC|USER_AVC)|<audit-(?:1400|1107)>) (?=avc: |pid=\d)'
+)
 """journald asks the kernel for records itself, and writes no ``audit(...)``
-(``src/journal/journald-audit.c``)."""
+(``src/journal/journald-audit.c``). Old releases write the record's number."""
 
 _USER = re.compile(
     r'pid=\d{1,10} uid=\S{1,64} auid=\S{1,64} ses=\S{1,20} '
     r"(?:subj=\S{1,8192} )?msg='(?=avc: )",
     re.ASCII,
 )
+_LONGEST_USER_TEXT = 1_000
+"""libselinux cuts what it writes at 1023 characters (``AVC_AUDIT_BUFSIZE`` in
+``src/avc_internal.h``). The command line of a caller can be as long, and then
+its end looks like the contexts."""
+
+_ESCAPED_SEPARATOR = re.compile(r'(?<= permissive=[01])#035[A-Z].*')
+"""rsyslog escapes control characters. No name in a raw record has a space."""
+
 _DECISION = re.compile(
     r'avc: +(?P<outcome>denied|granted) +\{(?P<permissions>[\w ]{0,2000})\}'
     r' +for +',
@@ -64,6 +79,10 @@ _DECISION = re.compile(
 )
 _LOOKS_LIKE = re.compile(r'\bavc: +(?:denied|granted)\b.*\bscontext=', re.S)
 
+_CUT_BY_LIBRARY = (
+    'the program that asked SELinux may have cut it off, so that its end may '
+    'be what a caller has chosen'
+)
 _TOO_LONG = (
     f'the line has more than {sightings.LONGEST_LINE} characters: the kernel '
     f'writes none of that length'
@@ -81,13 +100,19 @@ def read(text: str, zone: datetime.tzinfo | None) -> sightings.Sighting | None:
         head = text[: sightings.LONGEST_LINE]
         is_record = _LOOKS_LIKE.search(head) or _DECISION.search(head)
         return sightings.in_doubt(_TOO_LONG) if is_record else None
-    # auditd puts the names of users behind a group separator.
-    line = text.rstrip().partition('\x1d')[0]
+    # Not of separators: ausearch shows them as escapes.
+    line = text.rstrip(' \t\r\n')
     start, header = _read_header(line)
+    written, is_raw = _read_time(header or {}, zone)
     body = '' if header is None else line[start:]
+    if is_raw:
+        # auditd puts the names of users behind a group separator.
+        body = _ESCAPED_SEPARATOR.sub('', body.partition('\x1d')[0])
+    is_cut = False
     if user := _USER.match(body):
         inner, quote, _ = body[user.end() :].rpartition("'")
         body = inner if quote else body[user.end() :]
+        is_cut = len(body.rpartition(' exe=')[0] or body) >= _LONGEST_USER_TEXT
     decision = _DECISION.match(body)
     if header is None or decision is None:
         if _LOOKS_LIKE.search(line):
@@ -96,7 +121,10 @@ def read(text: str, zone: datetime.tzinfo | None) -> sightings.Sighting | None:
                 'may write to that log can have made it up'
             )
         return None
-    return _read_body(body, decision, header, zone)
+    found = _read_body(body, decision, header, written, is_raw)
+    if is_cut and not found.doubt:
+        return dataclasses.replace(found, doubt=_CUT_BY_LIBRARY)
+    return found
 
 
 def _read_header(line: str) -> tuple[int, dict[str, str] | None]:
@@ -109,6 +137,9 @@ def _read_header(line: str) -> tuple[int, dict[str, str] | None]:
         return match.end(), _parts(match)
     if _DECISION.match(line):
         return 0, {}
+    if match := _JOURNALD.match(line):
+        # As "journalctl -o cat" has it.
+        return match.end(), {}
     found: dict[str, str] = {}
     position = 0
     if match := _SYSLOG.match(line):
@@ -132,17 +163,27 @@ def _parts(match: re.Match[str]) -> dict[str, str]:
     return {key: text for key, text in match.groupdict().items() if text}
 
 
+def _read_time(
+    header: dict[str, str], zone: datetime.tzinfo | None
+) -> tuple[line_times.Written | None, bool]:
+    """When a record was written, and whether it is as the kernel wrote it."""
+    if event := header.get('event'):
+        return line_times.read_event(event, zone)
+    if stamp := header.get('stamp'):
+        return (
+            line_times.read_iso(stamp) or line_times.read_seconds(stamp),
+            True,
+        )
+    return None, True
+
+
 def _read_body(
     body: str,
     decision: re.Match[str],
     header: dict[str, str],
-    zone: datetime.tzinfo | None,
+    written: line_times.Written | None,
+    is_raw: bool,
 ) -> sightings.Sighting:
-    written, is_raw = None, True
-    if event := header.get('event'):
-        written, is_raw = line_times.read_event(event, zone)
-    elif stamp := header.get('stamp'):
-        written = line_times.read_iso(stamp) or line_times.read_seconds(stamp)
     access = sightings.Access(
         permissions=tuple(decision['permissions'].split()),
         outcome=sightings.Outcome(decision['outcome']),

@@ -4,8 +4,9 @@
 setroubleshoot writes a report of many lines, in which names that guests chose
 stand as they are. One with line ends in it could add lines of its own, and
 even reports, behind the first line of the report that it is in. So a report is
-believed only as a whole, and none is that follows a part of one. This module
-does no I/O.
+believed only as a whole, and none is that follows a part of one. Names with
+line ends in a listing could add records: none is believed behind one. This
+module does no I/O.
 """
 
 from __future__ import annotations
@@ -22,7 +23,15 @@ from svirt_nova.denials import sightings
 
 _BEGIN = 'SELinux is preventing '
 _MOST_LINES = 500
-"""A report is no longer: what comes after so many lines is not its own."""
+"""A report is no longer, unless a name has added lines to it. What is behind
+so many lines can be of that name, too."""
+
+_LISTED = re.compile(
+    r'\?\s|total \d{1,20}$|LABEL +(?:USER +)?PID |'
+    r'(?:\d{1,20} )?[-bcdlpsDM][-rwxsStT]{9}[.+@]?\s',
+    re.ASCII,
+)
+"""Lines of ``ls`` and ``ps`` without a label."""
 
 _HEADING = re.compile(
     r'(Source Context|Target Context|Target Objects|Source Path|Source|Host|'
@@ -41,6 +50,19 @@ _CUT = (
     'look like the beginning of another. Give each report by itself'
 )
 
+_LONG = (
+    f'the report, or one before it, has more than {_MOST_LINES} lines: a name '
+    f'has added some. Give each report by itself'
+)
+_BEHIND_REPORT = (
+    'it comes behind a report of setroubleshoot, and a name in that could '
+    'have added it. Give reports and records apart from each other'
+)
+_BEHIND_LISTING = (
+    'it comes behind a line of ls or ps, and the name of a file could have '
+    'added it. Give listings and records apart from each other'
+)
+
 Found = tuple[int, sightings.Sighting]
 """A line's number, and what it says."""
 
@@ -54,6 +76,7 @@ class _Report:
     headings: dict[str, str] = dataclasses.field(default_factory=dict)
     records: list[Found] = dataclasses.field(default_factory=list)
     is_repeated: bool = False
+    is_listed: bool = False
 
     @property
     def contexts(self) -> list[str | None]:
@@ -62,6 +85,11 @@ class _Report:
             self.headings.get(f'{side} Context')
             for side in ('Source', 'Target')
         ]
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it has more lines than setroubleshoot writes."""
+        return self.lines > _MOST_LINES
 
     @property
     def is_whole(self) -> bool:
@@ -90,7 +118,7 @@ class LineReader:
         self._zone = zone
         self._number = 0
         self._reports: list[_Report] = []
-        self._is_inside = False
+        self._is_listed = False
 
     def read(self, line: str) -> list[Found]:
         """Read the next line.
@@ -100,33 +128,40 @@ class LineReader:
         self._number += 1
         text = line.rstrip('\r\n')
         if text.startswith(_BEGIN):
-            self._reports.append(_Report(self._number))
-            self._is_inside = True
-        elif self._is_inside:
+            self._reports.append(
+                _Report(self._number, is_listed=self._is_listed)
+            )
+        elif self._reports:
             report = self._reports[-1]
-            self._read_report(report, text)
             report.lines += 1
-            self._is_inside = report.lines < _MOST_LINES
+            if report.is_long:
+                return self._read_behind(text, _BEHIND_REPORT)
+            self._read_report(report, text)
         # Programs that show messages of several lines set them in.
         elif not text.startswith((' ', '\t')):
-            found = audit_records.read(text, self._zone)
-            found = found or shown_labels.read(text)
-            return [] if found is None else [(self._number, found)]
+            return self._read_line(text)
         return []
 
     def finish(self) -> list[Found]:
         """There are no more lines: what the reports among them say."""
         found: list[Found] = []
-        is_cut = False
+        is_cut = is_long = False
         for report in self._reports:
+            is_long |= report.is_long
             if not any(report.contexts) and not report.records:
                 # Such is the first line alone, which syslog gets.
                 is_cut = True
                 continue
             is_single = len(self._reports) == 1
             is_cut |= not report.is_whole and not is_single
-            if is_cut or report.is_forged or None in report.contexts:
-                reason = _CUT if is_cut else _FORGED
+            reasons = (
+                (report.is_listed, _BEHIND_LISTING),
+                (is_long, _LONG),
+                (is_cut, _CUT),
+                (report.is_forged or None in report.contexts, _FORGED),
+            )
+            reason = next((text for is_so, text in reasons if is_so), '')
+            if reason:
                 found.append((report.number, sightings.in_doubt(reason)))
             elif report.records:
                 found += report.records
@@ -135,6 +170,30 @@ class LineReader:
                 found.append((report.number, sighting))
         self._reports = []
         return found
+
+    def _read_line(self, text: str) -> list[Found]:
+        """Read a line that is in no report."""
+        if self._is_listed and (
+            found := self._read_behind(text, _BEHIND_LISTING)
+        ):
+            return found
+        record = audit_records.read(text, self._zone)
+        if record is not None:
+            return [(self._number, record)]
+        shown = shown_labels.read(text)
+        # Without a name beside it, a label is no line of a listing.
+        if _LISTED.match(text) or (shown and len(text.split()) > 1):
+            self._is_listed = True
+        return [] if shown is None else [(self._number, shown)]
+
+    def _read_behind(self, text: str, reason: str) -> list[Found]:
+        """Read a record that a name may have added."""
+        found = audit_records.read(text, self._zone)
+        if found is None:
+            return []
+        return [
+            (self._number, dataclasses.replace(found, doubt=reason)),
+        ]
 
     def _read_report(self, report: _Report, text: str) -> None:
         if len(text) <= sightings.LONGEST_LINE and (

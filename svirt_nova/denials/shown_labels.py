@@ -97,13 +97,17 @@ def _place(words: list[str]) -> int | None:
     """Which word is the context: names come after it only."""
     if not words:
         return None
-    # ls -lZ writes a mode, a number of links, an owner and a group before.
-    allowed = [0]
-    if _INODE.fullmatch(words[0]):
-        allowed = [1]
-    elif _MODE.fullmatch(words[0]):
-        allowed = [3, 4]
+    # ls -i writes the number of an inode before all else.
+    first = 1 if _INODE.fullmatch(words[0]) else 0
+    allowed = [first]
+    if first < len(words) and _MODE.fullmatch(words[first]):
+        # ls -lZ writes a mode, a number of links, an owner and a group
+        # before; old releases wrote no number.
+        allowed = [first + 3, first + 4]
     for place in allowed:
         if place < len(words) and _CONTEXT.fullmatch(words[place]):
             return place
+        if words[place : place + 1] == ['?']:
+            # There is no label, and the name of the file comes next.
+            return None
     return None

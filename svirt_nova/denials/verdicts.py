@@ -274,7 +274,9 @@ def _at_host(
     sighting: sightings.Sighting, actor: types.Holding, target: Account
 ) -> tuple[Verdict, str]:
     level = target.label.level
-    if _is_in_directory(sighting, actor) and not level.categories:
+    is_lost = not level.categories and target.label.type in _LOST_TYPES
+    # A guest that can mount something chooses the path, but not the type.
+    if is_lost and _is_in_directory(sighting, actor):
         return Verdict.OWN, _what_to_do(
             actor.instance_uuid,
             'the file lies in the directory of the instance and has lost its '
@@ -282,7 +284,7 @@ def _at_host(
         )
     if level.categories and is_guest_type(target.label.type):
         return Verdict.HOST, f'the store knows no instance of {level}'
-    if not level.categories and target.label.type in _LOST_TYPES:
+    if is_lost or _is_in_directory(sighting, actor):
         return Verdict.HOST, (
             'if it is a file of the instance, it has lost its label: run '
             '"svirt-nova host check" on the host'

@@ -70,13 +70,42 @@ class SplitInterpretedTest(testtools.TestCase):
         )
         self.assertEqual('/run/x', found['path'])
 
+    def test_the_name_of_a_process_makes_no_record_ambiguous(self):
+        for comm in (
+            'q pid=1',
+            'q comm=q',
+            'x scontext=y',
+            'x tcontext=y',
+            'x tclass=y',
+            'x permissive=1',
+            'x srawcon=y',
+            'x trawcon=y',
+            'q name=x',
+            'q path=/x',
+            'q dev=x ino=7',
+            r'\012\012 scontext=y',
+        ):
+            for labels in (LABELS, LABELS.partition(' permissive=')[0]):
+                with self.subTest(comm):
+                    found = audit_fields.split_interpreted(
+                        f'pid=1 comm={comm} name=d dev="dm-0" ino=7 {labels}'
+                    )
+                    self.assertEqual(comm, found['comm'])
+                    self.assertEqual('d', found['name'])
+                    self.assertIn(found['scontext'], LABELS)
+                    self.assertNotIn('srawcon', found)
+                    self.assertNotIn('trawcon', found)
+
     def test_what_a_name_may_have_added_is_ambiguous(self):
+        longest = 'a' * 15
         for text in (
-            f'pid=1 comm=a comm=b {LABELS}',
+            f'pid=1 comm={longest} comm=b {LABELS}',
             # A record of a kernel that writes no permissive.
-            f'pid=1 comm=a permissive=1 name=x dev="dm-0" ino=7 {LABELS}',
-            f'pid=1 comm=a name=b name=x dev="dm-0" ino=7 {LABELS}',
-            f'pid=1 comm=a path=/b name=x dev="dm-0" ino=7 {LABELS}',
+            f'pid=1 comm={longest} permissive=1 name=x dev="dm-0" ino=7 '
+            f'{LABELS}',
+            f'pid=1 comm={longest} name=b name=x dev="dm-0" ino=7 {LABELS}',
+            f'pid=1 comm={longest} path=/b name=x dev="dm-0" ino=7 {LABELS}',
+            f'pid=1 comm=a name=x dev="dm-0" ino=7 {LABELS} permissive=x',
             f'pid=1 comm=a name=x capability=1 dev="dm-0" ino=7 {LABELS}',
             f'pid=1 comm=a name=x cmdline=y dev="dm-0" ino=7 {LABELS}',
             # Cut off behind a part of the name.
