@@ -33,6 +33,10 @@ _LISTED = re.compile(
 )
 """Lines of ``ls`` and ``ps`` without a label."""
 
+_SET_IN = re.compile(r'[ \t](?! {0,14}\d{1,20} +\S+:)', re.ASCII)
+"""Programs that show messages of several lines set them in, as far as the time
+and more is wide. ``ls -i`` and ``ps -o pid,label`` set in numbers."""
+
 _HEADING = re.compile(
     r'(Source Context|Target Context|Target Objects|Source Path|Source|Host|'
     r'First Seen|Last Seen|Alert Count|Raw Audit Messages|'
@@ -137,8 +141,7 @@ class LineReader:
             if report.is_long:
                 return self._read_behind(text, _BEHIND_REPORT)
             self._read_report(report, text)
-        # Programs that show messages of several lines set them in.
-        elif not text.startswith((' ', '\t')):
+        elif not _SET_IN.match(text):
             return self._read_line(text)
         return []
 
