@@ -4,7 +4,7 @@
 setroubleshoot writes a report of many lines, in which names that guests chose
 stand as they are. One with line ends in it could add lines of its own, and
 even reports, behind the first line of the report that it is in. So a report is
-believed only as a whole, and none is that follows a part of one. Names with
+believed only as a whole, and none is beside a part of one. Names with
 line ends in a listing could add records: none is believed behind one. This
 module does no I/O.
 """
@@ -50,12 +50,12 @@ _FORGED = (
     'name may have been made to look like a line'
 )
 _CUT = (
-    'the report, or one before it, is not whole: a name may have been made to '
-    'look like the beginning of another. Give each report by itself'
+    'the report, or another one beside it, is not whole: a name may have been '
+    'made to look like the beginning of another. Give each report by itself'
 )
 
 _LONG = (
-    f'the report, or one before it, has more than {_MOST_LINES} lines: a name '
+    f'the report, or one beside it, has more than {_MOST_LINES} lines: a name '
     f'has added some. Give each report by itself'
 )
 _BEHIND_REPORT = (
@@ -148,15 +148,16 @@ class LineReader:
     def finish(self) -> list[Found]:
         """There are no more lines: what the reports among them say."""
         found: list[Found] = []
-        is_cut = is_long = False
+        is_long = any(each.is_long for each in self._reports)
+        # A name can end one report, and begin the next one; what is left of
+        # the true one is not whole then, or has lines twice.
+        is_cut = len(self._reports) > 1 and any(
+            each.is_forged or not each.is_whole for each in self._reports
+        )
         for report in self._reports:
-            is_long |= report.is_long
             if not any(report.contexts) and not report.records:
                 # Such is the first line alone, which syslog gets.
-                is_cut = True
                 continue
-            is_single = len(self._reports) == 1
-            is_cut |= not report.is_whole and not is_single
             reasons = (
                 (report.is_listed, _BEHIND_LISTING),
                 (is_long, _LONG),
@@ -181,13 +182,14 @@ class LineReader:
         ):
             return found
         record = audit_records.read(text, self._zone)
-        if record is not None:
+        if record is not None and not record.doubt:
             return [(self._number, record)]
         shown = shown_labels.read(text)
-        # Without a name beside it, a label is no line of a listing.
-        if _LISTED.match(text) or (shown and len(text.split()) > 1):
+        # A name that begins with a line end leaves the label alone.
+        if shown or _LISTED.match(text):
             self._is_listed = True
-        return [] if shown is None else [(self._number, shown)]
+        found = record or shown
+        return [] if found is None else [(self._number, found)]
 
     def _read_behind(self, text: str, reason: str) -> list[Found]:
         """Read a record that a name may have added."""

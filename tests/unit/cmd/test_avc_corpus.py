@@ -13,7 +13,6 @@ from unittest import mock
 import fixtures
 import testtools
 
-from svirt_nova.allocator import base
 from tests import quick_store
 from tests.unit.cmd import fake
 from tests.unit.denials import clouds
@@ -37,7 +36,14 @@ def answer(row):
     )
 
 
-class CorpusCase(fake.ProgramTestCase):
+class StoreCase(fake.ProgramTestCase):
+    """Runs the program on stores that are filled from ``clouds.yaml``."""
+
+    allocator = mock.Mock
+    options = {
+        name: clouds.CLOUDS[name] for name in ('cooling_time', 'history_time')
+    }
+
     def setUp(self):
         super().setUp()
         self.useFixture(
@@ -48,14 +54,18 @@ class CorpusCase(fake.ProgramTestCase):
         self.stores = {}
 
     def use_cloud(self, name):
+        """Let the program use the store of a cloud."""
         if name not in self.stores:
             store = self.useFixture(quick_store.QuickStore(clouds.space(name)))
             clouds.fill(store, name)
-            self.stores[name] = store.make(
-                cooling_time=clouds.CLOUDS['cooling_time'],
-                history_time=clouds.CLOUDS['history_time'],
+            self.stores[name] = store.make(**self.options)
+            self.conf = store.conf(**self.options)
+        self.store = self.stores[name]
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'svirt_nova.allocator.base.load', lambda conf: self.store
             )
-        base.load.side_effect = lambda conf: self.stores[name]
+        )
 
     def rows(self, arguments, data):
         """What the command says of what standard input has."""
@@ -65,17 +75,8 @@ class CorpusCase(fake.ProgramTestCase):
         self.assertEqual((0, ''), (status, err))
         return json.loads(out)
 
-    def allocator(self, conf):
-        raise AssertionError('a test has to choose a cloud')
 
-
-class CorpusTest(CorpusCase):
-    def setUp(self):
-        super().setUp()
-        load = mock.patch.object(base, 'load')
-        load.start()
-        self.addCleanup(load.stop)
-
+class CorpusTest(StoreCase):
     def test_each_line_has_its_verdict_and_names_who_had_the_levels(self):
         wrong = []
         for form in clouds.forms():

@@ -220,6 +220,11 @@ def _row(
     )
 
 
+def moment(value: datetime.date) -> datetime.datetime:
+    """A time of ``clouds.yaml``, in UTC."""
+    return _time(value).replace(tzinfo=datetime.UTC)
+
+
 def _time(value: datetime.date) -> datetime.datetime:
     """A time as the database has it; the beginning of a day."""
     if isinstance(value, datetime.datetime):

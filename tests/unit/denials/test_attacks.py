@@ -50,6 +50,11 @@ class ForgedTest(AttackCase):
         ):
             self.check_nobody_is_named(report(name))
 
+    def test_a_name_that_ends_a_report_and_begins_one_names_nobody(self):
+        whole = report('x').replace(hostile.SOURCE, INNOCENT)
+        for name in (f'{whole}SELinux is preventing x', f'x\n{whole}' * 2):
+            self.check_nobody_is_named(report(name))
+
     def test_what_comes_behind_a_report_of_many_lines_is_told(self):
         lines = [hostile.record('a', 'b')] * 600
         found = world.judge(report('x') + '\n'.join(lines))
@@ -62,6 +67,8 @@ class ForgedTest(AttackCase):
         for before in (
             f'{hostile.TARGET} a',
             f'-rw-r--r--. 1 qemu qemu {hostile.TARGET} 7 Nov  1 10:00 a',
+            f'{hostile.TARGET} {FORGED}',
+            f'{hostile.TARGET} ',
             'total 4',
             '? a',
             '-rw-r--r--. 1 qemu qemu ? 7 Nov  1 10:00 a',
