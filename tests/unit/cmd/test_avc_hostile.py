@@ -89,6 +89,8 @@ class HostileLinesTest(test_avc_corpus.StoreCase):
         source, target = _name(judged.source), _name(judged.target)
         verdict = judged.verdict and judged.verdict.value
         where = (drawn, judged)
+        if drawn.may_show_labels and verdict is None:
+            return
         self.assertIn(source, (None, drawn.source), where)
         self.assertIn(target, (None, drawn.target), where)
         if drawn.is_junk:

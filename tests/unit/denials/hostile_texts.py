@@ -80,6 +80,8 @@ class Drawn:
     :param is_whole: whether the kernel's record is whole, and in a form in
         which no name can be mistaken, so that who is to be named must be
     :param is_junk: whether each answer must be doubtful
+    :param may_show_labels: whether lines can be labels alone, which somebody
+        has put there: that a level is of an instance is true of them, too
     """
 
     text: str
@@ -87,6 +89,7 @@ class Drawn:
     target: str | None = None
     is_whole: bool = False
     is_junk: bool = False
+    may_show_labels: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -307,7 +310,7 @@ class Painter:
             text = self._random.choice(
                 (self._cut, self._double, self._swap, self._put)
             )(text, scene)
-        return self._drawn(scene, text)
+        return self._drawn(scene, text, may_show_labels=True)
 
     def _cut(self, text: str, scene: Scene) -> str:
         # A kernel's time, or a level, that is cut off is another one.
@@ -394,8 +397,6 @@ class Painter:
         """Lines of ls with names as they are."""
         scene = dataclasses.replace(self._scene(), moment=clouds.NOW)
         name = self._random.choice((self._name, self._lines))()
-        # What is in a name is, of all that there is, a label of ls, too.
-        name = name.replace(f'\n{VICTIM} x', '')
         text = self._random.choice(
             (
                 f'{scene.target} {name}',
@@ -409,7 +410,9 @@ class Painter:
             target = 'lab-sim'
         else:
             target = holder(scene.target_level, clouds.NOW)
-        return Drawn(text, None, target if has_label else None)
+        return Drawn(
+            text, None, target if has_label else None, may_show_labels=True
+        )
 
     def _several(self) -> Drawn:
         """Records on one line."""
