@@ -178,9 +178,9 @@ class LineReader:
     def _read_line(self, text: str) -> list[Found]:
         """Read a line that is in no report."""
         if self._is_listed and (
-            found := self._read_behind(text, _BEHIND_LISTING)
+            behind := self._read_behind(text, _BEHIND_LISTING)
         ):
-            return found
+            return behind
         record = audit_records.read(text, self._zone)
         if record is not None and not record.doubt:
             return [(self._number, record)]
