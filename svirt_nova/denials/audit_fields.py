@@ -138,6 +138,11 @@ def _without_comm(
         or (
             match[1] not in _NEVER_SO_NEAR
             and groups[number] not in groups[number + 1 :]
+            # A device stands behind the name of a file, never before it.
+            and (
+                match[1] not in ('dev', 'ino')
+                or 'name' not in groups[number + 1 :]
+            )
         )
     ]
 

@@ -13,6 +13,7 @@ import datetime
 import random
 
 from tests.unit.denials import clouds
+from tests.unit.denials import scenes
 
 INNOCENT = 'system_u:system_r:svirt_t:s0:c12,c900'
 VICTIM = 'system_u:object_r:svirt_image_t:s0:c40,c41'
@@ -92,60 +93,6 @@ class Drawn:
     may_show_labels: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
-class Scene:
-    """What happened: an access, as the kernel saw it."""
-
-    moment: datetime.datetime
-    source_level: str
-    target_level: str
-    type: str = 'svirt_t'
-
-    @property
-    def source(self) -> str:
-        """The context of the process."""
-        return f'system_u:system_r:{self.type}:s0:{self.source_level}'
-
-    @property
-    def target(self) -> str:
-        """The context of what it wanted."""
-        return f'system_u:object_r:svirt_image_t:s0:{self.target_level}'
-
-    @property
-    def end(self) -> str:
-        """The fields at the end of the record."""
-        return (
-            f'scontext={self.source} tcontext={self.target} tclass=file '
-            f'permissive=0'
-        )
-
-
-def holder(level: str, moment: datetime.datetime) -> str | None:
-    """Who is to be named for a level, as a person finds it in the cloud."""
-    found = set()
-    hour = datetime.timedelta(hours=1)
-    near = datetime.timedelta(seconds=1)
-    held = [
-        each
-        for each in clouds.CLOUDS['clouds']['by-instance']['levels'][level]
-        if 'instance' in each
-    ]
-    for each in held:
-        begin = clouds.moment(each['since'])
-        end = None
-        if 'until' in each:
-            end = clouds.moment(each['until']) + hour
-        if begin - near <= moment and (end is None or moment < end + near):
-            is_inside = begin <= moment and (end is None or moment < end)
-            found.add(each['instance'] if is_inside else None)
-    return found.pop() if len(found) == 1 else None
-
-
-LEVELS = tuple(clouds.CLOUDS['clouds']['by-instance']['levels'])
-BEGIN = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-SECONDS = int((clouds.NOW - BEGIN).total_seconds())
-
-
 def hexadecimal(text: str) -> str:
     """A name as the kernel writes it."""
     found = text.encode('utf-8', 'surrogatepass')
@@ -184,9 +131,9 @@ class Painter:
 
     # Parts
 
-    def _scene(self) -> Scene:
+    def _scene(self) -> scenes.Scene:
         choose = self._random.choice
-        levels_ = choose(LEVELS), choose(LEVELS)
+        levels_ = choose(scenes.LEVELS), choose(scenes.LEVELS)
         # Often at a moment at which something changed hands.
         if self._random.random() < 0.3:
             level = clouds.CLOUDS['clouds']['by-instance']['levels']
@@ -197,11 +144,11 @@ class Painter:
                     seconds=choose((-2, -1, 0, 1, 3598, 3600, 3602)),
                     milliseconds=self._random.randrange(1000),
                 )
-                return Scene(moment, *levels_)
-        return Scene(
-            BEGIN
+                return scenes.Scene(moment, *levels_)
+        return scenes.Scene(
+            scenes.BEGIN
             + datetime.timedelta(
-                seconds=self._random.randrange(SECONDS),
+                seconds=self._random.randrange(scenes.SECONDS),
                 milliseconds=self._random.randrange(1000),
             ),
             *levels_,
@@ -237,7 +184,7 @@ class Painter:
     def _comm(self, text: str) -> str:
         return text.encode()[:15].decode(errors='ignore')
 
-    def _body(self, scene: Scene, comm: str, name: str) -> str:
+    def _body(self, scene: scenes.Scene, comm: str, name: str) -> str:
         where = self._random.choice(('name', 'path'))
         return (
             f'avc:  denied  {{ read write }} for  pid=42 '
@@ -245,7 +192,7 @@ class Painter:
             f'{where}={hexadecimal(name)} dev="dm-0" ino=7 {scene.end}'
         )
 
-    def _record(self, scene: Scene, body: str) -> str:
+    def _record(self, scene: scenes.Scene, body: str) -> str:
         """The line in which the kernel or a tool writes a raw record."""
         seconds = f'{scene.moment.timestamp():.3f}:77'
         stamp = f'{scene.moment:%Y-%m-%dT%H:%M:%S.%f+0000}'
@@ -267,11 +214,11 @@ class Painter:
             )
         )
 
-    def _drawn(self, scene: Scene, text: str, **more: bool) -> Drawn:
+    def _drawn(self, scene: scenes.Scene, text: str, **more: bool) -> Drawn:
         return Drawn(
             text,
-            holder(scene.source_level, scene.moment),
-            holder(scene.target_level, scene.moment),
+            scenes.holder(scene.source_level, scene.moment),
+            scenes.holder(scene.target_level, scene.moment),
             **more,
         )
 
@@ -312,7 +259,7 @@ class Painter:
             )(text, scene)
         return self._drawn(scene, text, may_show_labels=True)
 
-    def _cut(self, text: str, scene: Scene) -> str:
+    def _cut(self, text: str, scene: scenes.Scene) -> str:
         # A kernel's time, or a level, that is cut off is another one.
         first, last = self._random.choice(((0, 1), (1, 0), (1, 1)))
         words = text.split(' ')
@@ -322,13 +269,13 @@ class Painter:
         end = last and self._random.randrange(len(words))
         return ' '.join(words[begin : len(words) - end])
 
-    def _double(self, text: str, scene: Scene) -> str:
+    def _double(self, text: str, scene: scenes.Scene) -> str:
         words = text.split(' ')
         begin = self._random.randrange(len(words))
         end = begin + self._random.randrange(1, 6)
         return ' '.join(words[:end] + words[begin:end] + words[end:])
 
-    def _swap(self, text: str, scene: Scene) -> str:
+    def _swap(self, text: str, scene: scenes.Scene) -> str:
         words = text.split(' ')
         # The value of one context in place of the other is none that a log
         # could make; whole fields move.
@@ -336,7 +283,7 @@ class Painter:
         words[a], words[b] = words[b], words[a]
         return ' '.join(words)
 
-    def _put(self, text: str, scene: Scene) -> str:
+    def _put(self, text: str, scene: scenes.Scene) -> str:
         place = self._random.randrange(len(text) + 1)
         return text[:place] + self._random.choice(PIECES) + text[place:]
 
@@ -409,7 +356,7 @@ class Painter:
         if scene.target_level == 'c77,c78':
             target = 'lab-sim'
         else:
-            target = holder(scene.target_level, clouds.NOW)
+            target = scenes.holder(scene.target_level, clouds.NOW)
         return Drawn(
             text, None, target if has_label else None, may_show_labels=True
         )

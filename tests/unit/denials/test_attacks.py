@@ -129,6 +129,7 @@ class HiddenTest(testtools.TestCase):
             'x tclass=y',
             'x srawcon=y',
             'x path=/y',
+            'x dev=',
             '\n\n\n scontext=',
         ):
             text = hostile.record(
