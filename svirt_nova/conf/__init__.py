@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 from oslo_config import cfg
 
+from svirt_nova.conf import alarm_options
 from svirt_nova.conf import caller_keys
 from svirt_nova.conf import database
 from svirt_nova.conf import service
 from svirt_nova.conf import svirt
 
-_MODULES = (svirt, database, service, caller_keys)
+_MODULES = (svirt, database, service, caller_keys, alarm_options)
 
 
 def register_opts(conf: cfg.ConfigOpts) -> None:

@@ -248,6 +248,7 @@ class WheelTest(PackagingTestCase):
         )
         self.assertEqual(
             {
+                'etc/audit/plugins.d/svirt_nova.conf',
                 'etc/nova/rootwrap.d/svirt_nova.filters',
                 'etc/selinux/svirt_nova.cil',
             },

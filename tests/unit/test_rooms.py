@@ -18,9 +18,11 @@ ROOMS = {
     'conf': set(),
     'allocator': {'mcs', 'conf'},
     'denials': {'mcs', 'allocator'},
+    'alarm': {'mcs', 'conf', 'host', 'allocator', 'denials'},
     'lifecycle': {'mcs', 'host', 'conf', 'allocator'},
     'virt': {'mcs', 'host', 'conf', 'allocator', 'lifecycle'},
     'cmd': {
+        'alarm',
         'mcs',
         'host',
         'conf',
@@ -37,7 +39,11 @@ COMMON = {'exception', 'printing', 'logs', ''}
 
 # Modules that may import the library for logs: of others, records could have
 # texts from outside as they are.
-LOGGING = {'svirt_nova.logs', 'svirt_nova.cmd.service'}
+LOGGING = {
+    'svirt_nova.logs',
+    'svirt_nova.cmd.service',
+    'svirt_nova.cmd.alarm',
+}
 
 # Libraries that one room alone may import.
 ALONE = {

@@ -71,6 +71,13 @@ def _virtual_host(url: oslo_messaging.TransportURL) -> str:
     return parse.unquote(path[1:]) or '/'
 
 
+def register_switches(conf: cfg.ConfigOpts) -> None:
+    """Register what oslo.messaging only registers for Nova's programs."""
+    for group, option in _SWITCHES.items():
+        if group not in conf:
+            conf.register_opt(cfg.BoolOpt(option, default=False), group)
+
+
 def connect(conf: cfg.ConfigOpts, url: str | None) -> Any:
     """Prepare a connection to a bus; nothing is sent yet.
 
@@ -78,9 +85,7 @@ def connect(conf: cfg.ConfigOpts, url: str | None) -> Any:
     :returns: an oslo.messaging RPC transport
     :raises InvalidOption: the URL cannot be used
     """
-    for group, option in _SWITCHES.items():
-        if group not in conf:
-            conf.register_opt(cfg.BoolOpt(option, default=False), group)
+    register_switches(conf)
     try:
         return oslo_messaging.get_rpc_transport(conf, url=url)
     except (

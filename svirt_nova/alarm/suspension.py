@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Suspends the guest that a denial accuses, and says what came of it.
+
+libvirt can hang, so each guest is suspended in a thread of its own, of which
+there are few.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from svirt_nova import exception
+from svirt_nova import logs
+from svirt_nova.alarm import attempts
+from svirt_nova.alarm import counters
+
+LOG = logs.get_logger(__name__)
+
+TIMEOUT = 5.0
+"""Seconds until it is said that libvirt does not answer."""
+
+_MOST = 8
+
+Suspend = Callable[[str, str], str]
+"""Suspends the guest of a level, by the URI of libvirt, and says which."""
+
+
+class Suspensions:
+    """Suspends guests.
+
+    :param uri: of libvirt
+    :param suspend: see :func:`suspend_level`
+    """
+
+    def __init__(
+        self, uri: str, counts: counters.Counters, suspend: Suspend
+    ) -> None:
+        self._uri = uri
+        self._counts = counts
+        self._suspend = suspend
+        self._running: set[str] = set()
+        self._lock = threading.Lock()
+
+    def begin(self, alarm: attempts.Alarm) -> None:
+        """Suspend the guest of an alarm, in a thread."""
+        level = alarm.source.level
+        with self._lock:
+            is_running = level in self._running
+            is_full = len(self._running) >= _MOST
+            if not is_running and not is_full:
+                self._running.add(level)
+        if is_running:
+            return
+        if is_full:
+            self._tell('refused', alarm, 'libvirt has not answered for others')
+            return
+        done = threading.Event()
+        for target in (self._act, self._watch):
+            threading.Thread(
+                target=target, args=(alarm, done), daemon=True
+            ).start()
+
+    def _act(self, alarm: attempts.Alarm, done: threading.Event) -> None:
+        try:
+            name = self._suspend(self._uri, alarm.source.level)
+            self._tell('suspended', alarm, name)
+        except exception.SvirtError as error:
+            self._tell('failed', alarm, str(error))
+        except Exception as error:
+            # Whatever a library raises, it must be said that the guest runs.
+            LOG.exception('A guest could not be suspended')
+            self._tell('failed', alarm, type(error).__name__)
+        finally:
+            done.set()
+            with self._lock:
+                self._running.discard(alarm.source.level)
+
+    def _watch(self, alarm: attempts.Alarm, done: threading.Event) -> None:
+        if not done.wait(TIMEOUT):
+            self._tell(
+                'timeout',
+                alarm,
+                f'libvirt has not answered for {TIMEOUT:.0f} s; the guest may '
+                f'still run',
+            )
+
+    def _tell(self, outcome: str, alarm: attempts.Alarm, text: str) -> None:
+        self._counts.suspensions.labels(outcome).inc()
+        log = LOG.warning if outcome == 'suspended' else LOG.error
+        log(
+            'on_attack = pause: %s: %s. The evidence: %s',
+            {
+                'suspended': 'the guest was suspended',
+                'failed': 'the guest was NOT suspended',
+                'refused': 'the guest was NOT suspended',
+                'timeout': 'the guest is not suspended yet',
+            }[outcome],
+            text,
+            alarm.line(),
+        )
+
+
+def suspend_level(uri: str, level: str) -> str:
+    """Suspend the running guest whose static label has a level.
+
+    :returns: the UUID and the name of its domain
+    :raises LibvirtUnreachable: libvirt does not answer, or refuses
+    :raises LabelError: no guest, or more than one, has the label
+    """
+    try:
+        import libvirt
+    except ImportError as error:
+        raise exception.LibvirtUnreachable(
+            f'the libvirt binding for this Python is missing: {error}; '
+            f'install libvirt-python'
+        ) from error
+    from svirt_nova.host import libvirtd
+
+    # libvirt's own handler writes every error to standard error.
+    libvirt.registerErrorHandler(lambda _context, _error: None, None)
+    try:
+        connection = libvirt.open(uri)
+        try:
+            found = [
+                each
+                for each in libvirtd.domains(connection)
+                if each.is_running and _has_level(each.xml, level)
+            ]
+            if len(found) != 1:
+                raise exception.LabelError(
+                    f'{len(found)} running guests have the static label '
+                    f'{level}'
+                )
+            [domain] = found
+            connection.lookupByUUIDString(domain.uuid).suspend()
+        finally:
+            connection.close()
+    except libvirt.libvirtError as error:
+        raise exception.LibvirtUnreachable(
+            f'libvirt at {uri} did not suspend the guest of {level}: {error}; '
+            f'the user of the alarm needs the right to manage guests'
+        ) from error
+    return f'{domain.uuid} ({domain.name})'
+
+
+def _has_level(xml: str, level: str) -> bool:
+    from svirt_nova.host import domain_xml
+
+    try:
+        label = domain_xml.read(xml)
+    except exception.SvirtError:
+        # A domain whose XML makes no sense is not the one that is meant.
+        LOG.debug('The label of a domain cannot be read', exc_info=True)
+        return False
+    return (
+        label is not None
+        and label.is_static
+        and label.label is not None
+        and str(label.label.level) == level
+    )

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``svirt-nova-alarm``: tells at once of denials between two guests."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from types import FrameType
+
+import prometheus_client
+from oslo_config import cfg
+from oslo_log import log as logging
+
+import svirt_nova.conf
+from svirt_nova import exception
+from svirt_nova import logs
+from svirt_nova.alarm import assembly
+from svirt_nova.cmd import config
+
+LOG = logs.get_logger(__name__)
+
+_PROGRAM = 'svirt-nova-alarm'
+_LONGEST_END = 1.8
+"""Seconds in which the program ends, whatever a library waits for."""
+
+
+def _read_configuration(argv: Sequence[str]) -> cfg.ConfigOpts:
+    conf = cfg.ConfigOpts()
+    svirt_nova.conf.register_opts(conf)
+    logging.register_options(conf)
+    try:
+        conf(
+            list(argv),
+            project=config.PROJECT,
+            prog=_PROGRAM,
+            version=config.version(),
+            default_config_files=cfg.find_config_files(
+                config.PROJECT, config.PROGRAM
+            ),
+        )
+        config.check(conf)
+    except cfg.Error as error:
+        raise config.invalid(error) from error
+    return conf
+
+
+def _end_on_signals(ended: threading.Event) -> None:
+    def end(_number: int, _frame: FrameType | None) -> None:
+        ended.set()
+        # What is told by then is in the log, and the state is saved first.
+        last = threading.Timer(_LONGEST_END, os._exit, (0,))
+        last.daemon = True
+        last.start()
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    # auditd sends it to its plugins when it reads its configuration again.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the alarm until it is ended.
+
+    :returns: the exit status: 1 when it cannot be started
+    """
+    ended = threading.Event()
+    registry = prometheus_client.CollectorRegistry()
+    try:
+        conf = _read_configuration(sys.argv[1:] if argv is None else argv)
+        logging.setup(conf, _PROGRAM)
+        watch = assembly.assemble(conf, registry)
+        # The counters are exposed here: exposition.expose(conf, registry).
+    except exception.SvirtError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 1
+    _end_on_signals(ended)
+    # The service manager is told here that the alarm is ready.
+    LOG.info('The alarm watches, process %d', os.getpid())
+    watch.run(ended)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
