@@ -26,6 +26,10 @@ from svirt_nova.allocator import base
 
 LOG = logs.get_logger(__name__)
 
+_LONGEST_CALL = 5.0
+"""Seconds of a call of the allocator: an alarm does not wait for it, but the
+next question does."""
+
 # Nova's own option, in nova.conf.netconf.
 _HOST = cfg.StrOpt('host')
 
@@ -75,6 +79,7 @@ def assemble(
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         file.reject(f'{type(error).__name__}: {error}')
         source = _source(options, {})
+    _shorten_calls(conf)
     names = holder_names.HolderNames(conf, lambda: base.load(conf), host)
     suspensions = None
     if options.on_attack == 'pause':
@@ -97,6 +102,13 @@ def assemble(
     notes.start()
     made.again(pending)
     return made
+
+
+def _shorten_calls(conf: cfg.ConfigOpts) -> None:
+    for group in ('svirt_nova_allocator', 'svirt_database'):
+        timeout = min(conf[group].call_timeout, _LONGEST_CALL)
+        conf.set_override('call_timeout', timeout, group)
+    conf.set_override('call_retries', 0, 'svirt_nova_allocator')
 
 
 def _source(options: Any, state: Mapping[str, Any]) -> line_sources.LineSource:

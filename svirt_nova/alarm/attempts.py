@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import json
+import re
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +17,7 @@ from svirt_nova.denials import verdicts
 
 _LONGEST_PATH = 4096
 _LONGEST_NOTE = 1000
+_PLAIN = re.compile(r'[\w.:@,+/-]+', re.ASCII)
 
 ALARMING = (
     verdicts.Verdict.SAME_PROJECT,
@@ -261,10 +264,12 @@ def _bounded(text: str) -> str:
 
 
 def _value(value: object) -> str:
-    """A value that ends where the next key begins, whatever it is."""
-    text = str(value)
-    if all(each.isalnum() or each in '.:@,+-_/' for each in text) and (
-        len(text) <= printing.LONGEST_NAME and text.isascii()
-    ):
+    """A value in which no other key can seem to be.
+
+    It stands in quotes as JSON has them, and without an equals sign, unless
+    it needs none.
+    """
+    text = printing.printable(value, printing.LONGEST_NAME)
+    if _PLAIN.fullmatch(text):
         return text
-    return printing.name(text)
+    return json.dumps(text).replace('=', r'\u003d')

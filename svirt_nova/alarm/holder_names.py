@@ -202,8 +202,15 @@ class HolderNames:
         """List the claims of this host, unless that was done just now."""
         if time.monotonic() < self._next_list:
             return
-        self._next_list = time.monotonic() + _LEAST_PAUSE
         asked_at = _now()
+        try:
+            self._list(asked_at)
+        finally:
+            # A call that waited long is not made again at once: what was
+            # listed before names somebody for a while.
+            self._next_list = time.monotonic() + _LEAST_PAUSE
+
+    def _list(self, asked_at: datetime.datetime) -> None:
         try:
             allocator = self._opened()
             found = allocator.list(host=self._host)
