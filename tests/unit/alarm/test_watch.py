@@ -55,7 +55,7 @@ class VerdictsTest(audit.AlarmTestCase):
 
     def test_what_was_not_enforced_is_critical(self):
         self.say(self.watch(), audit.denial(), audit.denial(permissive=1))
-        denied, took_place = self.told()
+        _, took_place = self.told()
         self.assertTrue(took_place.startswith('CRITICAL '), took_place)
         self.assertIn('outcome=permissive', took_place)
 
