@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from svirt_nova import exception
 from svirt_nova import logs
@@ -115,8 +116,6 @@ def suspend_level(uri: str, level: str) -> str:
             f'the libvirt binding for this Python is missing: {error}; '
             f'install libvirt-python'
         ) from error
-    from svirt_nova.host import libvirtd
-
     # libvirt's own handler writes every error to standard error.
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
     try:
@@ -124,8 +123,10 @@ def suspend_level(uri: str, level: str) -> str:
         try:
             found = [
                 each
-                for each in libvirtd.domains(connection)
-                if each.is_running and _has_level(each.xml, level)
+                for each in connection.listAllDomains(
+                    libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE
+                )
+                if _has_level(_xml_of(each), level)
             ]
             if len(found) != 1:
                 raise exception.LabelError(
@@ -133,7 +134,8 @@ def suspend_level(uri: str, level: str) -> str:
                     f'{level}'
                 )
             [domain] = found
-            connection.lookupByUUIDString(domain.uuid).suspend()
+            name = f'{domain.UUIDString()} ({domain.name()})'
+            domain.suspend()
         finally:
             connection.close()
     except libvirt.libvirtError as error:
@@ -141,10 +143,27 @@ def suspend_level(uri: str, level: str) -> str:
             f'libvirt at {uri} did not suspend the guest of {level}: {error}; '
             f'the user of the alarm needs the right to manage guests'
         ) from error
-    return f'{domain.uuid} ({domain.name})'
+    return name
+
+
+def _xml_of(domain: Any) -> str:
+    """The XML of a running domain; empty for one that has just ended.
+
+    :raises libvirt.libvirtError: libvirt does not answer
+    """
+    import libvirt
+
+    try:
+        return str(domain.XMLDesc())
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            return ''
+        raise
 
 
 def _has_level(xml: str, level: str) -> bool:
+    if not xml:
+        return False
     from svirt_nova.host import domain_xml
 
     try:
