@@ -68,6 +68,7 @@ def assemble(
     file = resume_state.StateFile(options.state_path)
     state = file.load()
     pending: list[tuple[bytes, int]] = []
+    lost: int | None = None
     try:
         floods.load(state.get('floods', ()), watch.now())
         notes.load(state.get('unsent', ()))
@@ -75,6 +76,8 @@ def assemble(
             (str(line).encode('latin-1'), int(more))
             for line, more in state.get('pending', ())
         ]
+        if state.get('lost') is not None:
+            lost = int(state['lost'])
         source = _source(options, state)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         file.reject(f'{type(error).__name__}: {error}')
@@ -97,6 +100,7 @@ def assemble(
         host=host,
         name_timeout=options.name_timeout,
         suspensions=suspensions,
+        lost=lost,
     )
     names.start()
     notes.start()

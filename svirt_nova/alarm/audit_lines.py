@@ -41,11 +41,14 @@ def tail_of(line: bytes) -> bytes | None:
     """
     if _DENIAL.match(line) is None:
         return None
-    start = line.rfind(b' scontext=')
-    if start < 0 or len(line) > sightings.LONGEST_LINE:
+    if len(line) > sightings.LONGEST_LINE:
         return b''
-    tail = line[start:].partition(b'\x1d')[0]
-    return tail if len(tail) <= _LONGEST_TAIL else b''
+    # auditd puts the names of users behind a group separator.
+    record = line.partition(b'\x1d')[0]
+    start = record.rfind(b' scontext=')
+    if start < 0 or len(record) - start > _LONGEST_TAIL:
+        return b''
+    return record[start:]
 
 
 def read(line: bytes) -> sightings.Sighting:

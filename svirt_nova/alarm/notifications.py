@@ -101,6 +101,9 @@ class Notifications:
             self._waiting.append(payload)
             self._changed.notify_all()
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     def wait(self, seconds: float) -> bool:
         """Wait until all are sent; whether they are."""
         with self._changed:

@@ -7,6 +7,7 @@ there are few.
 
 from __future__ import annotations
 
+import datetime
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ from svirt_nova import exception
 from svirt_nova import logs
 from svirt_nova.alarm import attempts
 from svirt_nova.alarm import counters
+from svirt_nova.denials import verdicts
 
 LOG = logs.get_logger(__name__)
 
@@ -22,6 +24,7 @@ TIMEOUT = 5.0
 """Seconds until it is said that libvirt does not answer."""
 
 _MOST = 8
+_OLDEST = datetime.timedelta(minutes=1)
 
 Suspend = Callable[[str, str], str]
 """Suspends the guest of a level, by the URI of libvirt, and says which."""
@@ -43,7 +46,29 @@ class Suspensions:
         self._running: set[str] = set()
         self._lock = threading.Lock()
 
-    def begin(self, alarm: attempts.Alarm) -> None:
+    def react(self, alarm: attempts.Alarm) -> None:
+        """Suspend the guest of an alarm, if the alarm is one to do so for."""
+        if alarm.verdict is verdicts.Verdict.SAME_PROJECT:
+            return
+        written = alarm.written and datetime.datetime.fromisoformat(
+            alarm.written
+        )
+        now = datetime.datetime.now(datetime.UTC)
+        if (
+            not written
+            or now - written > _OLDEST
+            or alarm.source.level == attempts.UNREADABLE
+        ):
+            # The level may be another guest's by now.
+            LOG.warning(
+                'on_attack = pause: the guest of %s was not suspended, '
+                'because the denial is older than a minute, or not whole',
+                alarm.source.level,
+            )
+            return
+        self._begin(alarm)
+
+    def _begin(self, alarm: attempts.Alarm) -> None:
         """Suspend the guest of an alarm, in a thread."""
         level = alarm.source.level
         with self._lock:

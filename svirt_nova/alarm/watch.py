@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import datetime
 import threading
 import time
 from collections.abc import Callable
@@ -30,10 +29,12 @@ _TICK = 0.1
 """The most seconds that lines are waited for."""
 
 _SAVE_INTERVAL = 1.0
+_LONGEST_UNSAVED = 60.0
+"""Seconds between two saves of a state that has not changed."""
+
 _MOST_TAILS = 20_000
 _MOST_PENDING = 1000
 _MOST_PENDING_OF_ONE = 16
-_OLDEST_PAUSED = datetime.timedelta(minutes=1)
 _LAST_WAIT = 1.0
 """Seconds for notifications at the end."""
 
@@ -80,6 +81,7 @@ class Watch:
     :param host: Nova's name for this host
     :param name_timeout: see the option
     :param suspensions: None to suspend nothing
+    :param lost: how many audit records the kernel had lost by the last run
     :param clock: seconds, which only go on
     """
 
@@ -95,6 +97,7 @@ class Watch:
         host: str,
         name_timeout: float,
         suspensions: suspension.Suspensions | None = None,
+        lost: int | None = None,
         clock: Callable[[], float] = now,
     ) -> None:
         self._kind = kind
@@ -111,8 +114,10 @@ class Watch:
         self._tails: dict[bytes, _Seen] = {}
         self._touched: list[_Seen] = []
         self._pending: collections.deque[_Pending] = collections.deque()
-        self._lost: int | None = None
-        self._next_save = 0.0
+        self._lost = lost
+        self._saved_at = -_LONGEST_UNSAVED
+        self._is_changed = False
+        self._unsent = 0
 
     def run(self, ended: threading.Event) -> None:
         """Read and tell until the event is set, or no line can come.
@@ -162,6 +167,7 @@ class Watch:
             seen.last = line
         if lines:
             self._counts.lines.inc(len(lines))
+            self._is_changed = True
 
     def tick(self) -> None:
         """Tell what is to be told now, and save the state from time to time.
@@ -174,8 +180,14 @@ class Watch:
         self._forget(fresh)
         for alarm in alarms:
             self._tell(alarm)
-        now = self._clock()
-        if is_told or alarms or now >= self._next_save:
+        is_changed = self._is_changed or len(self._notes) != self._unsent
+        unsaved = self._clock() - self._saved_at
+        if (
+            is_told
+            or alarms
+            or unsaved >= _LONGEST_UNSAVED
+            or (is_changed and unsaved >= _SAVE_INTERVAL)
+        ):
             self._save()
 
     def _read(self, line: bytes, tail: bytes) -> None:
@@ -317,30 +329,8 @@ class Watch:
         if alarm.source.instance is None:
             self._counts.unnamed.inc()
         self._notes.put(alarm.payload())
-        if (
-            self._suspensions is not None
-            and alarm.verdict is not verdicts.Verdict.SAME_PROJECT
-        ):
-            self._suspend(self._suspensions, alarm)
-
-    @staticmethod
-    def _suspend(
-        suspensions: suspension.Suspensions, alarm: attempts.Alarm
-    ) -> None:
-        now = datetime.datetime.now(datetime.UTC)
-        written = alarm.written and datetime.datetime.fromisoformat(
-            alarm.written
-        )
-        is_old = not written or now - written > _OLDEST_PAUSED
-        if is_old or alarm.source.level == attempts.UNREADABLE:
-            # The level may be another guest's by now.
-            LOG.warning(
-                'on_attack = pause: the guest of %s was not suspended, '
-                'because the denial is older than a minute, or not whole',
-                alarm.source.level,
-            )
-            return
-        suspensions.begin(alarm)
+        if self._suspensions is not None:
+            self._suspensions.react(alarm)
 
     def _count(self, verdict: verdicts.Verdict, count: int) -> None:
         self._counts.denials.labels(verdict.value).inc(count)
@@ -368,8 +358,11 @@ class Watch:
                 for each in self._pending
             ],
             'unsent': self._notes.to_json(),
+            'lost': self._lost,
         }
-        self._next_save = now + _SAVE_INTERVAL
+        self._saved_at = now
+        self._is_changed = False
+        self._unsent = len(self._notes)
         self._state.save(state)
 
     def _finish(self) -> None:
