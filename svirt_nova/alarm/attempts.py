@@ -30,9 +30,15 @@ UNREADABLE = '?'
 """Stands for a level of a denial that cannot be read."""
 
 
-def new_id() -> str:
-    """The id of another alarm."""
-    return str(uuid.uuid4())
+_IDS = uuid.UUID('5d0e3f0a-7a52-4c3e-9a86-0d5c9d2f9b11')
+
+
+def id_of(*parts: object) -> str:
+    """The id of an alarm about something, which is always the same.
+
+    What is told again after a crash is known by it.
+    """
+    return str(uuid.uuid5(_IDS, json.dumps([*map(str, parts)])))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -86,7 +92,7 @@ class Alarm:
     targets: int = 1
     first_targets: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    id: str = dataclasses.field(default_factory=new_id)
+    id: str = ''
 
     def line(self) -> str:
         """The alarm as ``key=value``, each value bounded and printable."""
@@ -156,6 +162,8 @@ class Alarm:
             fields[name] = tuple(map(str, fields[name]))
         for name in ('source', 'target'):
             fields[name] = Party(**fields[name])
+            if not isinstance(fields[name].level, str):
+                raise TypeError(f'the level of the {name} is no text')
         fields['verdict'] = verdicts.Verdict(fields['verdict'])
         if fields['verdict'] not in ALARMING:
             raise ValueError(f'{fields["verdict"]} raises no alarm')
@@ -214,11 +222,19 @@ def judged(
         if judgement is None
         else (judgement.source, judgement.target)
     )
+    source, target = sighting.source, sighting.target
     return Alarm(
+        id=id_of(
+            host,
+            sighting.event,
+            source and source.text,
+            target and target.text,
+            access,
+        ),
         verdict=verdict,
         is_permissive=access.outcome is sightings.Outcome.PERMISSIVE,
-        source=_party(sighting.source, accounts[0]),
-        target=_party(sighting.target, accounts[1]),
+        source=_party(source, accounts[0]),
+        target=_party(target, accounts[1]),
         host=host,
         written=_written(sighting),
         event=_bounded(sighting.event),

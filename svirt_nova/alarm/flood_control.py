@@ -94,7 +94,7 @@ class _Source:
         many = ' or more' if len(self.targets) >= MOST_TARGETS else ''
         made = dataclasses.replace(
             self.worst,
-            id=attempts.new_id(),
+            id=attempts.id_of(self.worst.id, self.event, self.count),
             written=self.event[0],
             event=self.event[1],
             count=self.count,

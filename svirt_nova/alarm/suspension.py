@@ -50,13 +50,8 @@ class Suspensions:
         """Suspend the guest of an alarm, if the alarm is one to do so for."""
         if alarm.verdict is verdicts.Verdict.SAME_PROJECT:
             return
-        written = alarm.written and datetime.datetime.fromisoformat(
-            alarm.written
-        )
-        now = datetime.datetime.now(datetime.UTC)
         if (
-            not written
-            or now - written > _OLDEST
+            not _is_recent(alarm.written)
             or alarm.source.level == attempts.UNREADABLE
         ):
             # The level may be another guest's by now.
@@ -125,6 +120,15 @@ class Suspensions:
             text,
             alarm.line(),
         )
+
+
+def _is_recent(written: str) -> bool:
+    try:
+        moment = datetime.datetime.fromisoformat(written)
+        return datetime.datetime.now(datetime.UTC) - moment <= _OLDEST
+    except (ValueError, TypeError):
+        # The state file may have had anything.
+        return False
 
 
 def suspend_level(uri: str, level: str) -> str:

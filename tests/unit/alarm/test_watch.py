@@ -302,6 +302,23 @@ class FloodTest(audit.AlarmTestCase):
 
 
 class TextTest(audit.AlarmTestCase):
+    def test_what_is_told_again_has_the_same_id(self):
+        """As if the alarm was killed when it had told, and not saved."""
+        lines = [audit.denial(serial=1), audit.denial(serial=2)]
+        ids = set()
+        for number in range(2):
+            watch = self.watch(state_path=f'{self.path}{number}')
+            self.say(watch, *lines)
+            ended = threading.Event()
+            ended.set()
+            watch.run(ended)
+            first, last = self.told()
+            ids.add(
+                tuple(each.partition(' id=')[2][:36] for each in (first, last))
+            )
+        [(first, last)] = ids
+        self.assertNotEqual(first, last)
+
     def test_each_value_ends_where_the_next_key_begins(self):
         line = audit.denial(
             path=test_hostile_lines.raw(
