@@ -69,6 +69,7 @@ class _Source:
     :param count: denials since the last alarm
     :param targets: their targets
     :param event: when the last of them was written, and its number
+    :param kept: what the state file keeps of the worst alarm
     """
 
     interval: float
@@ -79,6 +80,7 @@ class _Source:
     count: int = 0
     targets: dict[str, None] = dataclasses.field(default_factory=dict)
     event: tuple[str, str] = ('', '')
+    kept: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def add(
         self, target: str, count: int, event: tuple[str, str], now: float
@@ -88,6 +90,12 @@ class _Source:
         self.last_at = now
         if len(self.targets) < MOST_TARGETS:
             self.targets[target] = None
+
+    def worst_to_json(self) -> dict[str, Any]:
+        """What the state file keeps, which is written after each alarm."""
+        if self.kept.get('id') != self.worst.id:
+            self.kept = self.worst.to_json()
+        return self.kept
 
     def summary(self) -> attempts.Alarm:
         """Tell what was counted, and count anew."""
@@ -213,7 +221,7 @@ class FloodControl:
             {
                 'interval': each.interval,
                 'next_in': each.next_at - now,
-                'worst': each.worst.to_json(),
+                'worst': each.worst_to_json(),
                 'told': [[k.is_permissive, k.verdict] for k in each.told],
                 'count': each.count,
                 'targets': [*each.targets],
