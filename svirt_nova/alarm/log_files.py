@@ -191,8 +191,11 @@ class LogFiles:
                 '%s was rotated away while it was read: lines may be lost',
                 self._path,
             )
-        self._close(files[:-1])
-        return files[-1:]
+        newer = [
+            each for each in files if each.written_at >= current.written_at
+        ]
+        self._close([each for each in files if each not in newer])
+        return newer
 
     def _begin(self) -> bool:
         """Open the file to read next; whether there is one."""

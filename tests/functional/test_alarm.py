@@ -104,7 +104,9 @@ class AlarmCase(program_case.ProgramTestCase):
             time.sleep(0.02)
 
 
-class RestartTest(AlarmCase):
+class ClaimsCase(AlarmCase):
+    """A store with three instances of this host."""
+
     def setUp(self):
         super().setUp()
         url = f'sqlite:///{self.store}'
@@ -115,14 +117,32 @@ class RestartTest(AlarmCase):
             f'topics = {self.topic}\n'
             f'transport_url = {servers.message_bus().url}\n'
         )
-        conf = rpc_service.make_conf(url, 'none', transport_url='fake:/')
-        stores.sync(conf, spaces.LevelSpace.parse('c0.c99'))
-        allocator = sql_allocator.SqlAllocator(conf)
+        self.conf = rpc_service.make_conf(url, self.topic)
+        stores.sync(self.conf, spaces.LevelSpace.parse('c0.c99'))
+        self.allocator = sql_allocator.SqlAllocator(self.conf)
         self.claims = [
-            allocator.acquire(fixture.new_uuid(), project, audit.HOST)
+            self.allocator.acquire(fixture.new_uuid(), project, audit.HOST)
             for project in ('ann', 'bob', 'eve')
         ]
         self.claimed_at = time.monotonic()
+
+    def wait_for_certainty(self):
+        """Wait until those who have the levels are named.
+
+        Who has had one for less than a second is not.
+        """
+        self.wait_until(lambda: time.monotonic() - self.claimed_at > 2.1)
+
+    def level(self, number):
+        return str(self.claims[number].level).partition(':')[2]
+
+    def denial(self, source, target):
+        return audit.denial(self.level(source), self.level(target))
+
+
+class RestartTest(ClaimsCase):
+    def setUp(self):
+        super().setUp()
         self.received = []
         self.listen()
 
@@ -151,16 +171,9 @@ class RestartTest(AlarmCase):
             rpc_service.in_background, listener.stop, listener.wait
         )
 
-    def level(self, number):
-        return str(self.claims[number].level).partition(':')[2]
-
-    def denial(self, source, target):
-        return audit.denial(self.level(source), self.level(target))
-
     def test_a_crash_costs_no_alarm_and_tells_none_again(self):
         process = self.start()
-        # Who has had a level for less than a second is not named.
-        self.wait_until(lambda: time.monotonic() - self.claimed_at > 2.1)
+        self.wait_for_certainty()
         self.write(self.denial(0, 1), *3 * [self.denial(0, 1)])
         self.wait_until(lambda: self.alarms())
         self.wait_until(lambda: self.received)
@@ -199,6 +212,33 @@ class RestartTest(AlarmCase):
 
     def ids(self):
         return {each[2]['id'] for each in self.received}
+
+
+class ServiceTest(ClaimsCase):
+    def test_names_come_from_the_allocator_service(self):
+        self.useFixture(rpc_service.Service(self.conf, self.allocator))
+        other = self.allocator.acquire(fixture.new_uuid(), 'zoe', 'elsewhere')
+        self.configure_alarm(
+            f'[svirt]\nallocator = rpc\n'
+            f'[svirt_nova_allocator]\ntopic = {self.topic}\n'
+            f'transport_url = {servers.message_bus().url}\n'
+        )
+        process = self.start()
+        self.wait_for_certainty()
+        self.write(
+            self.denial(0, 1),
+            audit.denial(self.level(1), str(other.level).partition(':')[2]),
+        )
+        self.wait_until(lambda: len(self.alarms()) == 2)
+        named, unnamed = sorted(
+            self.alarms(), key=lambda each: 'verdict=doubtful' in each
+        )
+        self.assertIn('source_project=ann', named)
+        self.assertIn('target_project=bob', named)
+        # A host may not ask whose the levels of other hosts are.
+        self.assertIn('source_project=bob', unnamed)
+        self.assertNotIn('target_project', unnamed)
+        self.end(process)
 
 
 class DeadAllocatorTest(AlarmCase):

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 
+import json
+
 import hypothesis
 import testtools
 from hypothesis import strategies as st
 
+from svirt_nova.alarm import attempts
 from svirt_nova.alarm import audit_lines
 from svirt_nova.denials import sightings
 from tests.unit.alarm import audit
@@ -39,6 +42,9 @@ class TailTest(testtools.TestCase):
             return
         found = audit_lines.read(line)
         audit_lines.event_of(line)
+        alarm = attempts.judged(found, None, audit.HOST)
+        self.assertTrue(alarm.line().isprintable())
+        json.dumps(alarm.payload())
         if not tail or found.doubt:
             return
         again = audit_lines.read(

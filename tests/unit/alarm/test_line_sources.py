@@ -156,6 +156,18 @@ class LogFilesTest(LogCase):
         )
         self.assertIn('may be lost', self.log.output)
 
+    def test_what_was_rotated_away_while_it_was_read_is_said(self):
+        self.write(2)
+        source = self.follow()
+        self.drain(source)
+        self.write()
+        for _ in range(3):
+            self.rotate(keep=2)
+            self.write()
+        # It is still open: only what no name is left of is lost.
+        self.assertEqual([3, 4, 5, 6], self.drain(source))
+        self.assertIn('may be lost', self.log.output)
+
     def test_the_inode_of_another_file_is_not_taken_for_the_same(self):
         self.write(2)
         source = self.follow()
