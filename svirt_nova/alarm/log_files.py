@@ -264,7 +264,7 @@ class LogFiles:
                     return opened
             except FileNotFoundError as error:
                 # While it is renamed, a name is missing for a moment.
-                if error.filename == str(self._path) and not names:
+                if os.fspath(error.filename) == str(self._path) and not names:
                     return []
             except OSError:
                 self._close(opened)
