@@ -250,6 +250,15 @@ class WheelTest(PackagingTestCase):
             {
                 'etc/nova/rootwrap.d/svirt_nova.filters',
                 'etc/selinux/svirt_nova.cil',
+                'lib/systemd/system/svirt-nova-alarm.service',
+                'lib/systemd/system/svirt-nova-allocator.service',
+                'lib/systemd/system/svirt-nova-check.service',
+                'lib/systemd/system/svirt-nova-check.timer',
+                'lib/systemd/system/svirt-nova-reap.service',
+                'lib/systemd/system/svirt-nova-reap.timer',
+                'lib/sysusers.d/svirt-nova.conf',
+                'lib/tmpfiles.d/svirt-nova.conf',
+                'share/bash-completion/completions/svirt-nova',
             },
             {n.partition('.data/data/')[2] for n in names if '.data/' in n},
         )
