@@ -4,9 +4,13 @@
 import os
 import signal
 import socket
+import threading
 import time
 
 from svirt_nova import exception
+from svirt_nova.allocator.rpc import ending
+from svirt_nova.allocator.rpc import endpoints
+from svirt_nova.allocator.sql import sql_allocator
 from svirt_nova.cmd import start_check
 from tests.functional.allocator import rpc_service
 from tests.functional.allocator import servers
@@ -162,6 +166,31 @@ class EndTest(rpc_service.ProcessTestCase):
         # oslo.messaging has tried for a while then.
         self.wait_for_log(service, 'Trying again in 4 seconds', 4)
         self.end(service)
+
+
+class AnsweredTest(rpc_service.CallsTestCase):
+    def test_a_call_in_work_is_answered_before_the_end(self):
+        entered = threading.Event()
+
+        class Slow(sql_allocator.SqlAllocator):
+            def space(self):
+                entered.set()
+                # For longer than connections have to close.
+                time.sleep(2.5)
+                return super().space()
+
+        endpoint = endpoints.ComputeEndpoint(Slow(self.conf))
+        server = self.useFixture(rpc_service.Server(self.conf, endpoint))
+        asking = self.client()
+        answers = []
+        caller = threading.Thread(
+            target=lambda: answers.append(asking.space()), daemon=True
+        )
+        caller.start()
+        self.assertTrue(entered.wait(30))
+        self.assertTrue(ending.end([server._made]))
+        caller.join(10)
+        self.assertEqual([self.below.space()], answers)
 
 
 class SignalsTest(rpc_service.ProcessTestCase):
