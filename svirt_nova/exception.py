@@ -45,6 +45,10 @@ class UnknownHost(SvirtError):
     """The operator named a host that the store does not know."""
 
 
+class AmbiguousName(SvirtError):
+    """The operator named an instance by what several are called."""
+
+
 class NotConfirmed(SvirtError):
     """The operator did not confirm what cannot be taken back."""
 

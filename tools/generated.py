@@ -8,7 +8,9 @@ what would be made.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
+import io
 import pathlib
 import sys
 import tempfile
@@ -16,6 +18,7 @@ from collections.abc import Callable
 
 from oslo_config import generator
 
+from svirt_nova.cmd import manage
 from tools import lifecycle_table
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -36,8 +39,16 @@ def config_sample() -> str:
         return made.read_text()
 
 
+def completion() -> str:
+    """What bash completes after ``svirt-nova``, of all commands."""
+    with contextlib.redirect_stdout(io.StringIO()) as made:
+        manage.main(['complete'])
+    return f'# SPDX-License-Identifier: Apache-2.0\n{made.getvalue()}'
+
+
 GENERATED: dict[str, Callable[[], str]] = {
     'etc/svirt-nova.conf.sample': config_sample,
+    'etc/bash_completion.d/svirt-nova': completion,
     'doc/source/contributor/lifecycle-table.inc': lifecycle_table.render,
 }
 """The files, and what makes the content of each."""

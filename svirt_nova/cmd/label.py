@@ -11,11 +11,13 @@ from typing import Any
 
 from cliff import lister
 from cliff import show
+from oslo_config import cfg
 
 from svirt_nova import exception
 from svirt_nova.allocator import types
 from svirt_nova.cmd import command
 from svirt_nova.cmd import host_usage
+from svirt_nova.cmd import instance_search
 from svirt_nova.cmd import known_levels
 from svirt_nova.denials import holders
 from svirt_nova.denials import line_times
@@ -46,6 +48,18 @@ def parse_target(text: str) -> str | levels.Level:
             f'{text!r} has no categories: no instance has it'
         )
     return level
+
+
+def read_target(conf: cfg.ConfigOpts, text: str) -> str | levels.Level:
+    """Read what ``label show`` is asked for, which may also be a name.
+
+    :raises SvirtError: see :func:`parse_target` and
+        :func:`instance_search.uuid_of`
+    """
+    try:
+        return parse_target(text)
+    except (exception.InvalidLevel, exception.InvalidContext) as error:
+        return instance_search.uuid_of(conf, text, error)
 
 
 def parse_moment(text: str) -> datetime.datetime:
@@ -114,9 +128,9 @@ class Show(command.Command, show.ShowOne):
         parser.add_argument(
             'target',
             metavar='<instance or level>',
-            help='The UUID of an instance; or a level such as s0:c12,c900 or '
-            'c12,c900, in any order; or a whole context; or a line of ls -Z '
-            'or ps -Z.',
+            help='The UUID of an instance, its name or that of its domain on '
+            'this host; or a level such as s0:c12,c900 or c12,c900, in any '
+            'order; or a whole context; or a line of ls -Z or ps -Z.',
         )
         return parser
 
@@ -124,7 +138,7 @@ class Show(command.Command, show.ShowOne):
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
         """Ask the allocator."""
-        target = parse_target(parsed_args.target)
+        target = read_target(self.app.conf, parsed_args.target)
         allocator = self.allocator()
         if isinstance(target, levels.Level):
             record = known_levels.look_up(allocator, target)

@@ -12,6 +12,8 @@ from oslo_config import cfg
 from svirt_nova import exception
 from svirt_nova import logs
 from svirt_nova.allocator import base
+from svirt_nova.cmd import reloading
+from svirt_nova.cmd import reports
 
 LOG = logs.get_logger(__name__)
 
@@ -26,9 +28,14 @@ class _Reaper(cotyledon.Service):
     """
 
     def __init__(
-        self, worker_id: types.WorkerId, conf: cfg.ConfigOpts
+        self,
+        worker_id: types.WorkerId,
+        conf: cfg.ConfigOpts,
+        reloader: reloading.Reloader,
     ) -> None:
         super().__init__(worker_id)
+        self._reloader = reloader.for_worker()
+        reports.install(conf, f'svirt-nova-allocator-{self.name}')
         self.allocator = base.load(conf, conf.svirt_nova_allocator.driver)
         self._ended = threading.Event()
 
@@ -44,6 +51,10 @@ class _Reaper(cotyledon.Service):
         if not self.wait(seconds):
             raise exception.ComputeApiError('the service ends')
 
+    def reload(self) -> None:
+        """Take changed options."""
+        self._reloader.reload()
+
     def terminate(self) -> None:
         """End before the next pass."""
         self._ended.set()
@@ -55,9 +66,12 @@ class ReaperService(_Reaper):
     name = 'reaper'
 
     def __init__(
-        self, worker_id: types.WorkerId, conf: cfg.ConfigOpts
+        self,
+        worker_id: types.WorkerId,
+        conf: cfg.ConfigOpts,
+        reloader: reloading.Reloader,
     ) -> None:
-        super().__init__(worker_id, conf)
+        super().__init__(worker_id, conf, reloader)
         self._conf = conf
         self._interval: int = conf.svirt_nova_allocator.reap_interval
         self._pause = min(_LONGEST_PAUSE, self._interval)
@@ -103,9 +117,12 @@ class PromptReaperService(_Reaper):
     name = 'prompt-reaper'
 
     def __init__(
-        self, worker_id: types.WorkerId, conf: cfg.ConfigOpts
+        self,
+        worker_id: types.WorkerId,
+        conf: cfg.ConfigOpts,
+        reloader: reloading.Reloader,
     ) -> None:
-        super().__init__(worker_id, conf)
+        super().__init__(worker_id, conf, reloader)
         # keystoneauth takes long to import.
         from svirt_nova.lifecycle import compute_api
         from svirt_nova.lifecycle import dropped_claims

@@ -7,6 +7,7 @@ die, and ends them in order at SIGTERM.
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import sys
@@ -24,12 +25,18 @@ from svirt_nova import logs
 from svirt_nova.allocator import base
 from svirt_nova.allocator.rpc import authentication
 from svirt_nova.allocator.rpc import calls
+from svirt_nova.allocator.rpc import ending
 from svirt_nova.allocator.rpc import endpoints
 from svirt_nova.allocator.rpc import server
 from svirt_nova.allocator.rpc import transport
 from svirt_nova.cmd import beliefs
 from svirt_nova.cmd import config
+from svirt_nova.cmd import liveness
 from svirt_nova.cmd import reapers
+from svirt_nova.cmd import reloading
+from svirt_nova.cmd import reports
+from svirt_nova.cmd import start_check
+from svirt_nova.cmd import supervision
 
 LOG = logs.get_logger(__name__)
 
@@ -45,10 +52,17 @@ class CallService(cotyledon.Service):
     name = 'calls'
 
     def __init__(
-        self, worker_id: types.WorkerId, conf: cfg.ConfigOpts
+        self,
+        worker_id: types.WorkerId,
+        conf: cfg.ConfigOpts,
+        reloader: reloading.Reloader,
+        board: liveness.Board,
     ) -> None:
         super().__init__(worker_id)
+        self._reloader = reloader.for_worker()
+        reports.install(conf, f'{_PROGRAM}-{self.name}')
         allocator = _load_allocator(conf)
+        self._pulse = liveness.Pulse(board, worker_id, allocator)
         keys = authentication.keys_of(conf, allocator)
         unique = f'{socket.gethostname()}-{uuid.uuid4().hex}'
         self._servers = []
@@ -67,14 +81,17 @@ class CallService(cotyledon.Service):
         """Begin to answer."""
         for each in self._servers:
             each.start()
+        self._pulse.answers(True)
         LOG.info('Calls are answered, process %d', os.getpid())
+
+    def reload(self) -> None:
+        """Take changed options."""
+        self._reloader.reload()
 
     def terminate(self) -> None:
         """Answer the calls that have arrived, and end."""
-        for each in self._servers:
-            each.stop()
-        for each in self._servers:
-            each.wait()
+        self._pulse.answers(False)
+        ending.end(self._servers)
 
 
 def _load_allocator(conf: cfg.ConfigOpts) -> base.Allocator:
@@ -96,6 +113,7 @@ def _read_configuration(argv: Sequence[str]) -> cfg.ConfigOpts:
     conf = cfg.ConfigOpts()
     svirt_nova.conf.register_opts(conf)
     logging.register_options(conf)
+    reports.register_opts(conf)
     try:
         conf(
             list(argv),
@@ -130,25 +148,57 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     :returns: the exit status: 1 when the service cannot be started
     """
+    supervision.take()
+    arguments = sys.argv[1:] if argv is None else argv
     try:
-        conf = _read_configuration(sys.argv[1:] if argv is None else argv)
+        conf = _read_configuration(arguments)
         logging.setup(conf, _PROGRAM)
         _check(conf)
+        supervision.status('The store and the message bus are looked at')
+        start_check.check(conf, conf.svirt_nova_allocator.driver)
     except exception.SvirtError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1
+    _run(
+        conf,
+        reloading.Reloader(
+            conf, functools.partial(_read_configuration, arguments)
+        ),
+    )
+    return 0
+
+
+def _run(conf: cfg.ConfigOpts, reloader: reloading.Reloader) -> None:
+    """Run the processes of the service until it is ended."""
     options = conf.svirt_nova_allocator
     manager = cotyledon.ServiceManager(
         graceful_shutdown_timeout=_SHUTDOWN_TIMEOUT
     )
-    manager.add(CallService, workers=options.workers, args=(conf,))
+    board = liveness.Board(options.workers)
+    answering = manager.add(
+        CallService, workers=options.workers, args=(conf, reloader, board)
+    )
     if options.reap_interval:
-        manager.add(reapers.ReaperService, args=(conf,))
+        manager.add(reapers.ReaperService, args=(conf, reloader))
     if beliefs.asks_nova(conf):
-        manager.add(reapers.PromptReaperService, args=(conf,))
+        manager.add(reapers.PromptReaperService, args=(conf, reloader))
+    watch = liveness.Watch(board)
+
+    def note_death(
+        service: types.ServiceId, worker: types.WorkerId, _code: int
+    ) -> None:
+        if service == answering:
+            board.note_death(worker)
+
+    manager.register_hooks(
+        on_reload=reloader.reload,
+        on_terminate=watch.end,
+        on_dead_worker=note_death,
+    )
+    reports.install(conf, _PROGRAM)
     LOG.info('The allocator service starts, process %d', os.getpid())
+    watch.start()
     manager.run()
-    return 0
 
 
 if __name__ == '__main__':

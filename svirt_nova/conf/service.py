@@ -86,6 +86,7 @@ option says. It asks Nova as soon as the last claim on an instance is dropped.
         'host_claim_limit',
         default=4096,
         min=0,
+        mutable=True,
         help="""
 How many instances a host can claim at a time. 0: as many as it likes.
 
@@ -100,6 +101,7 @@ have them. A warning names the host from 80 % on.
         'host_level_rate',
         default=120,
         min=0,
+        mutable=True,
         help="""
 How many levels a host can get in a minute for instances that have none. 0: as
 many as it likes.
@@ -149,6 +151,7 @@ the service may do it at once.
         'forget_hosts_after',
         default=7 * 24 * 3600,
         min=0,
+        mutable=True,
         help="""
 Seconds after which claims of a host are dropped that is gone. 0: never.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import threading
+import urllib.parse
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -191,6 +192,42 @@ class ComputeApi:
             f'Nova answered {status} when asked for instance {asked}, and '
             f'neither with it nor that it could not be found'
         )
+
+    def named(self, name: str) -> list[str]:
+        """The UUIDs of all instances that have a name and are not deleted.
+
+        :raises ComputeApiError: no certain answer, or too many for one
+        """
+        # Nova takes it as a regular expression of its database, and each has
+        # signs of its own: the answer is compared with the name.
+        pattern = ''.join(
+            each if each.isalnum() or each in '-_' else '.' for each in name
+        )
+        query = urllib.parse.urlencode(
+            {'all_tenants': 1, 'name': f'^{pattern}$'}
+        )
+        status, body = self._get(f'/servers?{query}')
+        servers = body.get('servers')
+        if status != 200 or not isinstance(servers, list):
+            raise exception.ComputeApiError(
+                f'Nova answered {status} when asked for the instances of a '
+                f'name. The user in [{compute_api.GROUP}] must be an '
+                f'administrator'
+            )
+        if body.get('servers_links'):
+            raise exception.ComputeApiError(
+                'more instances have such a name than Nova lists at a time'
+            )
+        found = [
+            each.get('id')
+            for each in servers
+            if isinstance(each, dict) and each.get('name') == name
+        ]
+        if not all(map(uuidutils.is_uuid_like, found)):
+            raise exception.ComputeApiError(
+                'Nova listed an instance without a UUID'
+            )
+        return [str(each) for each in found]
 
 
 def _read_server(asked: str, body: Mapping[str, Any]) -> clouds.Server:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import http.server
 import json
+import re
 import threading
 import urllib.parse
 import uuid
@@ -110,6 +111,7 @@ class NovaApi(fixtures.Fixture):
 
     :ivar servers: the project of each instance, by its UUID
     :ivar hosts: the host of each instance that has one
+    :ivar names: the name of each instance that has one
     :ivar services: the compute services, as ``os-services`` lists them
     :ivar lie: makes the answer of a question and of the true answer
     :ivar asked: all questions
@@ -118,6 +120,7 @@ class NovaApi(fixtures.Fixture):
     def __init__(self, *hosts: str) -> None:
         self.servers: dict[str, str] = {}
         self.hosts: dict[str, str] = {}
+        self.names: dict[str, str] = {}
         self.services: list[dict[str, Any]] = []
         self.lie: Lie = honest
         self.asked: list[Question] = []
@@ -179,7 +182,18 @@ class NovaApi(fixtures.Fixture):
                     'forbidden',
                     'Only administrators may list deleted instances',
                 )
-            return answer(200, {'servers': []})
+            pattern = question.query.get('name')
+            return answer(
+                200,
+                {
+                    'servers': [
+                        {'id': each, 'name': self.names[each]}
+                        for each in self.servers
+                        if pattern is not None
+                        and re.search(pattern, self.names.get(each, ''))
+                    ]
+                },
+            )
         name = question.instance
         project = self.servers.get(name or '')
         if name is None:

@@ -111,6 +111,18 @@ class HostQuotas:
         self._allocator = allocator
         self._flows = flows
         self._clock = clock
+        self._lock = threading.Lock()
+        self._hosts: collections.OrderedDict[str, _Host] = (
+            collections.OrderedDict()
+        )
+        self.limit(most_claims, most_new)
+
+    def limit(self, most_claims: int, most_new: int) -> None:
+        """Set the limits; hosts keep what they have.
+
+        :param most_claims: see :class:`HostQuotas`
+        :param most_new: see :class:`HostQuotas`
+        """
         self._claims = _Limit(
             most_claims, 'instances that it claims', 'host_claim_limit'
         )
@@ -123,10 +135,6 @@ class HostQuotas:
                 most_claims, 'adopted levels in an hour', 'host_claim_limit'
             ),
         }
-        self._lock = threading.Lock()
-        self._hosts: collections.OrderedDict[str, _Host] = (
-            collections.OrderedDict()
-        )
 
     def check(
         self, flow: host_flows.Flow, host: str, instance_uuid: str
@@ -138,6 +146,8 @@ class HostQuotas:
         :raises ValueError: the host's name is none
         :raises AllocatorError: the store does not answer
         """
+        if self._is_open:
+            return
         # What is remembered by its name must have one.
         arguments.check_name('host', host)
         found = self._of(host)
@@ -167,6 +177,11 @@ class HostQuotas:
         raise exception.LimitReached(
             f'instance {printing.name(instance_uuid)} was not claimed: {text}'
         )
+
+    @property
+    def _is_open(self) -> bool:
+        """Whether there is no limit."""
+        return not (self._claims.most or self._taken[_Flow.ACQUIRED].most)
 
     def _of(self, host: str) -> _Host:
         with self._lock:
@@ -239,6 +254,8 @@ class HostQuotas:
         :param flow: how a level was taken, if the instance had none
         :param given: what the host is answered
         """
+        if self._is_open:
+            return
         found = self._of(host)
         now = self._clock()
         with self._lock:
@@ -317,19 +334,28 @@ class HostQuotas:
 
 
 def load(conf: cfg.ConfigOpts, allocator: base.Allocator) -> HostQuotas | None:
-    """Make the limits that the options set; None if there are none."""
+    """Make the limits that the options set, also when they are changed.
+
+    :returns: None if the allocator cannot count
+    """
     options = conf.svirt_nova_allocator
     flows = allocator.host_flows()
-    if not (options.host_claim_limit or options.host_level_rate):
-        return None
     if flows is None:
-        LOG.warning(
-            'The allocator driver %s does not count what hosts take: '
-            '[svirt_nova_allocator] host_claim_limit and host_level_rate '
-            'have no effect',
-            type(allocator).__name__,
-        )
+        if options.host_claim_limit or options.host_level_rate:
+            LOG.warning(
+                'The allocator driver %s does not count what hosts take: '
+                '[svirt_nova_allocator] host_claim_limit and host_level_rate '
+                'have no effect',
+                type(allocator).__name__,
+            )
         return None
-    return HostQuotas(
+    made = HostQuotas(
         allocator, flows, options.host_claim_limit, options.host_level_rate
     )
+
+    def change(conf: cfg.ConfigOpts, _fresh: object) -> None:
+        options = conf.svirt_nova_allocator
+        made.limit(options.host_claim_limit, options.host_level_rate)
+
+    conf.register_mutate_hook(change)
+    return made

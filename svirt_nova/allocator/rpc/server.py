@@ -9,13 +9,13 @@ from typing import Any
 import oslo_messaging
 from oslo_config import cfg
 from oslo_messaging.rpc import dispatcher as rpc_dispatcher
-from oslo_messaging.rpc import server as rpc_server
 
 from svirt_nova import exception
 from svirt_nova import logs
 from svirt_nova import printing
 from svirt_nova.allocator.rpc import authentication
 from svirt_nova.allocator.rpc import calls
+from svirt_nova.allocator.rpc import ending
 from svirt_nova.allocator.rpc import endpoints
 from svirt_nova.allocator.rpc import envelope
 from svirt_nova.allocator.rpc import signatures
@@ -178,7 +178,7 @@ def create(
     name: str,
     endpoint: endpoints.Endpoint,
     callers: authentication.Authentication,
-) -> Any:
+) -> ending.Server:
     """Make a server of the calls of an endpoint.
 
     :param name: of this process; no other may have it
@@ -196,6 +196,6 @@ def create(
         topic=transport.topic_name(conf, endpoint.topic),
         server=name,
     )
-    return rpc_server.RPCServer(
+    return ending.Server(
         bus, target, _Dispatcher(endpoint, callers), 'threading'
     )

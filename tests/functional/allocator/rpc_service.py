@@ -3,6 +3,7 @@
 
 import contextlib
 import functools
+import os
 import pathlib
 import subprocess
 import sys
@@ -193,11 +194,13 @@ class ProcessTestCase(testtools.TestCase):
         stores.sync(conf, spaces.LevelSpace.parse('c0.c99'))
         self.below = sql_allocator.SqlAllocator(conf)
 
-    def start(self, more='', **options):
+    def start(self, more='', environment=None, **options):
         """Start the program.
 
         :param more: lines of its configuration
-        :returns: its process, which has the path of its ``log``
+        :param environment: what it has beside that of this process
+        :returns: its process, which has the paths of its ``log`` and of its
+            configuration, ``conf``
         """
         options = {
             'topic': self.topic,
@@ -218,14 +221,16 @@ class ProcessTestCase(testtools.TestCase):
                 [
                     sys.executable,
                     '-m',
-                    'svirt_nova.cmd.service',
+                    'svirt_nova.cmd.allocator_program',
                     '--config-file',
                     path,
                 ],
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                env=os.environ | (environment or {}),
             )
         self.addCleanup(self._end, process)
+        process.conf = path
         process.log = path.with_suffix('.log')
         return process
 
@@ -263,10 +268,14 @@ class ProcessTestCase(testtools.TestCase):
 
     def wait_until_workers_answer(self, process, number=1):
         """Wait until so many workers answer, and obey signals."""
+        self.wait_for_log(process, 'Calls are answered', number)
+
+    def wait_for_log(self, process, text, number=1):
+        """Wait until a text is so often in the program's log."""
         deadline = time.monotonic() + _PATIENCE
-        while process.log.read_text().count('Calls are answered') < number:
-            self.assertLess(time.monotonic(), deadline)
-            time.sleep(0.1)
+        while (log := process.log.read_text()).count(text) < number:
+            self.assertLess(time.monotonic(), deadline, log)
+            time.sleep(0.05)
 
     def wait_until_it_answers(self, asking):
         """Wait until a call of a client is answered."""
