@@ -29,11 +29,13 @@ from svirt_nova.allocator.rpc import server
 from svirt_nova.allocator.rpc import transport
 from svirt_nova.cmd import beliefs
 from svirt_nova.cmd import config
+from svirt_nova.cmd import exporter
 from svirt_nova.cmd import reapers
+from svirt_nova.metrics import tallies
 
 LOG = logs.get_logger(__name__)
 
-_PROGRAM = 'svirt-nova-allocator'
+_PROGRAM = exporter.PROGRAM
 _OWN_DRIVER = 'rpc'
 _SHUTDOWN_TIMEOUT = 30
 """Seconds that a process has to end in order."""
@@ -42,12 +44,16 @@ _SHUTDOWN_TIMEOUT = 30
 class CallService(cotyledon.Service):
     """A process that answers calls."""
 
-    name = 'calls'
+    name = exporter.CALLS
 
     def __init__(
-        self, worker_id: types.WorkerId, conf: cfg.ConfigOpts
+        self,
+        worker_id: types.WorkerId,
+        conf: cfg.ConfigOpts,
+        values: tallies.Tallies | None = None,
     ) -> None:
         super().__init__(worker_id)
+        exporter.count_as(f'{self.name}-{worker_id}', values)
         allocator = _load_allocator(conf)
         keys = authentication.keys_of(conf, allocator)
         unique = f'{socket.gethostname()}-{uuid.uuid4().hex}'
@@ -141,11 +147,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     manager = cotyledon.ServiceManager(
         graceful_shutdown_timeout=_SHUTDOWN_TIMEOUT
     )
-    manager.add(CallService, workers=options.workers, args=(conf,))
+    # Made before the processes, which share it.
+    values = exporter.make_values(conf)
+    arguments = (conf, values)
+    manager.add(CallService, workers=options.workers, args=arguments)
     if options.reap_interval:
-        manager.add(reapers.ReaperService, args=(conf,))
+        manager.add(reapers.ReaperService, args=arguments)
     if beliefs.asks_nova(conf):
-        manager.add(reapers.PromptReaperService, args=(conf,))
+        manager.add(reapers.PromptReaperService, args=arguments)
+    if values is not None:
+        manager.add(exporter.ExporterService, args=arguments)
     LOG.info('The allocator service starts, process %d', os.getpid())
     manager.run()
     return 0

@@ -9,10 +9,11 @@ from oslo_config import cfg
 
 from svirt_nova.conf import caller_keys
 from svirt_nova.conf import database
+from svirt_nova.conf import scraping
 from svirt_nova.conf import service
 from svirt_nova.conf import svirt
 
-_MODULES = (svirt, database, service, caller_keys)
+_MODULES = (svirt, database, service, caller_keys, scraping)
 
 
 def register_opts(conf: cfg.ConfigOpts) -> None:
