@@ -248,7 +248,9 @@ class WheelTest(PackagingTestCase):
         )
         self.assertEqual(
             {
+                'etc/grafana/svirt_nova.json',
                 'etc/nova/rootwrap.d/svirt_nova.filters',
+                'etc/prometheus/svirt_nova.rules.yml',
                 'etc/selinux/svirt_nova.cil',
             },
             {n.partition('.data/data/')[2] for n in names if '.data/' in n},
