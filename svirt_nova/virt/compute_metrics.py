@@ -12,6 +12,7 @@ import contextlib
 import time
 from collections.abc import Iterable
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from oslo_config import cfg
 
@@ -22,6 +23,9 @@ from svirt_nova.lifecycle import violations
 from svirt_nova.metrics import definitions
 from svirt_nova.metrics import recorder
 from svirt_nova.metrics import tallies
+
+if TYPE_CHECKING:
+    from svirt_nova.metrics import exposition
 
 PROGRAM = 'nova-compute'
 
@@ -134,10 +138,13 @@ DEFINITIONS = (
 """All metrics of nova-compute."""
 
 
-def start(conf: cfg.ConfigOpts) -> None:
-    """Count, and show what is counted, if [svirt_metrics] says so."""
+def start(conf: cfg.ConfigOpts) -> exposition.Exposition | None:
+    """Count, and show what is counted, if [svirt_metrics] says so.
+
+    :returns: what is shown; None if nothing is
+    """
     if not scraping.is_wanted(conf):
-        return
+        return None
     # Hosts without metrics do not wait for its import.
     import prometheus_client
 
@@ -150,7 +157,7 @@ def start(conf: cfg.ConfigOpts) -> None:
     recorder.set_value(INTERVAL, conf.svirt.reconcile_interval)
     registry = prometheus_client.CollectorRegistry()
     registry.register(values)
-    exposition.expose(conf, registry, PROGRAM)
+    return exposition.expose(conf, registry, PROGRAM)
 
 
 def store_answered(is_reachable: bool) -> None:

@@ -47,6 +47,9 @@ class OutageMemory:
         except exception.StoreUnusable:
             compute_metrics.store_answered(False)
             raise
+        except exception.SvirtError:
+            compute_metrics.store_answered(True)
+            raise
         self._until = 0.0
         compute_metrics.store_answered(True)
         return answer

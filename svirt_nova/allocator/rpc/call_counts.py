@@ -64,9 +64,12 @@ def refused(call: Any, problem: Exception) -> None:
 
     :param call: its name, as the caller says
     """
-    if not isinstance(call, str):
-        call = definitions.OTHER
-    recorder.add(CALLS, call, _outcome(problem))
+    if isinstance(call, str) and call in _NAMES:
+        recorder.add(CALLS, call, _outcome(problem))
+    else:
+        # Callers must not make the service seem to fail by calls that they
+        # make up.
+        recorder.add(CALLS, definitions.OTHER, _REFUSED)
     reason = envelope.name_of(problem)
     recorder.add(REFUSALS, reason or definitions.OTHER)
 

@@ -6,9 +6,8 @@ import signal
 import time
 import urllib.request
 
-from prometheus_client import parser
-
 from svirt_nova import exception
+from tests import metrics_case
 from tests import promtool
 from tests.fakes import nova_api
 from tests.functional.allocator import fixture
@@ -41,11 +40,7 @@ class MetricsTest(rpc_service.ProcessTestCase):
 
     def shown(self):
         """The value of each series."""
-        return {
-            (sample.name, *sample.labels.values()): sample.value
-            for family in parser.text_string_to_metric_families(self.scrape())
-            for sample in family.samples
-        }
+        return metrics_case.read(self.scrape())
 
     def wait_for(self, value, *series):
         """Wait until a series has a value."""

@@ -6,13 +6,12 @@ import os
 import signal
 import threading
 
-import prometheus_client
 import testtools
-from prometheus_client import parser
 
 from svirt_nova.metrics import definitions
 from svirt_nova.metrics import recorder
 from svirt_nova.metrics import tallies
+from tests import metrics_case
 
 COUNTED = definitions.Definition(
     'svirt_nova_things_total',
@@ -29,18 +28,6 @@ TIMES = definitions.Definition(
     'Times.',
     buckets=(0.1, 1.0),
 )
-
-
-def shown(values):
-    """What Prometheus reads: the value of each series."""
-    registry = prometheus_client.CollectorRegistry()
-    registry.register(values)
-    text = prometheus_client.generate_latest(registry).decode()
-    return {
-        (sample.name, *sample.labels.values()): sample.value
-        for family in parser.text_string_to_metric_families(text)
-        for sample in family.samples
-    }
 
 
 class TalliesTest(testtools.TestCase):
@@ -63,22 +50,28 @@ class TalliesTest(testtools.TestCase):
         os.waitpid(child, 0)
 
     def test_counters_are_there_before_anything_is_counted(self):
-        found = shown(self.values)
+        found = metrics_case.shown(self.values)
         for kind in ('a', 'b', 'other'):
             self.assertEqual(0, found['svirt_nova_things_total', kind])
         self.assertEqual(0, found['svirt_nova_seconds_count',])
 
     def test_gauge_that_nobody_set_is_not_shown(self):
-        self.assertNotIn(('svirt_nova_level', 'p'), shown(self.values))
+        self.assertNotIn(
+            ('svirt_nova_level', 'p'), metrics_case.shown(self.values)
+        )
         self.values.set(LEVEL, 0)
-        self.assertEqual(0, shown(self.values)['svirt_nova_level', 'p'])
+        self.assertEqual(
+            0, metrics_case.shown(self.values)['svirt_nova_level', 'p']
+        )
         self.values.set(LEVEL, math.nan)
-        self.assertNotIn(('svirt_nova_level', 'p'), shown(self.values))
+        self.assertNotIn(
+            ('svirt_nova_level', 'p'), metrics_case.shown(self.values)
+        )
 
     def test_value_of_a_label_that_is_not_defined_counts_as_other(self):
         for kind in ('x', 'y" 1\n', 'a'):
             self.values.add(COUNTED, kind)
-        found = shown(self.values)
+        found = metrics_case.shown(self.values)
         self.assertEqual(2, found['svirt_nova_things_total', 'other'])
         self.assertEqual(1, found['svirt_nova_things_total', 'a'])
         self.assertEqual(3, len([k for k in found if 'things' in k[0]]))
@@ -87,19 +80,21 @@ class TalliesTest(testtools.TestCase):
         for _ in range(3):
             self.in_a_child('one', lambda: self.values.add(COUNTED, 'a'))
         self.in_a_child('two', lambda: self.values.add(COUNTED, 'a'))
-        found = shown(self.values)
+        found = metrics_case.shown(self.values)
         self.assertEqual(4, found['svirt_nova_things_total', 'a'])
 
     def test_gauge_has_the_highest_value_of_the_processes(self):
         self.in_a_child('one', lambda: self.values.set(LEVEL, 7))
         self.in_a_child('two', lambda: self.values.set(LEVEL, 5))
-        self.assertEqual(7, shown(self.values)['svirt_nova_level', 'p'])
+        self.assertEqual(
+            7, metrics_case.shown(self.values)['svirt_nova_level', 'p']
+        )
 
     def test_each_bucket_has_all_values_up_to_its_bound(self):
         self.in_a_child('one', lambda: self.values.observe(TIMES, 0.05))
         for value in (0.1, 0.5, 4.0):
             self.values.observe(TIMES, value)
-        found = shown(self.values)
+        found = metrics_case.shown(self.values)
         self.assertEqual(
             [2, 3, 4],
             [
@@ -121,7 +116,8 @@ class TalliesTest(testtools.TestCase):
         for each in threads:
             each.join()
         self.assertEqual(
-            20_000, shown(self.values)['svirt_nova_things_total', 'a']
+            20_000,
+            metrics_case.shown(self.values)['svirt_nova_things_total', 'a'],
         )
 
     def test_process_without_a_part_is_refused(self):
@@ -146,4 +142,6 @@ class RecorderTest(testtools.TestCase):
         values = tallies.Tallies('p', [COUNTED])
         recorder.start(values)
         self.count_all()
-        self.assertEqual(1, shown(values)['svirt_nova_things_total', 'a'])
+        self.assertEqual(
+            1, metrics_case.shown(values)['svirt_nova_things_total', 'a']
+        )
