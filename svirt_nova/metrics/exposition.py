@@ -173,9 +173,14 @@ def expose(
     :returns: what is shown, which may be nothing
     """
     scraping.register_opts(conf)
-    options = conf.svirt_metrics
     name = program or conf.prog or pathlib.Path(sys.argv[0]).name
     found = Exposition()
+    options = conf.svirt_metrics
+    try:
+        interval = options.interval
+    except cfg.Error as error:
+        LOG.error('No metrics of %s are shown: %s', name, error)
+        return found
     listen = _listen_of(options.listen, name)
     if listen is not None:
         try:
@@ -193,7 +198,7 @@ def expose(
             LOG.info('Metrics of %s are shown at %s', name, listen)
     if options.textfile_directory:
         path = pathlib.Path(options.textfile_directory, _file_name(name))
-        found.write(registry, path, options.interval)
+        found.write(registry, path, interval)
     return found
 
 

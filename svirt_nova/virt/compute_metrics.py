@@ -138,11 +138,20 @@ DEFINITIONS = (
 """All metrics of nova-compute."""
 
 
+_shown: list[exposition.Exposition] = []
+"""What this process shows: nothing, or one."""
+
+
 def start(conf: cfg.ConfigOpts) -> exposition.Exposition | None:
     """Count, and show what is counted, if [svirt_metrics] says so.
 
+    nova-compute starts its driver once more, in the same process, when it
+    gets SIGHUP.
+
     :returns: what is shown; None if nothing is
     """
+    while _shown:
+        _shown.pop().close()
     if not scraping.is_wanted(conf):
         return None
     # Hosts without metrics do not wait for its import.
@@ -157,7 +166,8 @@ def start(conf: cfg.ConfigOpts) -> exposition.Exposition | None:
     recorder.set_value(INTERVAL, conf.svirt.reconcile_interval)
     registry = prometheus_client.CollectorRegistry()
     registry.register(values)
-    return exposition.expose(conf, registry, PROGRAM)
+    _shown.append(exposition.expose(conf, registry, PROGRAM))
+    return _shown[-1]
 
 
 def store_answered(is_reachable: bool) -> None:

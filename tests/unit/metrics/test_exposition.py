@@ -81,6 +81,14 @@ class HttpTest(ExposedTestCase):
             8, self.log.output.count('No metrics of svirt-nova-test')
         )
 
+    def test_value_that_is_no_number_is_logged_and_ends_nothing(self):
+        path = self.directory / 'x.conf'
+        path.write_text('[svirt_metrics]\nlisten = 127.0.0.1:0\ninterval = x')
+        conf = cfg.ConfigOpts()
+        conf([], default_config_files=[str(path)])
+        self.assertIsNone(exposition.expose(conf, self.registry).port)
+        self.assertIn('interval', self.log.output)
+
     def test_program_listens_where_its_name_stands_or_where_none_does(self):
         entries = ['127.0.0.1:1', 'svirt-nova-alarm=127.0.0.1:2', 'x=[::1]:3']
         for program, expected in (

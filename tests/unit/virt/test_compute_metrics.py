@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pathlib
 import time
+import urllib.request
 
 import fixtures
 import nova.conf
@@ -22,6 +23,7 @@ from svirt_nova.virt import outages
 from svirt_nova.virt import reconcile
 from svirt_nova.virt import traits
 from tests import metrics_case
+from tests.lab import processes
 from tests.unit.virt import cloud_case
 
 CONF = nova.conf.CONF
@@ -109,19 +111,34 @@ class StartTest(testtools.TestCase):
     def setUp(self):
         super().setUp()
         svirt_nova.conf.register_opts(CONF)
+        self.useFixture(fixtures.FakeLogger())
         self.addCleanup(recorder.start, None)
+
+    def flag(self, name, value, group='svirt_metrics'):
+        CONF.set_override(name, value, group)
+        self.addCleanup(CONF.clear_override, name, group)
+
+    def test_driver_that_is_started_again_shows_what_it_counts_then(self):
+        [port] = processes.free_ports(1)
+        self.flag('listen', [f'127.0.0.1:{port}'])
+        for number in (3, 5):
+            shown = compute_metrics.start(CONF)
+            self.assertEqual(port, shown.port)
+            compute_metrics.claimed(number)
+            with urllib.request.urlopen(
+                f'http://127.0.0.1:{port}/metrics', timeout=10
+            ) as answer:
+                found = metrics_case.read(answer.read().decode())
+            self.assertEqual(number, found['svirt_nova_host_claims',])
+        shown.close()
 
     def test_nothing_is_shown_unless_an_option_says_so(self):
         self.assertIsNone(compute_metrics.start(CONF))
 
     def test_mode_and_interval_are_shown_from_the_start(self):
         directory = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
-        for name, value, group in (
-            ('textfile_directory', str(directory), 'svirt_metrics'),
-            ('mode', 'permissive', 'svirt'),
-        ):
-            CONF.set_override(name, value, group)
-            self.addCleanup(CONF.clear_override, name, group)
+        self.flag('textfile_directory', str(directory))
+        self.flag('mode', 'permissive', 'svirt')
         self.addCleanup(compute_metrics.start(CONF).close)
         path = directory / 'nova-compute.prom'
         deadline = time.monotonic() + 10
