@@ -17,7 +17,7 @@ from collections.abc import Callable
 from oslo_config import generator
 
 from tools import lifecycle_table
-from tools import metrics_table
+from tools import metrics_list
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -40,7 +40,7 @@ def config_sample() -> str:
 GENERATED: dict[str, Callable[[], str]] = {
     'etc/svirt-nova.conf.sample': config_sample,
     'doc/source/contributor/lifecycle-table.inc': lifecycle_table.render,
-    'doc/source/metrics-table.inc': metrics_table.render,
+    'doc/source/metrics-list.inc': metrics_list.render,
 }
 """The files, and what makes the content of each."""
 

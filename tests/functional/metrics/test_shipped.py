@@ -13,7 +13,7 @@ import yaml
 from svirt_nova.metrics import definitions
 from svirt_nova.metrics import tallies
 from tests import promtool
-from tools import metrics_table
+from tools import metrics_list
 
 ROOT = pathlib.Path(__file__).parents[3]
 RULES = ROOT / 'etc/prometheus/svirt_nova.rules.yml'
@@ -26,7 +26,7 @@ FOREIGN_LABELS = {'instance', 'job', 'le', 'file'}
 
 KNOWN = {
     sample: each
-    for defined in metrics_table.PROGRAMS.values()
+    for defined in metrics_list.PROGRAMS.values()
     for each in defined
     for sample in each.samples
 }
@@ -139,7 +139,7 @@ class ShippedTest(testtools.TestCase):
 class MetricsTest(testtools.TestCase):
     def values(self, program):
         """The metrics of a program, with a value for each series."""
-        defined = metrics_table.PROGRAMS[program]
+        defined = metrics_list.PROGRAMS[program]
         made = tallies.Tallies(program, defined)
         for each in defined:
             for labels in each.series():
@@ -157,7 +157,7 @@ class MetricsTest(testtools.TestCase):
         return text
 
     def test_promtool_accepts_the_metrics_of_each_program(self):
-        for program in metrics_table.PROGRAMS:
+        for program in metrics_list.PROGRAMS:
             promtool.check(
                 self, 'check', 'metrics', text=self.shown([program])
             )
@@ -166,13 +166,13 @@ class MetricsTest(testtools.TestCase):
         """node_exporter refuses all files of a host then."""
         lines = [
             line.rpartition(' ')[0]
-            for line in self.shown(metrics_table.PROGRAMS).splitlines()
+            for line in self.shown(metrics_list.PROGRAMS).splitlines()
             if not line.startswith('#')
         ]
         self.assertEqual(len(lines), len(set(lines)))
 
     def test_a_program_has_a_number_of_series_that_is_known(self):
-        for program in metrics_table.PROGRAMS:
+        for program in metrics_list.PROGRAMS:
             lines = self.shown([program]).splitlines()
             self.assertLess(
                 len([line for line in lines if line[0] != '#']), 800

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All metrics, and the table of them in the guide."""
+"""All metrics, and the list of them in the guide."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PROGRAMS: dict[str, Sequence[definitions.Definition]] = {
 """The metrics of each program."""
 
 _MOST_VALUES = 8
-"""Values of a label that the table names."""
+"""Values of a label that the list names."""
 
 _HEAD = """..
     SPDX-License-Identifier: Apache-2.0
@@ -57,37 +57,27 @@ def _values(values: Sequence[str]) -> str:
     return ', '.join(f'``{each}``' for each in values)
 
 
-def _rows(defined: definitions.Definition) -> Iterator[str]:
-    yield f'   * - ``{defined.name}``'
-    yield f'     - {defined.kind}'
+def _entry(defined: definitions.Definition) -> Iterator[str]:
+    """The lines about a metric."""
+    yield f'``{defined.name}``: {defined.kind}'
+    yield f'    {defined.help}'
     labels = [
-        f'``{label}``: {_values(values)}'
+        f'``{label}`` ({_values(values)})'
         for label, values in defined.labels.items()
     ]
     if defined.is_shared:
         labels.insert(0, '``program``')
-    yield f'     - {"; ".join(labels)}'.rstrip()
-    yield f'     - {defined.help}'
+    if labels:
+        yield ''
+        yield f'    By {" and ".join(labels)}.'
+    yield ''
 
 
 def render() -> str:
-    """The tables of the guide, one for each program."""
+    """The metrics in the guide, a list for each program."""
     lines = [_HEAD]
     for program, defined in PROGRAMS.items():
-        lines += [
-            program,
-            '-' * len(program),
-            '',
-            '.. list-table::',
-            '   :header-rows: 1',
-            '   :widths: 30 10 25 35',
-            '',
-            '   * - Name',
-            '     - Kind',
-            '     - Labels',
-            '     - Meaning',
-        ]
+        lines += [program, '-' * len(program), '']
         for each in defined:
-            lines += _rows(each)
-        lines.append('')
+            lines += _entry(each)
     return '\n'.join(lines)
