@@ -20,6 +20,7 @@ from oslo_config import generator
 
 from svirt_nova.cmd import manage
 from tools import lifecycle_table
+from tools import metrics_list
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -50,6 +51,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     'etc/svirt-nova.conf.sample': config_sample,
     'etc/bash_completion.d/svirt-nova': completion,
     'doc/source/contributor/lifecycle-table.inc': lifecycle_table.render,
+    'doc/source/metrics-list.inc': metrics_list.render,
 }
 """The files, and what makes the content of each."""
 

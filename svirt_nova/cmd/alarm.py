@@ -19,6 +19,8 @@ from svirt_nova import exception
 from svirt_nova import logs
 from svirt_nova.alarm import assembly
 from svirt_nova.cmd import config
+from svirt_nova.cmd import supervision
+from svirt_nova.metrics import exposition
 
 LOG = logs.get_logger(__name__)
 
@@ -50,6 +52,7 @@ def _read_configuration(argv: Sequence[str]) -> cfg.ConfigOpts:
 def _end_on_signals(ended: threading.Event) -> None:
     def end(_number: int, _frame: FrameType | None) -> None:
         ended.set()
+        supervision.stopping('tells what was counted, and ends')
         # What is told by then is in the log, and the state is saved first.
         last = threading.Timer(_LONGEST_END, os._exit, (0,))
         last.daemon = True
@@ -66,19 +69,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     :returns: the exit status: 1 when it cannot be started
     """
+    supervision.take()
     ended = threading.Event()
     registry = prometheus_client.CollectorRegistry()
     try:
         conf = _read_configuration(sys.argv[1:] if argv is None else argv)
         logging.setup(conf, _PROGRAM)
         watch = assembly.assemble(conf, registry)
-        # The counters are exposed here: exposition.expose(conf, registry).
     except exception.SvirtError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1
     _end_on_signals(ended)
-    # The service manager is told here that the alarm is ready.
+    exposition.expose(conf, registry, _PROGRAM)
     LOG.info('The alarm watches, process %d', os.getpid())
+    supervision.ready('watches for denials between guests')
     watch.run(ended)
     return 0
 

@@ -68,7 +68,8 @@ class History(command.Command, lister.Lister):
             'target',
             nargs='?',
             metavar='<instance or level>',
-            help='The UUID of an instance; or a level such as s0:c12,c900; '
+            help='The UUID or the name of an instance, as in "label show"; '
+            'or a level such as s0:c12,c900; '
             'or a whole context, as audit lines have it; or a line of ls -Z '
             'or ps -Z.',
         )
@@ -136,7 +137,7 @@ class History(command.Command, lister.Lister):
         }
         level = None
         if parsed_args.target is not None:
-            target = label.parse_target(parsed_args.target)
+            target = label.read_target(self.app.conf, parsed_args.target)
             if isinstance(target, levels.Level):
                 level = target
             else:

@@ -12,8 +12,11 @@ from oslo_config import cfg
 from svirt_nova import exception
 from svirt_nova import logs
 from svirt_nova.allocator import base
+from svirt_nova.cmd import exporter
+from svirt_nova.cmd import reaper_counts
 from svirt_nova.cmd import reloading
 from svirt_nova.cmd import reports
+from svirt_nova.metrics import tallies
 
 LOG = logs.get_logger(__name__)
 
@@ -24,6 +27,7 @@ _LONGEST_PAUSE = 60.0
 class _Reaper(cotyledon.Service):
     """A process that works at intervals, and ends between two steps.
 
+    :param values: where the process counts; None for nowhere
     :ivar allocator: does the work of the service
     """
 
@@ -32,10 +36,12 @@ class _Reaper(cotyledon.Service):
         worker_id: types.WorkerId,
         conf: cfg.ConfigOpts,
         reloader: reloading.Reloader,
+        values: tallies.Tallies | None = None,
     ) -> None:
         super().__init__(worker_id)
         self._reloader = reloader.for_worker()
         reports.install(conf, f'svirt-nova-allocator-{self.name}')
+        exporter.count_as(self.name, values)
         self.allocator = base.load(conf, conf.svirt_nova_allocator.driver)
         self._ended = threading.Event()
 
@@ -63,15 +69,16 @@ class _Reaper(cotyledon.Service):
 class ReaperService(_Reaper):
     """Retires levels of instances that Nova has deleted, of all instances."""
 
-    name = 'reaper'
+    name = reaper_counts.ALL
 
     def __init__(
         self,
         worker_id: types.WorkerId,
         conf: cfg.ConfigOpts,
         reloader: reloading.Reloader,
+        values: tallies.Tallies | None = None,
     ) -> None:
-        super().__init__(worker_id, conf, reloader)
+        super().__init__(worker_id, conf, reloader, values)
         self._conf = conf
         self._interval: int = conf.svirt_nova_allocator.reap_interval
         self._pause = min(_LONGEST_PAUSE, self._interval)
@@ -83,22 +90,24 @@ class ReaperService(_Reaper):
             pause = self._interval
             try:
                 self.allocator.tidy()
-                self._reap()
+                reaper_counts.done(self.name, self._reap())
             except exception.SvirtError as error:
+                reaper_counts.failed(self.name)
                 LOG.warning(
                     'No level was retired; the next look is in %d s. %s',
                     pause,
                     error,
                 )
 
-    def _reap(self) -> None:
+    def _reap(self) -> int:
+        """Retire levels; how many."""
         # keystoneauth takes long to import.
         from svirt_nova.lifecycle import compute_api
         from svirt_nova.lifecycle import gone_hosts
         from svirt_nova.lifecycle import reaper
 
         gone = gone_hosts.GoneHosts.of(self._conf)
-        reaper.retire(
+        retired = reaper.retire(
             self.allocator,
             reaper.find(
                 self.allocator,
@@ -109,20 +118,22 @@ class ReaperService(_Reaper):
             ),
             gone,
         )
+        return len(retired)
 
 
 class PromptReaperService(_Reaper):
     """Asks Nova about instances whose last claim was dropped a moment ago."""
 
-    name = 'prompt-reaper'
+    name = reaper_counts.PROMPT
 
     def __init__(
         self,
         worker_id: types.WorkerId,
         conf: cfg.ConfigOpts,
         reloader: reloading.Reloader,
+        values: tallies.Tallies | None = None,
     ) -> None:
-        super().__init__(worker_id, conf, reloader)
+        super().__init__(worker_id, conf, reloader, values)
         # keystoneauth takes long to import.
         from svirt_nova.lifecycle import compute_api
         from svirt_nova.lifecycle import dropped_claims
@@ -137,8 +148,9 @@ class PromptReaperService(_Reaper):
         while self.wait(self._dropped.pause):
             problem = ''
             try:
-                self._dropped.look()
+                reaper_counts.done(self.name, self._dropped.look())
             except exception.SvirtError as error:
+                reaper_counts.failed(self.name)
                 problem = str(error)
                 if problem != self._problem:
                     LOG.warning(

@@ -31,16 +31,18 @@ from svirt_nova.allocator.rpc import server
 from svirt_nova.allocator.rpc import transport
 from svirt_nova.cmd import beliefs
 from svirt_nova.cmd import config
+from svirt_nova.cmd import exporter
 from svirt_nova.cmd import liveness
 from svirt_nova.cmd import reapers
 from svirt_nova.cmd import reloading
 from svirt_nova.cmd import reports
 from svirt_nova.cmd import start_check
 from svirt_nova.cmd import supervision
+from svirt_nova.metrics import tallies
 
 LOG = logs.get_logger(__name__)
 
-_PROGRAM = 'svirt-nova-allocator'
+_PROGRAM = exporter.PROGRAM
 _OWN_DRIVER = 'rpc'
 _SHUTDOWN_TIMEOUT = 30
 """Seconds that a process has to end in order."""
@@ -49,18 +51,20 @@ _SHUTDOWN_TIMEOUT = 30
 class CallService(cotyledon.Service):
     """A process that answers calls."""
 
-    name = 'calls'
+    name = exporter.CALLS
 
     def __init__(
         self,
         worker_id: types.WorkerId,
         conf: cfg.ConfigOpts,
         reloader: reloading.Reloader,
+        values: tallies.Tallies | None,
         board: liveness.Board,
     ) -> None:
         super().__init__(worker_id)
         self._reloader = reloader.for_worker()
         reports.install(conf, f'{_PROGRAM}-{self.name}')
+        exporter.count_as(f'{self.name}-{worker_id}', values)
         allocator = _load_allocator(conf)
         self._pulse = liveness.Pulse(board, worker_id, allocator)
         keys = authentication.keys_of(conf, allocator)
@@ -175,13 +179,18 @@ def _run(conf: cfg.ConfigOpts, reloader: reloading.Reloader) -> None:
         graceful_shutdown_timeout=_SHUTDOWN_TIMEOUT
     )
     board = liveness.Board(options.workers)
+    # Made before the processes, which share it.
+    values = exporter.make_values(conf)
+    shared = (conf, reloader, values)
     answering = manager.add(
-        CallService, workers=options.workers, args=(conf, reloader, board)
+        CallService, workers=options.workers, args=(*shared, board)
     )
     if options.reap_interval:
-        manager.add(reapers.ReaperService, args=(conf, reloader))
+        manager.add(reapers.ReaperService, args=shared)
     if beliefs.asks_nova(conf):
-        manager.add(reapers.PromptReaperService, args=(conf, reloader))
+        manager.add(reapers.PromptReaperService, args=shared)
+    if values is not None:
+        manager.add(exporter.ExporterService, args=shared)
     watch = liveness.Watch(board)
 
     def note_death(

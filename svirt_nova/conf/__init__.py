@@ -10,10 +10,18 @@ from oslo_config import cfg
 from svirt_nova.conf import alarm_options
 from svirt_nova.conf import caller_keys
 from svirt_nova.conf import database
+from svirt_nova.conf import scraping
 from svirt_nova.conf import service
 from svirt_nova.conf import svirt
 
-_MODULES = (svirt, database, service, caller_keys, alarm_options)
+_MODULES = (
+    svirt,
+    database,
+    service,
+    caller_keys,
+    alarm_options,
+    scraping,
+)
 
 
 def register_opts(conf: cfg.ConfigOpts) -> None:

@@ -46,12 +46,14 @@ class Finding:
     :param text: what was found, for people
     :param remedy: what to do
     :param is_wrong: whether it is an error; otherwise it deserves a look
+    :param kind: the promise that how a guest runs breaks, if there is one
     """
 
     place: Place
     text: str
     remedy: str
     is_wrong: bool = True
+    kind: audit.Kind | None = None
 
     def __str__(self) -> str:
         return f'{self.text}. {self.remedy}'
@@ -82,12 +84,13 @@ class Expectation:
 
 _REBOOT = 'Hard-reboot the instance to start it at its level'
 _ADOPT = 'Hard-reboot it, or run "svirt-nova adopt"'
-_PROCESS_KINDS = (
+PROCESS_KINDS = (
     audit.Kind.UNCONFINED,
     audit.Kind.DRAWN_LEVEL,
     audit.Kind.OTHER_LEVEL,
     audit.Kind.UNKNOWN_LEVEL,
 )
+"""Which promises how a guest runs can break."""
 _FILE_KINDS = (audit.Kind.OTHER_LEVEL,)
 _STORE_KINDS = (audit.Kind.UNCLAIMED, audit.Kind.EARLY_RELEASE)
 
@@ -176,7 +179,7 @@ def _judge(
     *,
     runs: bool = False,
     is_present: bool = False,
-) -> Iterator[str]:
+) -> Iterator[audit.Violation]:
     """Have the audit of the project compare levels."""
     guests: tuple[audit.Guest, ...] = ()
     if runs:
@@ -197,7 +200,7 @@ def _judge(
     allocations = [] if expected.held is None else [expected.held]
     for each in audit.audit(allocations, [view]):
         if each.kind in kinds:
-            yield each.text
+            yield each
 
 
 def _is_adopted(
@@ -226,9 +229,10 @@ def of_process(
     # A guest from before svirt-nova has not been refused anything; but a
     # level that was given, and that the store has lost, another one may get.
     is_wrong = is_held or (guest.live is not None and guest.live.is_static)
+    remedy = _REBOOT if is_held else _ADOPT
     return [
-        Finding(Place.PROCESS, text, _REBOOT if is_held else _ADOPT, is_wrong)
-        for text in _process_problems(guest, guest.process, expected)
+        Finding(Place.PROCESS, text, remedy, is_wrong, kind)
+        for kind, text in _process_problems(guest, guest.process, expected)
     ]
 
 
@@ -236,15 +240,19 @@ def _process_problems(
     guest: guest_labels.GuestLabels,
     process: contexts.Context,
     expected: Expectation,
-) -> Iterator[str]:
+) -> Iterator[tuple[audit.Kind | None, str]]:
     label = guest.live
     if label is None:
-        yield f'libvirt runs it without a label, as {process}'
+        yield (
+            audit.Kind.UNCONFINED,
+            f'libvirt runs it without a label, as {process}',
+        )
         return
     if process.type != expected.process.type:
         yield (
+            None,
             f'it runs as {process}, and guests of this host run in the '
-            f'domain {expected.process.type}'
+            f'domain {expected.process.type}',
         )
     held = expected.held
     if _is_adopted(guest, expected):
@@ -260,11 +268,13 @@ def _process_problems(
         # Each is named once.
         if what == 'the process' or found.level != process.level
     ]
-    yield from _judge(guest, expected, _PROCESS_KINDS, sights, runs=True)
+    for each in _judge(guest, expected, PROCESS_KINDS, sights, runs=True):
+        yield each.kind, each.text
     if held is not None and process.level == held.project_level:
         yield (
+            audit.Kind.OTHER_LEVEL,
             f'the process is at {process.level}, which is for what its '
-            f'project shares, and the level of the instance is {held.level}'
+            f'project shares, and the level of the instance is {held.level}',
         )
 
 
@@ -278,8 +288,8 @@ def _of_definition(
     sight = audit.Sight(
         guest.uuid, 'the definition in libvirt', found.label.level
     )
-    for text in _judge(guest, expected, _FILE_KINDS, [sight]):
-        yield Finding(Place.DEFINITION, text, _REBOOT)
+    for each in _judge(guest, expected, _FILE_KINDS, [sight]):
+        yield Finding(Place.DEFINITION, each.text, _REBOOT)
 
 
 def _of_files(
@@ -309,10 +319,10 @@ def _of_files(
             )
         elif file.context.level.categories:
             sight = audit.Sight(guest.uuid, file.path, file.context.level)
-            for text in _judge(guest, expected, _FILE_KINDS, [sight]):
+            for each in _judge(guest, expected, _FILE_KINDS, [sight]):
                 yield Finding(
                     Place.FILES,
-                    text,
+                    each.text,
                     'Find out who uses the file; then hard-reboot the '
                     'instance, which labels it',
                 )
@@ -365,12 +375,12 @@ def _of_store(
             )
         return
     sight = audit.Sight(guest.uuid, 'the domain', expected.held.level)
-    for text in _judge(
+    for each in _judge(
         guest, expected, _STORE_KINDS, [sight], is_present=True
     ):
         yield Finding(
             Place.STORE,
-            text,
+            each.text,
             'nova-compute claims it at its next reconciliation; if it does '
             'not, see its log',
         )

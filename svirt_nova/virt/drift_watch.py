@@ -20,6 +20,7 @@ from svirt_nova.allocator import types
 from svirt_nova.host import file_labels
 from svirt_nova.host import guest_labels
 from svirt_nova.lifecycle import drift
+from svirt_nova.virt import compute_metrics
 from svirt_nova.virt import confinement
 from svirt_nova.virt import faults
 from svirt_nova.virt import held_levels
@@ -84,18 +85,23 @@ class DriftWatch:
         :raises AllocatorError: the allocator does not answer
         """
         claimed = self._held.claimed()
+        counts = compute_metrics.DriftCounts()
         for guest in self._host.list_guests(only_running=False):
             held = claimed.get(guest.uuid) or self._held.find(guest.uuid)
             if held is not None and self._findings(guest, held):
                 # Whatever works on the instance may have changed it since
                 # the claims were listed.
                 reconcile.unless_busy(
-                    functools.partial(self._tell, guest), guest.uuid
+                    functools.partial(self._tell, guest, counts), guest.uuid
                 )
+        counts.show()
 
-    def _tell(self, guest: Any, uuid: str) -> None:
+    def _tell(
+        self, guest: Any, counts: compute_metrics.DriftCounts, uuid: str
+    ) -> None:
         """Look at a guest once more, and tell what is wrong with it.
 
+        :param counts: counts it
         :raises AllocatorError: the allocator does not answer
         """
         held = self._held.find(uuid)
@@ -103,6 +109,7 @@ class DriftWatch:
             return
         found = self._findings(guest, held)
         if found:
+            counts.drifts(found)
             LOG.error(
                 'The levels of instance %s on host %s do not agree. '
                 'Expected: %s. Found: %s',

@@ -9,6 +9,7 @@ from typing import ParamSpec
 from typing import TypeVar
 
 from svirt_nova import exception
+from svirt_nova.virt import compute_metrics
 
 Answer = TypeVar('Answer')
 Arguments = ParamSpec('Arguments')
@@ -41,8 +42,16 @@ class OutageMemory:
             answer = call(*args, **kwargs)
         except exception.StoreUnreachable:
             self._until = time.monotonic() + _REMEMBERED
+            compute_metrics.store_answered(False)
+            raise
+        except exception.StoreUnusable:
+            compute_metrics.store_answered(False)
+            raise
+        except exception.SvirtError:
+            compute_metrics.store_answered(True)
             raise
         self._until = 0.0
+        compute_metrics.store_answered(True)
         return answer
 
     def ask_if_up(

@@ -19,6 +19,7 @@ from svirt_nova import logs
 from svirt_nova.host import kernel
 from svirt_nova.host import mounts
 from svirt_nova.host import policy
+from svirt_nova.virt import compute_metrics
 from svirt_nova.virt import confinement
 from svirt_nova.virt import faults
 
@@ -119,6 +120,9 @@ class PolicyWatch:
         """Log what differs from what was last logged."""
         with self._lock:
             told, self._told = self._told, found
+        compute_metrics.kernel_answered(
+            keeps_apart=not any(each.is_fatal for each in found)
+        )
         for each in found:
             if each in told:
                 continue

@@ -20,6 +20,7 @@ from svirt_nova.allocator import base
 from svirt_nova.lifecycle import rules
 from svirt_nova.mcs import levels
 from svirt_nova.virt import claims
+from svirt_nova.virt import compute_metrics
 from svirt_nova.virt import outages
 from svirt_nova.virt import remains
 from svirt_nova.virt import whereabouts
@@ -83,6 +84,7 @@ class Reconciler:
             if allocation.instance_uuid is not None
         }
         own.listed(claimed)
+        compute_metrics.claimed(len(claimed))
         present = remains.of_host(self._host).uuids
         for uuid in present - claimed.keys():
             unless_busy(self._claim_missing, uuid)
@@ -258,7 +260,8 @@ class Schedule:
         self._has_run = True
         self._due = time.monotonic() + interval if interval else None
         try:
-            self._reconcile()
+            with compute_metrics.reconciling():
+                self._reconcile()
         except (
             exception.SvirtError,
             nova_exception.NovaException,

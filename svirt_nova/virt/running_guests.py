@@ -19,6 +19,7 @@ from svirt_nova.allocator import types
 from svirt_nova.host import domain_xml
 from svirt_nova.host import guest_labels
 from svirt_nova.lifecycle import drift
+from svirt_nova.virt import compute_metrics
 from svirt_nova.virt import confinement
 from svirt_nova.virt import drift_watch
 from svirt_nova.virt import faults
@@ -58,6 +59,7 @@ class RunningGuests:
         :raises AllocatorError: the allocator does not answer
         """
         claimed = self._held.claimed()
+        counts = compute_metrics.GuestCounts()
         for guest in self._host.list_guests(only_running=True):
             held = claimed.get(guest.uuid)
             try:
@@ -70,11 +72,15 @@ class RunningGuests:
                 if held is not None:
                     problems = self._problems(guest, held)
             if problems:
-                self._tell(guest, held, problems)
+                counts.violates(problems)
+                self._tell(guest, held, [each.text for each in problems])
+            elif held is not None:
+                counts.confined += 1
+        counts.show()
 
     def _problems(
         self, guest: Any, held: types.Allocation | None
-    ) -> list[str]:
+    ) -> list[drift.Finding]:
         """What is wrong with how a guest runs.
 
         :param held: what the store has of its instance
@@ -93,8 +99,9 @@ class RunningGuests:
                 self._host_name, self._confined, xml, held
             )
         except exception.SvirtError as error:
-            return [f'its label makes no sense: {error}']
-        return [each.text for each in drift.of_process(labels, expected)]
+            text = f'its label makes no sense: {error}'
+            return [drift.Finding(drift.Place.PROCESS, text, '')]
+        return drift.of_process(labels, expected)
 
     def _tell(
         self,

@@ -18,6 +18,7 @@ from svirt_nova import logs
 from svirt_nova.allocator import base
 from svirt_nova.lifecycle import adoption
 from svirt_nova.mcs import spaces
+from svirt_nova.virt import compute_metrics
 from svirt_nova.virt import confinement
 from svirt_nova.virt import confining
 from svirt_nova.virt import extension
@@ -64,6 +65,7 @@ def _let_the_process_end(host: Any) -> None:
 
 
 def _start(host_name: str, host: Any) -> extension.Extension:
+    compute_metrics.start(CONF)
     _check_hooks()
     if CONF.svirt.mode == 'disabled':
         LOG.warning(

@@ -20,6 +20,7 @@ from svirt_nova.allocator import base
 from svirt_nova.lifecycle import adoption
 from svirt_nova.lifecycle import rules
 from svirt_nova.mcs import levels
+from svirt_nova.virt import compute_metrics
 from svirt_nova.virt import outages
 from svirt_nova.virt import remains
 from svirt_nova.virt import seen_generation
@@ -82,6 +83,7 @@ class StoreWatch:
                 found.reason,
             )
         self._is_trusted = found.is_trusted
+        compute_metrics.store_trusted(found.is_trusted)
         return found.is_trusted
 
     def _warn_once(self, text: str) -> None:

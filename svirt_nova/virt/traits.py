@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from svirt_nova.virt import compute_metrics
+
 ENFORCING = 'CUSTOM_SVIRT_NOVA_ENFORCING'
 """The trait of a host on which no guest runs without its level.
 
@@ -27,3 +29,4 @@ def update(tree: Any, provider: str, *, keeps_apart: bool) -> None:
         tree.add_traits(provider, ENFORCING)
     else:
         tree.remove_traits(provider, ENFORCING)
+    compute_metrics.trait_given(keeps_apart)

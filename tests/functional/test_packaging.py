@@ -249,7 +249,9 @@ class WheelTest(PackagingTestCase):
         self.assertEqual(
             {
                 'etc/audit/plugins.d/svirt_nova.conf',
+                'etc/grafana/svirt_nova.json',
                 'etc/nova/rootwrap.d/svirt_nova.filters',
+                'etc/prometheus/svirt_nova.rules.yml',
                 'etc/selinux/svirt_nova.cil',
                 'lib/systemd/system/svirt-nova-alarm.service',
                 'lib/systemd/system/svirt-nova-allocator.service',

@@ -9,6 +9,7 @@ against a misconfigured compute, but not against one that lies about its name.
 from __future__ import annotations
 
 import abc
+import time
 from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
@@ -24,6 +25,7 @@ from svirt_nova.allocator import enrolled_keys
 from svirt_nova.allocator import host_flows
 from svirt_nova.allocator import types
 from svirt_nova.allocator.rpc import admission
+from svirt_nova.allocator.rpc import call_counts
 from svirt_nova.allocator.rpc import calls
 from svirt_nova.allocator.rpc import envelope
 from svirt_nova.allocator.rpc import quotas
@@ -64,6 +66,8 @@ class Endpoint(abc.ABC):
     def _answer(
         self, call: calls.Call[Any], context: Any, message: dict[str, Any]
     ) -> envelope.Answer:
+        begun = time.monotonic()
+        problem: Exception | None = None
         try:
             arguments = _read_arguments(call, message)
             self._authorize(call, context, arguments)
@@ -74,11 +78,15 @@ class Endpoint(abc.ABC):
             return envelope.write_result(result)
         except (exception.SvirtError, ValueError) as error:
             LOG.info('Refused: %s', error)
+            problem = error
             return envelope.write_refusal(error)
         except Exception as error:
             # The caller gets an answer, but no traceback of this process.
             LOG.exception('A call failed')
+            problem = error
             return envelope.write_refusal(error)
+        finally:
+            call_counts.answered(call.name, problem, time.monotonic() - begun)
 
     @abc.abstractmethod
     def _authorize(

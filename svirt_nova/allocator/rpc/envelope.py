@@ -48,6 +48,16 @@ _ERRORS: Mapping[str, type[Exception]] = {
 """The errors that travel, by the names that they have in a refusal."""
 
 
+NAMES = tuple(_ERRORS)
+"""What a refusal can be called."""
+
+
+def name_of(error: Exception) -> str | None:
+    """What a refusal with an error is called; None if it does not travel."""
+    name = type(error).__name__
+    return name if _ERRORS.get(name) is type(error) else None
+
+
 def write_result(message: Any) -> Answer:
     """Answer with a result.
 
@@ -62,8 +72,8 @@ def write_refusal(error: Exception) -> Answer:
     An error that does not travel is a fault of the service. Its text is
     not told, because it may hold what a caller must not know.
     """
-    if _ERRORS.get(type(error).__name__) is type(error):
-        name = type(error).__name__
+    name = name_of(error)
+    if name is not None:
         text = printing.printable(error)
     else:
         name = exception.StoreUnusable.__name__

@@ -14,6 +14,7 @@ from svirt_nova import exception
 from svirt_nova import logs
 from svirt_nova import printing
 from svirt_nova.allocator.rpc import authentication
+from svirt_nova.allocator.rpc import call_counts
 from svirt_nova.allocator.rpc import calls
 from svirt_nova.allocator.rpc import ending
 from svirt_nova.allocator.rpc import endpoints
@@ -58,7 +59,7 @@ class _Dispatcher(rpc_dispatcher.RPCDispatcher):  # type: ignore[misc]
                 message.get('method'), incoming.ctxt, message.get('args')
             )
         except exception.SvirtError as error:
-            return _refuse(error)
+            return _refuse(error, message.get('method'))
         return self._perform(incoming)
 
     def _perform(self, incoming: Any) -> Any:
@@ -79,18 +80,22 @@ class _Dispatcher(rpc_dispatcher.RPCDispatcher):  # type: ignore[misc]
         call = received.call
         try:
             answer = self._do_once(call, incoming)
+        except _StoreAway as away:
+            answer = away.answer
         except (exception.SvirtError, ValueError) as error:
-            answer = _refuse(error)
+            answer = _refuse(error, call.name)
         except rpc_dispatcher.RPCDispatcherError:
             answer = _refuse(
                 exception.StoreUnusable(
                     f'the allocator service does not understand the call '
                     f'{printing.name(call.name)} of the version '
                     f'{call.version}: upgrade it before computes'
-                )
+                ),
+                call.name,
             )
         except Exception as error:
             LOG.exception('A signed call failed')
+            call_counts.refused(call.name, error)
             answer = envelope.write_refusal(error)
         return received.sign(answer)
 
@@ -116,16 +121,32 @@ class _Dispatcher(rpc_dispatcher.RPCDispatcher):  # type: ignore[misc]
             )
             if envelope.is_refusal(answer, exception.StoreUnreachable):
                 # Nothing more is tried with a store that is away.
-                raise exception.StoreUnreachable(answer['error']['text'])
+                raise _StoreAway(answer)
         return answer
 
 
-def _refuse(error: Exception) -> envelope.Answer:
+class _StoreAway(Exception):
+    """The store was away while a call was done.
+
+    :param answer: what the endpoint answers then
+    """
+
+    def __init__(self, answer: envelope.Answer) -> None:
+        super().__init__()
+        self.answer = answer
+
+
+def _refuse(error: Exception, call: Any = None) -> envelope.Answer:
+    """Refuse a call that no endpoint has seen.
+
+    :param call: its name; None where it is not known
+    """
     # Quoted: the text may hold line ends that the caller sent.
     LOG.warning('Refused: %r', str(error))
     if isinstance(error, signatures.Invalid):
         # A refusal has the name of an error that all releases know.
         error = exception.NotAllowed(str(error))
+    call_counts.refused(call, error)
     return envelope.write_refusal(error)
 
 

@@ -25,6 +25,7 @@ from svirt_nova.allocator.sql import known_claims
 from svirt_nova.allocator.sql import present_space
 from svirt_nova.allocator.sql import project_parts
 from svirt_nova.allocator.sql import store_trust
+from svirt_nova.allocator.sql import try_counts
 from svirt_nova.allocator.sql.engine import errors
 from svirt_nova.allocator.sql.engine import stores
 from svirt_nova.allocator.sql.tables import allocation_queries
@@ -172,8 +173,10 @@ class OptimisticAllocation:
                     return known
                 # The project may have lost its part.
                 cache.project_parts.pop(project, None)
+            try_counts.taken()
             pool.collide()
             return None
+        try_counts.given()
         pool.succeed()
         self._warnings.check(
             cache.space, pool.fill, None if part is None else project

@@ -23,7 +23,7 @@ from tests.unit.allocator.rpc import wire
 from tests.unit.allocator.sql import test_host_keys
 
 
-class SignedServerTest(testtools.TestCase):
+class SignedServerTestCase(testtools.TestCase):
     def setUp(self):
         super().setUp()
         self.useFixture(fixtures.FakeLogger())
@@ -86,6 +86,8 @@ class SignedServerTest(testtools.TestCase):
             'host': 'a',
         }
 
+
+class SignedServerTest(SignedServerTestCase):
     def test_call_that_the_service_does_not_know_is_refused_with_a_signature(
         self,
     ):
