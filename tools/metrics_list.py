@@ -6,37 +6,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Sequence
 
+from svirt_nova.alarm import counters
 from svirt_nova.cmd import exporter
-from svirt_nova.denials import verdicts
 from svirt_nova.metrics import definitions
 from svirt_nova.virt import compute_metrics
-
-ALARM = (
-    definitions.Definition(
-        'svirt_nova_denials_total',
-        definitions.Kind.COUNTER,
-        'Denials that the audit log of this host had, by what they mean; see '
-        '"svirt-nova avc".',
-        {'verdict': tuple(verdicts.Verdict)},
-    ),
-    definitions.Definition(
-        'svirt_nova_alarms_total',
-        definitions.Kind.COUNTER,
-        'Alarms: denials that were told. Many of one guest are one alarm.',
-        {'verdict': tuple(verdicts.Verdict)},
-    ),
-    definitions.Definition(
-        'svirt_nova_alarm_lost_records_total',
-        definitions.Kind.COUNTER,
-        'Audit records that the kernel says it has lost.',
-    ),
-)
-"""Those of svirt-nova-alarm that the alerts and the dashboard use."""
 
 PROGRAMS: dict[str, Sequence[definitions.Definition]] = {
     exporter.PROGRAM: exporter.DEFINITIONS,
     compute_metrics.PROGRAM: compute_metrics.DEFINITIONS,
-    'svirt-nova-alarm': ALARM,
+    'svirt-nova-alarm': counters.DEFINITIONS,
 }
 """The metrics of each program."""
 

@@ -184,7 +184,8 @@ class _Revoke(_Keys, lister.Lister):
         chosen.add_argument(
             '--key',
             metavar='PUBLIC_KEY',
-            help='The public key, as it is listed.',
+            help='The public key, as it is listed. One that begins with a '
+            'hyphen is given as --key=-...',
         )
         chosen.add_argument(
             '--all', action='store_true', help='All keys of the owner.'

@@ -19,7 +19,7 @@ ROOMS = {
     'metrics': {'conf'},
     'allocator': {'mcs', 'conf', 'metrics'},
     'denials': {'mcs', 'allocator'},
-    'alarm': {'mcs', 'conf', 'host', 'allocator', 'denials'},
+    'alarm': {'mcs', 'conf', 'metrics', 'host', 'allocator', 'denials'},
     'lifecycle': {'mcs', 'host', 'conf', 'allocator'},
     'virt': {'mcs', 'host', 'conf', 'metrics', 'allocator', 'lifecycle'},
     'cmd': {

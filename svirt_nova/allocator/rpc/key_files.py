@@ -52,7 +52,7 @@ def make(path: pathlib.Path) -> str:
     :raises InvalidOption: a file is there already or cannot be written;
         nothing that was there is changed, and nothing is left
     """
-    key = ed25519.Ed25519PrivateKey.generate()
+    key = _draw()
     # The file with the public key is made first, so that a private key is
     # never written in vain.
     with (
@@ -75,6 +75,18 @@ def make(path: pathlib.Path) -> str:
         ),
     ):
         return signatures.public_text(key.public_key())
+
+
+def _draw() -> ed25519.Ed25519PrivateKey:
+    """Draw a private key.
+
+    A public key that begins with a hyphen would look like an option of the
+    commands that it is given to. One of 64 does.
+    """
+    while True:
+        key = ed25519.Ed25519PrivateKey.generate()
+        if not signatures.public_text(key.public_key()).startswith('-'):
+            return key
 
 
 @contextlib.contextmanager

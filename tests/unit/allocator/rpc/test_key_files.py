@@ -15,6 +15,8 @@ from svirt_nova import exception
 from svirt_nova.allocator.rpc import key_files
 from svirt_nova.allocator.rpc import signatures
 
+HYPHENATED = (33, 87)
+
 
 class _Owned:
     """The state of a file, as if it were another user's."""
@@ -35,6 +37,23 @@ class KeyFilesTest(testtools.TestCase):
         error = self.assertRaises(exception.InvalidOption, read, str(path))
         self.assertIn(str(path), str(error))
         return str(error)
+
+    def test_public_key_never_looks_like_an_option(self):
+        # Seeds whose public keys begin with a hyphen, and one whose does not.
+        drawn = [
+            ed25519.Ed25519PrivateKey.from_private_bytes(
+                seed.to_bytes(32, 'big')
+            )
+            for seed in (*HYPHENATED, 0)
+        ]
+        names = [signatures.public_text(each.public_key()) for each in drawn]
+        self.assertEqual([True, True, False], [n[0] == '-' for n in names])
+        self.useFixture(
+            fixtures.MockPatchObject(
+                ed25519.Ed25519PrivateKey, 'generate', iter(drawn).__next__
+            )
+        )
+        self.assertEqual(names[-1], key_files.make(self.path))
 
     def test_key_pair_is_made_for_its_owner_alone(self):
         self.addCleanup(os.umask, os.umask(0))
