@@ -31,6 +31,7 @@ MODULES = {
         'tests.lab.test_isolation',
         'tests.lab.test_operations',
         'tests.lab.test_at_rest',
+        'tests.lab.test_units',
         'tests.lab.test_policy',
         # Last: it changes the level scheme.
         'tests.lab.test_projects',
