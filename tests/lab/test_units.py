@@ -67,6 +67,9 @@ class UnitsTest(LabTestCase):
         with cls.cloud.progress.step('two instances'):
             cls.servers = cls.cloud.boot(['delta', 'epsilon'])
         host = cls.host
+        host.run('mkdir -p /etc/sysusers.d /etc/tmpfiles.d')
+        # A package of Nova makes the user.
+        host.write('/etc/sysusers.d/nova.conf', 'u nova - nova\n')
         for name in ('etc/sysusers.d', 'etc/tmpfiles.d'):
             source = _ROOT / name / 'svirt-nova.conf'
             host.write(f'/{name}/svirt-nova.conf', source.read_text())
@@ -81,8 +84,6 @@ class UnitsTest(LabTestCase):
             )
         host.run(
             f'ln -sf {cache.VENV}/bin/svirt-nova* /usr/local/bin/; '
-            # A package of Nova makes it.
-            'id nova 2>/dev/null || useradd --system --no-create-home nova; '
             'systemd-sysusers; systemd-tmpfiles --create svirt-nova.conf; '
             'systemctl daemon-reload'
         )
