@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import datetime
 import functools
 import os
@@ -60,6 +61,10 @@ def _memory_conf() -> cfg.ConfigOpts:
     return _conf()
 
 
+_KEPT = ('allocations', 'past', 'claimed_at', 'past_claims')
+"""What a store of dictionaries has of instances."""
+
+
 class MemoryLevels:
     """Levels in dictionaries, which are chosen alike every time."""
 
@@ -80,10 +85,11 @@ class MemoryLevels:
 
     def save(self) -> Any:
         """All that there is, for :meth:`load`."""
-        return {**self._store.allocations}, [*self._store.past]
+        return [copy.copy(getattr(self._store, name)) for name in _KEPT]
 
     def load(self, saved: Any) -> None:
-        self._store.allocations, self._store.past = {**saved[0]}, [*saved[1]]
+        for name, value in zip(_KEPT, saved, strict=True):
+            setattr(self._store, name, copy.copy(value))
 
 
 @functools.cache

@@ -27,6 +27,11 @@ from tests.unit.alarm import audit
 _PATIENCE = 60
 
 
+_MOST_DELAY = 6
+"""Seconds within which something comes that takes one or two: the machine of
+the tests is busy with others."""
+
+
 class AlarmCase(program_case.ProgramTestCase):
     """A log, and the program on it."""
 
@@ -83,7 +88,7 @@ class AlarmCase(program_case.ProgramTestCase):
         process.send_signal(signal.SIGTERM)
         self.assertEqual(0, process.wait(10), self.text())
         # The machine of the tests is busy with others.
-        self.assertLess(time.monotonic() - begin, 4)
+        self.assertLess(time.monotonic() - begin, _MOST_DELAY)
 
     def text(self):
         return self.out.read_text()
@@ -112,6 +117,8 @@ class ClaimsCase(AlarmCase):
         url = f'sqlite:///{self.store}'
         self.topic = f'notes-{uuid.uuid4().hex}'
         self.configure_alarm(
+            # On a busy machine an alarm would come without names.
+            f'name_timeout = {_PATIENCE}\n'
             f'[svirt_database]\nconnection = {url}\n'
             f'[oslo_messaging_notifications]\ndriver = messagingv2\n'
             f'topics = {self.topic}\n'
@@ -257,7 +264,7 @@ class DeadAllocatorTest(AlarmCase):
         begin = time.monotonic()
         self.write(audit.denial(), *5 * [audit.denial()])
         self.wait_until(lambda: self.alarms())
-        self.assertLess(time.monotonic() - begin, 2)
+        self.assertLess(time.monotonic() - begin, _MOST_DELAY)
         [line] = self.alarms()
         self.assertIn('verdict=doubtful', line)
         self.assertNotIn('source_instance', line)

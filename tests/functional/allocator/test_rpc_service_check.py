@@ -34,6 +34,8 @@ class CheckCase:
             '[svirt_nova_allocator]\n'
             f'transport_url = {url}\ntopic = {self.topic}\n'
         )
+        # What connections of other tests log is not the command's.
+        self.useFixture(fixtures.FakeLogger())
         out, err = io.StringIO(), io.StringIO()
         with (
             contextlib.redirect_stdout(out),
