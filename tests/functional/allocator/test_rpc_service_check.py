@@ -26,7 +26,7 @@ STORE = 'store can be used'
 class CheckCase:
     """A mixin: runs the command against the topic of a test."""
 
-    def check(self, *args, url=None):
+    def check(self, *args, url=None, timeout=20):
         """The exit status, and the result of each row, by its name."""
         path = pathlib.Path(self.useFixture(fixtures.TempDir()).path, 'conf')
         url = url or servers.message_bus().url
@@ -44,7 +44,7 @@ class CheckCase:
             status = manage.main(
                 [
                     *('--config-file', str(path), 'service', 'check'),
-                    *('-f', 'json', '--timeout', '1.5', *args),
+                    *('-f', 'json', '--timeout', str(timeout), *args),
                 ]
             )
         self.assertEqual('', err.getvalue())
@@ -60,7 +60,7 @@ class ServiceCheckTest(CheckCase, rpc_service.CallsTestCase):
             {COMPUTES: 'ok', OPERATORS: 'ok', STORE: 'ok'}, results
         )
         self.assertEqual(0, status)
-        self.assertLess(self.rows[COMPUTES]['Seconds'], 1.5)
+        self.assertLess(self.rows[COMPUTES]['Seconds'], 20)
 
     def test_a_store_that_cannot_be_used(self):
         class Broken(sql_allocator.SqlAllocator):
@@ -74,7 +74,7 @@ class ServiceCheckTest(CheckCase, rpc_service.CallsTestCase):
         self.assertEqual(1, status)
 
     def test_a_service_that_does_not_run(self):
-        status, results = self.check('--topic', 'operators')
+        status, results = self.check('--topic', 'operators', timeout=1.5)
         self.assertEqual((1, {OPERATORS: 'error'}), (status, results))
         self.assertIn('did not answer', self.rows[OPERATORS]['Details'])
 
@@ -82,11 +82,13 @@ class ServiceCheckTest(CheckCase, rpc_service.CallsTestCase):
         [port] = processes.free_ports(1)
         began = time.monotonic()
         status, results = self.check(
-            '--topic', 'computes', url=f'rabbit://a:b@127.0.0.1:{port}/'
+            *('--topic', 'computes'),
+            url=f'rabbit://a:b@127.0.0.1:{port}/',
+            timeout=1.5,
         )
         self.assertEqual((1, {COMPUTES: 'error'}), (status, results))
         self.assertIn('message bus', self.rows[COMPUTES]['Details'])
-        self.assertLess(time.monotonic() - began, 5)
+        self.assertLess(time.monotonic() - began, 15)
 
 
 class HangingTest(CheckCase, rpc_service.ProcessTestCase):
@@ -97,6 +99,6 @@ class HangingTest(CheckCase, rpc_service.ProcessTestCase):
         [worker] = self.workers(service)
         os.kill(worker, signal.SIGSTOP)
         self.addCleanup(os.kill, worker, signal.SIGCONT)
-        status, results = self.check()
+        status, results = self.check(timeout=1.5)
         self.assertEqual(1, status)
         self.assertEqual({COMPUTES: 'error', OPERATORS: 'error'}, results)
