@@ -31,7 +31,7 @@ MODULES = {
         'tests.lab.test_isolation',
         'tests.lab.test_operations',
         'tests.lab.test_at_rest',
-        'tests.lab.test_units',
+        'tests.lab.test_alarm',
         'tests.lab.test_policy',
         # Last: it changes the level scheme.
         'tests.lab.test_projects',
@@ -44,6 +44,7 @@ SOAK = {
         'tests.lab.test_forgery',
         'tests.lab.test_discs',
         'tests.lab.test_census',
+        'tests.lab.test_units',
     ),
     2: (
         'tests.lab.test_arrivals',
