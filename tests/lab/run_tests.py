@@ -45,6 +45,7 @@ SOAK = {
         'tests.lab.test_discs',
         'tests.lab.test_census',
         'tests.lab.test_units',
+        'tests.lab.test_scheduling',
     ),
     2: (
         'tests.lab.test_arrivals',
