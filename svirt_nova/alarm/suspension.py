@@ -17,6 +17,7 @@ from svirt_nova import logs
 from svirt_nova.alarm import attempts
 from svirt_nova.alarm import counters
 from svirt_nova.denials import verdicts
+from svirt_nova.host import libvirtd
 
 LOG = logs.get_logger(__name__)
 
@@ -138,41 +139,22 @@ def suspend_level(uri: str, level: str) -> str:
     :raises LibvirtUnreachable: libvirt does not answer, or refuses
     :raises LabelError: no guest, or more than one, has the label
     """
-    try:
+    with libvirtd.connected(uri, manages=True) as connection:
         import libvirt
-    except ImportError as error:
-        raise exception.LibvirtUnreachable(
-            f'the libvirt binding for this Python is missing: {error}; '
-            f'install libvirt-python'
-        ) from error
-    # libvirt's own handler writes every error to standard error.
-    libvirt.registerErrorHandler(lambda _context, _error: None, None)
-    try:
-        connection = libvirt.open(uri)
-        try:
-            found = [
-                each
-                for each in connection.listAllDomains(
-                    libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE
-                )
-                if _has_level(_xml_of(each), level)
-            ]
-            if len(found) != 1:
-                raise exception.LabelError(
-                    f'{len(found)} running guests have the static label '
-                    f'{level}'
-                )
-            [domain] = found
-            name = f'{domain.UUIDString()} ({domain.name()})'
-            domain.suspend()
-        finally:
-            connection.close()
-    except libvirt.libvirtError as error:
-        raise exception.LibvirtUnreachable(
-            f'libvirt at {uri} did not suspend the guest of {level}: {error}; '
-            f'the user of the alarm needs the right to manage guests'
-        ) from error
-    return name
+
+        active = libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE
+        found = [
+            each
+            for each in connection.listAllDomains(active)
+            if _has_level(_xml_of(each), level)
+        ]
+        if len(found) != 1:
+            raise exception.LabelError(
+                f'{len(found)} running guests have the static label {level}'
+            )
+        [domain] = found
+        domain.suspend()
+        return f'{domain.UUIDString()} ({domain.name()})'
 
 
 def _xml_of(domain: Any) -> str:

@@ -11,10 +11,8 @@ from collections.abc import Sequence
 from types import FrameType
 
 import prometheus_client
-from oslo_config import cfg
 from oslo_log import log as logging
 
-import svirt_nova.conf
 from svirt_nova import exception
 from svirt_nova import logs
 from svirt_nova.alarm import assembly
@@ -27,26 +25,6 @@ LOG = logs.get_logger(__name__)
 _PROGRAM = 'svirt-nova-alarm'
 _LONGEST_END = 1.8
 """Seconds in which the program ends, whatever a library waits for."""
-
-
-def _read_configuration(argv: Sequence[str]) -> cfg.ConfigOpts:
-    conf = cfg.ConfigOpts()
-    svirt_nova.conf.register_opts(conf)
-    logging.register_options(conf)
-    try:
-        conf(
-            list(argv),
-            project=config.PROJECT,
-            prog=_PROGRAM,
-            version=config.version(),
-            default_config_files=cfg.find_config_files(
-                config.PROJECT, config.PROGRAM
-            ),
-        )
-        config.check(conf)
-    except cfg.Error as error:
-        raise config.invalid(error) from error
-    return conf
 
 
 def _end_on_signals(ended: threading.Event) -> None:
@@ -73,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     ended = threading.Event()
     registry = prometheus_client.CollectorRegistry()
     try:
-        conf = _read_configuration(sys.argv[1:] if argv is None else argv)
+        arguments = sys.argv[1:] if argv is None else argv
+        conf = config.of_service(arguments, _PROGRAM, logging.register_options)
         logging.setup(conf, _PROGRAM)
         watch = assembly.assemble(conf, registry)
     except exception.SvirtError as error:

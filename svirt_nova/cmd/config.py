@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
 
@@ -38,6 +39,35 @@ def load(
     svirt_nova.conf.register_opts(conf)
     try:
         conf(arguments(files, directories), project=PROJECT, prog=PROGRAM)
+        check(conf)
+    except cfg.Error as error:
+        raise invalid(error) from error
+    return conf
+
+
+def of_service(
+    argv: Sequence[str],
+    program: str,
+    *registers: Callable[[cfg.ConfigOpts], None],
+) -> cfg.ConfigOpts:
+    """Read and check the options of a program that runs as a service.
+
+    :param argv: its command line, without its name
+    :param registers: register options beside those of svirt-nova
+    :raises InvalidOption: see :func:`load`
+    """
+    conf = cfg.ConfigOpts()
+    svirt_nova.conf.register_opts(conf)
+    for register in registers:
+        register(conf)
+    try:
+        conf(
+            [*argv],
+            project=PROJECT,
+            prog=program,
+            version=version(),
+            default_config_files=cfg.find_config_files(PROJECT, PROGRAM),
+        )
         check(conf)
     except cfg.Error as error:
         raise invalid(error) from error

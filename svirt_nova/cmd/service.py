@@ -19,7 +19,6 @@ from cotyledon import types
 from oslo_config import cfg
 from oslo_log import log as logging
 
-import svirt_nova.conf
 from svirt_nova import exception
 from svirt_nova import logs
 from svirt_nova.allocator import base
@@ -114,24 +113,9 @@ def _load_allocator(conf: cfg.ConfigOpts) -> base.Allocator:
 
 
 def _read_configuration(argv: Sequence[str]) -> cfg.ConfigOpts:
-    conf = cfg.ConfigOpts()
-    svirt_nova.conf.register_opts(conf)
-    logging.register_options(conf)
-    reports.register_opts(conf)
-    try:
-        conf(
-            list(argv),
-            project=config.PROJECT,
-            prog=_PROGRAM,
-            version=config.version(),
-            default_config_files=cfg.find_config_files(
-                config.PROJECT, config.PROGRAM
-            ),
-        )
-        config.check(conf)
-    except cfg.Error as error:
-        raise config.invalid(error) from error
-    return conf
+    return config.of_service(
+        argv, _PROGRAM, logging.register_options, reports.register_opts
+    )
 
 
 def _check(conf: cfg.ConfigOpts) -> None:

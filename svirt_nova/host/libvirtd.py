@@ -25,9 +25,10 @@ SOCKETS = (
 
 
 @contextlib.contextmanager
-def connected(uri: str) -> Iterator[Any]:
-    """A read-only connection to libvirt.
+def connected(uri: str, *, manages: bool = False) -> Iterator[Any]:
+    """A connection to libvirt.
 
+    :param manages: whether it is to change guests, and not only to read
     :raises LibvirtUnreachable: libvirt does not answer, or not any more, or
         its binding is missing
     """
@@ -41,12 +42,17 @@ def connected(uri: str) -> Iterator[Any]:
     # libvirt's own handler writes every error to standard error.
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
     try:
-        connection = libvirt.openReadOnly(uri)
+        connection = (libvirt.open if manages else libvirt.openReadOnly)(uri)
         try:
             yield connection
         finally:
             connection.close()
     except libvirt.libvirtError as error:
+        if manages:
+            raise exception.LibvirtUnreachable(
+                f'libvirt at {uri} did not do it: {error}; check that it '
+                f'runs, and that this user may manage guests'
+            ) from error
         raise exception.LibvirtUnreachable(
             f'libvirt at {uri} does not answer: {error}; check that it '
             f'runs, and run this as the user nova or as root. In a '

@@ -37,7 +37,6 @@ from svirt_nova.allocator.sql.tables import allocation_queries
 from svirt_nova.allocator.sql.tables import allocation_rows
 from svirt_nova.allocator.sql.tables import cloud_rows
 from svirt_nova.allocator.sql.tables import history_rows
-from svirt_nova.allocator.sql.tables import past_claim_rows
 from svirt_nova.allocator.sql.tables import schema
 from svirt_nova.allocator.sql.tables import space_rows
 from svirt_nova.mcs import levels
@@ -299,9 +298,7 @@ class SqlAllocator(base.Allocator):
 
         def forget(connection: sa.Connection) -> int:
             end = allocation_queries.now(connection) - kept
-            most = allocation.FREE_LIMIT
-            gone = history_rows.forget(connection, end, most)
-            return gone + past_claim_rows.forget(connection, end, most)
+            return history_rows.forget(connection, end, allocation.FREE_LIMIT)
 
         while self._store.write(forget):
             pass

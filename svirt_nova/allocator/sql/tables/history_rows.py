@@ -158,24 +158,28 @@ def _first(
 def forget(
     connection: sa.Connection, moment: datetime.datetime, limit: int
 ) -> int:
-    """Delete history that ended before a moment.
+    """Delete what ended before a moment: holdings, and claims.
 
     :param moment: by the database's clock
-    :param limit: no more rows than these
+    :param limit: no more rows than these of each
     :returns: how many went
     """
-    chosen = (
-        connection.execute(
-            sa.select(_history.c.id)
-            .where(_history.c.retired_at < moment)
-            .limit(limit)
+    gone = 0
+    for table, ended in (
+        (_history, _history.c.retired_at),
+        (schema.past_claim, schema.past_claim.c.dropped_at),
+    ):
+        chosen = (
+            connection.execute(
+                sa.select(table.c.id).where(ended < moment).limit(limit)
+            )
+            .scalars()
+            .all()
         )
-        .scalars()
-        .all()
-    )
-    return connection.execute(
-        sa.delete(_history).where(_history.c.id.in_(chosen))
-    ).rowcount
+        gone += connection.execute(
+            sa.delete(table).where(table.c.id.in_(chosen))
+        ).rowcount
+    return gone
 
 
 def count_used(

@@ -80,29 +80,6 @@ def keep(
     connection.execute(_KEEP, {**values, 'since': since})
 
 
-def forget(
-    connection: sa.Connection, moment: datetime.datetime, limit: int
-) -> int:
-    """Delete claims that were dropped before a moment.
-
-    :param moment: by the database's clock
-    :param limit: no more rows than these
-    :returns: how many went
-    """
-    chosen = (
-        connection.execute(
-            sa.select(_past.c.id)
-            .where(_past.c.dropped_at < moment)
-            .limit(limit)
-        )
-        .scalars()
-        .all()
-    )
-    return connection.execute(
-        sa.delete(_past).where(_past.c.id.in_(chosen))
-    ).rowcount
-
-
 def with_claims(
     connection: sa.Connection, holdings: Sequence[types.Holding]
 ) -> list[types.Holding]:
