@@ -30,6 +30,7 @@ class UnitsCase(LabTestCase):
     def prepare(cls) -> None:
         with cls.cloud.progress.step('two instances'):
             cls.servers = cls.cloud.boot(['delta', 'epsilon'])
+            cls.addClassCleanup(cls.cloud.delete, cls.servers)
         host = cls.host
         host.run('mkdir -p /etc/sysusers.d /etc/tmpfiles.d')
         # A package of Nova makes the user.
