@@ -53,7 +53,7 @@ class UnitsTest(units.UnitsCase):
         self.host.write(
             f'{units.UNITS}/svirt-nova-check.service.d/lab.conf',
             f'[Service]\nTimeoutStartSec={units.PATIENCE}\nUser=root\n'
-            'PrivateTmp=no\n',
+            'PrivateTmp=no\nReadWritePaths=/tmp\n',
         )
         self.host.run('systemctl daemon-reload')
         self.start(units.CHECK)
