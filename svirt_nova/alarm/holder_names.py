@@ -22,6 +22,7 @@ from svirt_nova import logs
 from svirt_nova.allocator import base
 from svirt_nova.allocator import types
 from svirt_nova.denials import holders
+from svirt_nova.denials import level_lookup
 from svirt_nova.denials import line_times
 from svirt_nova.denials import sightings
 from svirt_nova.denials import verdicts
@@ -245,33 +246,24 @@ class HolderNames:
         if known is not None and _is_new(known.asked_at, moment):
             return known.record
         asked_at = _now()
-        allocator = self._opened()
-        present: types.Allocation | None = None
-        history: tuple[types.Holding, ...] = ()
         try:
-            # First the row: if the level comes free in between, it is in
-            # both.
-            present = allocator.find(level)
-            history = tuple(allocator.history(level))
+            record = level_lookup.look_up(self._opened(), level, self._space)
         except exception.NotInSpace:
-            LOG.debug('%s is no level of the space', level)
-        record = self._make_record(level, present, history)
+            record = holders.LevelRecord(level)
         if len(self._found) >= _MOST_KEPT:
             self._found.clear()
         self._found[level] = _Known(record, asked_at)
         return record
 
     def _make_record(
-        self,
-        level: levels.Level,
-        present: types.Allocation | None,
-        history: tuple[types.Holding, ...] = (),
+        self, level: levels.Level, present: types.Allocation | None
     ) -> holders.LevelRecord:
+        """What the claims of this host alone say of a level."""
         space = self._space
         return holders.LevelRecord.of(
             level,
             present,
-            history,
+            (),
             space.project_part(level) if space and level in space else None,
             space is not None and space.has_part(level),
         )

@@ -9,13 +9,12 @@ from oslo_config import cfg
 
 from svirt_nova import exception
 from svirt_nova.allocator import base
-from svirt_nova.allocator import types
 from svirt_nova.denials import holders
+from svirt_nova.denials import level_lookup
 from svirt_nova.denials import line_times
 from svirt_nova.denials import sightings
 from svirt_nova.mcs import levels
 from svirt_nova.mcs import ranking
-from svirt_nova.mcs import spaces
 
 _MOST_KEPT = 10_000
 """How many levels are kept in memory; more are asked for anew."""
@@ -24,39 +23,6 @@ _MOST_KEPT = 10_000
 def now() -> datetime.datetime:
     """The clock of this machine, in UTC."""
     return datetime.datetime.now(datetime.UTC)
-
-
-def look_up(
-    allocator: base.Allocator,
-    level: levels.Level,
-    space: spaces.LevelSpace | None = None,
-) -> holders.LevelRecord:
-    """Ask the store for a level: who has it, and who had it.
-
-    :param space: to know of the parts of projects
-    :raises NotInSpace: nobody can ever have had the level
-    """
-    problem: exception.NotInSpace | None = None
-    present: types.Allocation | None = None
-    # First the row: if the level comes free in between, it is in both.
-    try:
-        present = allocator.find(level)
-    except exception.NotInSpace as error:
-        problem = error
-    try:
-        history = allocator.history(level)
-    except exception.NotInSpace:
-        history = ()
-    is_part = space is not None and space.has_part(level)
-    if problem is not None and not history and not is_part:
-        raise problem
-    return holders.LevelRecord.of(
-        level,
-        present,
-        history,
-        space.project_part(level) if space and level in space else None,
-        is_part,
-    )
 
 
 class KnownLevels:
@@ -117,7 +83,7 @@ class KnownLevels:
             self._records.clear()
         asked_at = now()
         try:
-            record = look_up(self._allocator, level, self._space)
+            record = level_lookup.look_up(self._allocator, level, self._space)
         except exception.NotInSpace:
             record = holders.LevelRecord(level)
         self._records[level] = record, asked_at

@@ -18,8 +18,8 @@ from svirt_nova.allocator import types
 from svirt_nova.cmd import command
 from svirt_nova.cmd import host_usage
 from svirt_nova.cmd import instance_search
-from svirt_nova.cmd import known_levels
 from svirt_nova.denials import holders
+from svirt_nova.denials import level_lookup
 from svirt_nova.denials import line_times
 from svirt_nova.denials import shown_labels
 from svirt_nova.mcs import levels
@@ -141,7 +141,7 @@ class Show(command.Command, show.ShowOne):
         target = read_target(self.app.conf, parsed_args.target)
         allocator = self.allocator()
         if isinstance(target, levels.Level):
-            record = known_levels.look_up(allocator, target)
+            record = level_lookup.look_up(allocator, target)
         else:
             # Hosts may ask for instances, and not for the history.
             found = allocator.get(target)

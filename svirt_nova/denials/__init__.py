@@ -1,2 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What lines of an audit log say, and about whom. Nothing does I/O."""
+"""What lines of an audit log say, and about whom.
+
+Nothing does I/O but what asks an allocator.
+"""

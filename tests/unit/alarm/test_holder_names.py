@@ -72,6 +72,26 @@ class StoreTest(HolderNamesTest):
             ('cross-project', 'former', 'bob'), self.named(self.make(), line)
         )
 
+    def test_a_level_that_the_space_has_no_more_is_found_in_the_history(self):
+        now = datetime.datetime.now(datetime.UTC)
+        minute = datetime.timedelta(minutes=1)
+        gone = types.Holding(
+            audit.UUIDS[audit.ELSEWHERE], 'gone', audit.BORN, now - 10 * minute
+        )
+        find = self.allocator.find
+
+        def refuse(level):
+            if str(level) == 's0:c70,c71':
+                raise exception.NotInSpace('it is not one of the space')
+            return find(level)
+
+        self.allocator.find = refuse
+        self.allocator.history = lambda level, *_: [gone]
+        line = audit.denial(target='c70,c71', at=time.time() - 1200)
+        self.assertEqual(
+            ('cross-project', 'ann', 'gone'), self.named(self.make(), line)
+        )
+
     def test_a_store_that_is_not_trusted_names_nobody(self):
         self.allocator.show_trust = lambda: types.Trust(1, audit.BORN)
         self.assertEqual(
